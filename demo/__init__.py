@@ -1,0 +1,1 @@
+"""The bundled master and the demonstration that drives it."""

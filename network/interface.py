@@ -1,0 +1,137 @@
+"""The seam between the rules of failover and the machine they act on.
+
+A backend implements `Network`. Its methods may be called from one thread only, the owner's; each returns
+within a second or raises `NetworkError`. What the wire and the kernel say on their own is posted as events
+from the backend's own thread.
+
+MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Optional, Protocol, Union
+
+
+class NetworkError(Exception):
+    """The machine could not be asked or changed; its text is the reason, fit for a log and for the master."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """An IPv4 address as an interface of this machine holds it.
+
+    `owner` is the node for which this worker holds it, read from our mark on it; None: no loan of this node's
+    (the machine's own, an operator's, or another worker's on the same machine).
+    """
+
+    interface: str
+    ip: IPv4Interface
+    owner: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Loan:
+    """An address that this node holds, or is to hold, for the node `owner`."""
+
+    owner: int
+    ip: IPv4Interface
+    interface: str
+
+
+@dataclass(frozen=True)
+class ArpSeen:
+    """An ARP packet (RFC 826) from another machine that names a watched address.
+
+    A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
+    `sender_ip == target_ip`.
+    """
+
+    interface: str
+    reply: bool
+    sender_mac: str
+    sender_ip: IPv4Address
+    target_ip: IPv4Address
+
+
+@dataclass(frozen=True)
+class LinkUp:
+    """An interface came back (RFC 2863 operational state up) after it was down or away."""
+
+    interface: str
+
+
+@dataclass(frozen=True)
+class AddressesChanged:
+    """Addresses were added or removed; read `addresses()` to see which."""
+
+
+Event = Union[ArpSeen, LinkUp, AddressesChanged]
+
+
+class Network(Protocol):
+    """What failover asks of a machine."""
+
+    backend: str
+    """The name of the backend as VIP_BACKEND spells it."""
+
+    def start(self, post: Callable[[Event], None]) -> None:
+        """Open what is needed and begin to post events. `post` may be called from any thread.
+
+        Raises NetworkError where this machine or this user cannot change addresses; the reason says how to
+        grant it. `addresses()`, `interface_for()`, `gateways()` and `default_interface()` work all the same.
+        """
+
+    def close(self) -> None:
+        """End threads and sockets; addresses stay as they are."""
+
+    def addresses(self) -> tuple[Address, ...]:
+        """Every IPv4 address of every interface, the interface's first address first."""
+
+    def interface_for(self, ip: IPv4Address) -> str:
+        """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
+
+        Raises NetworkError when there is none, or it is down.
+        """
+
+    def default_interface(self) -> Optional[str]:
+        """The interface of the default route; None: there is none."""
+
+    def gateways(self) -> frozenset[IPv4Address]:
+        """The default gateways."""
+
+    def mac(self, interface: str) -> str:
+        """The interface's own MAC. Raises NetworkError when there is no such interface."""
+
+    def watch(self, ips: frozenset[IPv4Address]) -> None:
+        """From now on post ArpSeen for packets from other machines that give one of `ips` as their sender's
+        or their target's address. This machine's own packets (any of its MACs) are never posted. A flood
+        from one MAC about one address may be thinned to ten a second.
+        """
+
+    def probe(self, interface: str, ip: IPv4Address) -> None:
+        """Send one ARP probe (RFC 5227 §2.1.1: sender 0.0.0.0). Answers arrive as ArpSeen.
+
+        Raises NetworkError when it could not be sent: silence then means nothing.
+        """
+
+    def announce(self, interface: str, ip: IPv4Address) -> None:
+        """Broadcast one ARP announcement (RFC 5227 §2.3) in both forms, request and reply.
+
+        Raises NetworkError when it could not be sent.
+        """
+
+    def hold(self, loan: Loan) -> None:
+        """Add the address, marked as ours, on a lease; or renew its lease where it is there with our mark.
+
+        Never as the interface's first address, without a route of its own. Raises NetworkError, also where
+        somebody else's such address is already there.
+        """
+
+    def release(self, loan: Loan) -> None:
+        """Remove the address if it is there with our mark; nothing else is touched. Absence is success."""
+
+    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+        """The MAC that was last seen to own `ip`, from the neighbour table or the watch; None: unknown."""

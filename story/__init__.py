@@ -1,0 +1,1 @@
+"""What the logs of the nodes tell when they are read together."""
