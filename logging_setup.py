@@ -1,0 +1,237 @@
+"""The two logs: ping.log and comms.log, a queue in front of them, and one thread that writes.
+
+Whoever logs formats a line and appends it to a queue in memory; it never waits for the disk. The writer's
+thread owns the files: it rotates them, follows a file that was moved away or a folder that was removed, keeps
+lines whole when the disk fills, and counts what it had to drop.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import select
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from json import dumps
+from pathlib import Path
+from types import TracebackType
+from typing import Optional
+from urllib.parse import quote
+
+from log_files import LogFile
+from log_line import LEVELS, Entry, LineError, Stamp, compact_json, format_line, format_message, parse_line
+
+__all__ = ["Entry", "LineError", "Log", "Logs", "compact_json", "format_line", "parse_line"]
+
+CONSOLE_LIMIT = 1 << 20
+"""Bytes that wait for a stderr that nobody reads; what comes after them is dropped, and counted."""
+_PIPE_BUF = 4096  # a pipe that select calls writable takes this much without blocking (POSIX: write)
+
+
+class _Redactor:
+    """Replaces secrets by `***`, as they are and as JSON, Python and URLs spell them."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        spellings: set[str] = set()
+        for secret in secrets:
+            spellings.update(
+                (secret, dumps(secret)[1:-1], dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
+            )
+            spellings.update((quote(secret), quote(secret, safe="")))
+        spellings.discard("")
+        self.margin = max(map(len, spellings), default=0)
+        longest_first = sorted(spellings, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if spellings else None
+
+    def __call__(self, text: str) -> str:
+        return self._pattern.sub("***", text) if self._pattern else text
+
+
+class Log:
+    """One of the logs. Its methods may be called from any thread and return without touching the disk.
+
+    A field that is None is left out. Raises ValueError for an event or a field whose name can be none.
+    """
+
+    def __init__(self, logs: Logs, file: LogFile, threshold: int) -> None:
+        self._logs = logs
+        self._file = file
+        self._threshold = threshold
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        if LEVELS.index(level) >= self._threshold:
+            self._logs.append(self._file, level, event, fields)
+
+    def debug(self, event: str, **fields: object) -> None:
+        self.write("DEBUG", event, fields)
+
+    def info(self, event: str, **fields: object) -> None:
+        self.write("INFO", event, fields)
+
+    def warning(self, event: str, **fields: object) -> None:
+        self.write("WARNING", event, fields)
+
+    def error(self, event: str, **fields: object) -> None:
+        self.write("ERROR", event, fields)
+
+    def critical(self, event: str, **fields: object) -> None:
+        self.write("CRITICAL", event, fields)
+
+
+class Logs:
+    """Both logs, `comms` and `ping`, and their writer.
+
+    `max_bytes` is the size at which a file is rotated, 0: never; `backup_count` how many old ones are kept.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        level: str = "INFO",
+        max_bytes: int = 0,
+        backup_count: int = 0,
+        console: bool = True,
+        secrets: Sequence[str] = (),
+    ) -> None:
+        self._redact = _Redactor(secrets)
+        self._stamp = Stamp()
+        # held for an append or a swap of a queue, never across a system call
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._reopen = self._closing = False
+        self._console: Optional[list[bytes]] = [] if console else None
+        self._console_bytes = self._console_lost = 0
+        self._files = [
+            LogFile(directory / name, max_bytes, backup_count) for name in ("comms.log", "ping.log")
+        ]
+        threshold = LEVELS.index(level)
+        self.comms, self.ping = (Log(self, file, threshold) for file in self._files)
+        self._writer = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
+        self._writer.start()
+
+    @property
+    def lines_lost(self) -> int:
+        """Lines of both files that could not be written since the start."""
+        return sum(file.lost_in_all for file in self._files)
+
+    def append(self, file: LogFile, level: str, event: str, fields: dict[str, object]) -> None:
+        message = format_message(event, fields, self._redact, self._redact.margin)
+        with self._lock:
+            line = f"[{self._stamp(time.time())}] : [{level}] - [{message}]\n".encode()
+            file.append(line)
+            if self._console is not None:
+                if self._console_bytes + len(line) <= CONSOLE_LIMIT:
+                    self._console.append(line)
+                    self._console_bytes += len(line)
+                else:
+                    self._console_lost += 1
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def reopen(self) -> None:
+        """Close both files and open them anew by their names, as SIGHUP asks; no line is lost."""
+        self._reopen = True
+        self._wake.set()
+
+    def close(self, timeout_s: float = 1.0) -> None:
+        """Write what waits and end the writer; after `timeout_s` on a disk that stalls, leave it behind."""
+        self._closing = True
+        self._wake.set()
+        self._writer.join(timeout_s)
+
+    def take_over_python_s_own(self) -> None:
+        """Put warnings, the libraries' records and uncaught exceptions of every thread into comms.log."""
+        logging.raiseExceptions = False
+        logging.captureWarnings(True)
+        logging.basicConfig(handlers=[_Bridge(self.comms)], level=logging.WARNING, force=True)
+
+        def crashed(
+            kind: type[BaseException], exc: BaseException, trace: Optional[TracebackType], where: str
+        ) -> None:
+            text = "".join(traceback.format_exception(kind, exc, trace))
+            self.comms.critical("crashed", thread=where, error=repr(exc), traceback=text)
+
+        sys.excepthook = lambda kind, exc, trace: crashed(kind, exc, trace, "MainThread")
+
+        def thread_crashed(args: threading.ExceptHookArgs) -> None:
+            if args.exc_value is not None:
+                name = args.thread.name if args.thread else "?"
+                crashed(args.exc_type, args.exc_value, args.exc_traceback, name)
+
+        threading.excepthook = thread_crashed
+
+    def _write_on(self) -> None:
+        while True:
+            self._wake.wait(1.0)
+            self._wake.clear()
+            closing = self._closing
+            reopen, self._reopen = self._reopen, False
+            for file in self._files:
+                if reopen or closing:
+                    file.close()
+                elif file.stuck():
+                    continue
+                with self._lock:
+                    batch, lost = file.take()
+                file.write(batch, lost, self._lost_line)
+                with self._lock:
+                    file.settle()
+            self._write_console()
+            if closing:
+                return
+
+    def _lost_line(self, file: str, count: int) -> bytes:
+        message = format_message("log_lines_lost", {"file": file, "count": count})
+        return f"[{self._stamp(time.time())}] : [WARNING] - [{message}]\n".encode()
+
+    def _write_console(self) -> None:
+        try:
+            if self._console is None or not _writable():
+                return
+            with self._lock:
+                lines, self._console = self._console, []
+                lost, self._console_lost = self._console_lost, 0
+                self._console_bytes = 0
+            if lost:
+                lines.append(self._lost_line("stderr", lost))
+            while lines and _writable():
+                size = count = 0
+                while count < len(lines) and size + len(lines[count]) <= _PIPE_BUF:
+                    size += len(lines[count])
+                    count += 1
+                os.write(sys.stderr.fileno(), b"".join(lines[:count]))
+                del lines[:count]
+        except (OSError, ValueError):
+            # nobody is at the other end any more, or the process was started without one
+            self._console = None
+            return
+        with self._lock:
+            self._console[:0] = lines
+            self._console_bytes += sum(map(len, lines))
+
+
+def _writable() -> bool:
+    """Whether stderr takes a line at once; elsewhere than on POSIX that cannot be asked, and is believed."""
+    return os.name != "posix" or bool(select.select([], [sys.stderr], [], 0)[1])
+
+
+class _Bridge(logging.Handler):
+    """Carries records of Python's logging, which the libraries use, into comms.log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):
+            text = str(record.msg)
+        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+        level = record.levelname if record.levelname in LEVELS else "INFO"
+        self._log.write(level, "library", {"name": record.name, "text": text, "traceback": trace})
