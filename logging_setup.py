@@ -66,19 +66,19 @@ class Log:
         if LEVELS.index(level) >= self._threshold:
             self._logs.append(self._file, level, event, fields)
 
-    def debug(self, event: str, **fields: object) -> None:
+    def debug(self, event: str, /, **fields: object) -> None:
         self.write("DEBUG", event, fields)
 
-    def info(self, event: str, **fields: object) -> None:
+    def info(self, event: str, /, **fields: object) -> None:
         self.write("INFO", event, fields)
 
-    def warning(self, event: str, **fields: object) -> None:
+    def warning(self, event: str, /, **fields: object) -> None:
         self.write("WARNING", event, fields)
 
-    def error(self, event: str, **fields: object) -> None:
+    def error(self, event: str, /, **fields: object) -> None:
         self.write("ERROR", event, fields)
 
-    def critical(self, event: str, **fields: object) -> None:
+    def critical(self, event: str, /, **fields: object) -> None:
         self.write("CRITICAL", event, fields)
 
 
@@ -156,7 +156,13 @@ class Logs:
             text = "".join(traceback.format_exception(kind, exc, trace))
             self.comms.critical("crashed", thread=where, error=repr(exc), traceback=text)
 
-        sys.excepthook = lambda kind, exc, trace: crashed(kind, exc, trace, "MainThread")
+        def main_crashed(
+            kind: type[BaseException], exc: BaseException, trace: Optional[TracebackType]
+        ) -> None:
+            crashed(kind, exc, trace, "MainThread")
+            self.close()
+
+        sys.excepthook = main_crashed
 
         def thread_crashed(args: threading.ExceptHookArgs) -> None:
             if args.exc_value is not None:
