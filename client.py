@@ -30,8 +30,12 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         epilog=configuration.describe(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--env-file", type=Path, metavar="FILE", help="read FILE instead of .env beside client.py")
-    parser.add_argument("--check", action="store_true", help="check the settings, this machine and the masters")
+    parser.add_argument(
+        "--env-file", type=Path, metavar="FILE", help="read FILE instead of .env beside client.py"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check the settings, this machine and the masters"
+    )
     parser.add_argument("--version", action="version", version=f"failover worker {VERSION}")
     options = parser.parse_args(arguments)
     try:
@@ -53,7 +57,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, _: inbox.put(Stop(signal.Signals(number).name)))
+            signal.signal(
+                getattr(signal, name), lambda number, _: inbox.put(Stop(signal.Signals(number).name))
+            )
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: inbox.put(Reopen()))
     try:

@@ -21,7 +21,9 @@ SAY_FIRST, SAY_EVERY_S = 3, 60.0
 """Of the same failure, the first few are logged, then one a minute with the number of the silent ones."""
 
 
-def back_off(delay_s: float, max_s: float, chance: Callable[[], float] = random.random) -> Iterator[tuple[float, float]]:
+def back_off(
+    delay_s: float, max_s: float, chance: Callable[[], float] = random.random
+) -> Iterator[tuple[float, float]]:
     """For ever: a delay drawn from 0 to a ceiling, and the ceiling, which doubles from `delay_s` to `max_s`.
 
     "Full jitter": nodes that lost one master at one time do not come back at one time.
@@ -77,7 +79,9 @@ class Connection:
         if self._deadline_s <= now and self._attempt:
             attempt = self._attempt
             attempt.abandon()
-            self._failed(Failure(f"no answer from {attempt.target.url} in {ATTEMPT_S:g} s, {attempt.phase}"), now)
+            self._failed(
+                Failure(f"no answer from {attempt.target.url} in {ATTEMPT_S:g} s, {attempt.phase}"), now
+            )
         elif self._retry_s <= now:
             self._try(now)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from typing import Any, Optional
 
-from claim import ADOPT_PROBE_S, DOUBT_S, RETAKES, WATCH_S, Claim, Happening, State
+from cells import HOLDING, Cells, Rules
+from claim import ADOPT_PROBE_S, Claim, Happening, State
 from loans import Loans, Outcome
 from logging_setup import Log
 from network.interface import AddressesChanged, ArpSeen, Event, LinkUp, Loan, Network, NetworkError
@@ -22,19 +22,6 @@ from node import Node
 from orders import OrderError, Recover, check_address, parse_recover, parse_restore
 
 NOBODY = IPv4Address(0)
-HOLDING = (State.HELD, State.UNSURE)
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What of the configuration failover goes by; the names are config.Config's, durations in seconds."""
-
-    node_id: int
-    neighbours: Mapping[int, tuple[int, ...]]
-    allowed_networks: Optional[tuple[IPv4Network, ...]]
-    address_lease_s: float
-    conflict_probe_s: float
-    conflict_wait_s: float
 
 
 class Failover:
@@ -56,9 +43,9 @@ class Failover:
         self._rules = rules
         self._node = node
         self._network = network
-        self._clock = clock
         self._loans = Loans(rules.node_id, network, log, answer)
         self._claims = self._loans.claims
+        self._cells = Cells(rules, network, self._loans, self._happens, clock)
 
     def start(self, now: float) -> None:
         """Find the loans that an earlier run of this node left; `settled` tells when they are judged.
@@ -166,15 +153,9 @@ class Failover:
         for claim in list(self._claims.values()):
             if claim.round_s <= now:
                 claim.ask(now, self._rules.conflict_probe_s)
-            if claim.probe_due(now):
-                try:
-                    self._network.probe(claim.loan.interface, claim.loan.ip.ip)
-                except NetworkError as exc:
-                    claim.trouble = str(exc)
-                    claim.asked()
-                    self._happens(claim, Happening.MUTE, now)
+            self._cells.probe(claim, now)
             if claim.state in HOLDING:
-                self._keep(claim, now)
+                self._cells.keep(claim, now)
 
     def judge(self, as_of: float) -> None:
         """Decide where the wire was silent up to `as_of`; whatever it said before must have been `seen`."""
@@ -184,27 +165,6 @@ class Failover:
                 self._happens(claim, Happening.SILENCE, as_of)
             elif claim.patience_s <= as_of:
                 self._happens(claim, Happening.PATIENCE_OVER, as_of)
-
-    def _keep(self, claim: Claim, now: float) -> None:
-        loan = claim.loan
-        try:
-            if claim.renew_s <= now:
-                claim.renew_s = now + self._rules.address_lease_s / 3
-                if not self._loans.is_there(claim):
-                    self._happens(claim, Happening.GONE, now)
-                    return
-                self._network.hold(loan)
-            if claim.announcement_due(now):
-                self._network.announce(loan.interface, loan.ip.ip)
-            if claim.watch_s <= now:
-                claim.watch_s = now + WATCH_S
-                self._network.probe(loan.interface, loan.ip.ip)
-            claim.trouble = ""
-        except NetworkError as exc:
-            # a link that is down, say: what is held stays held, and is asked for when the link comes back
-            if claim.trouble != str(exc):
-                claim.trouble = str(exc)
-                self._loans.say("WARNING", "watch_failed", claim, reason=claim.trouble)
 
     def _look(self, now: float) -> None:
         try:
@@ -252,205 +212,55 @@ class Failover:
     def _happens(self, claim: Claim, happening: Happening, now: float) -> None:
         cell = TABLE.get((claim.state, happening))
         if cell:
-            cell(self, claim, now)
+            cell(self._cells, claim, now)
             self.watch()
-
-    # the cells of the table
-
-    def _ask(self, claim: Claim, now: float) -> None:
-        """Asks the wire."""
-        self._loans.enter(claim, State.ASKED)
-        self._loans.say("INFO", "takeover_started", claim)
-        claim.owner_mac = self._network.last_mac(claim.loan.interface, claim.loan.ip.ip)
-        self.watch()
-        if self._rules.conflict_probe_s:
-            claim.ask(now, self._rules.conflict_probe_s)
-            self.tick(now)
-        else:
-            self._take(claim, now)
-
-    def _ask_afresh(self, claim: Claim, now: float) -> None:
-        """What was not heard while the link or the process was away does not count as silence."""
-        claim.ask(now, claim.asks_for_s)
-
-    def _take(self, claim: Claim, now: float) -> None:
-        """Adds it, announces it, sees that the interface holds it, answers success."""
-        before = claim.state
-        if not self._loans.add(claim):
-            self._fail(claim, now)
-            return
-        self._loans.enter(claim, State.HELD)
-        claim.hold(now, self._rules.address_lease_s)
-        if before is State.FOUND:
-            self._loans.say("INFO", "address_adopted", claim)
-        elif before in (State.DOUBTED, State.LOST):
-            self._loans.say("WARNING", "address_restored", claim)
-        else:
-            self._say_done(claim)
-        self._loans.succeed(claim)
-
-    def _confirm(self, claim: Claim, now: float) -> None:
-        """Announces it, answers success."""
-        if not self._loans.is_there(claim):
-            self._miss(claim, now)
-            return
-        claim.announce_again(now)
-        self._keep(claim, now)
-        self._say_done(claim, already=True)
-        self._loans.succeed(claim)
-
-    def _say_done(self, claim: Claim, **more: object) -> None:
-        took_ms = (self._clock() - claim.orders[0].arrived_s) * 1000
-        self._loans.say("INFO", "takeover_done", claim, took_ms=took_ms, **more)
-
-    def _wait(self, claim: Claim, now: float) -> None:
-        """Asks on every second, up to CONFLICT_WAIT."""
-        claim.asked()
-        if claim.state is State.ASKED:
-            if not self._rules.conflict_wait_s:
-                self._refuse_alive(claim, now)
-                return
-            self._loans.enter(claim, State.WAITING)
-            claim.patience_s = now + self._rules.conflict_wait_s
-            self._loans.say("WARNING", "owner_alive", claim, mac=claim.other_mac, wait_s=self._rules.conflict_wait_s)
-        claim.round_s = now + WATCH_S
-
-    def _refuse_alive(self, claim: Claim, now: float) -> None:
-        """Refuses: the owner is alive (MAC), only its worker is gone."""
-        reason = f"{claim.loan.ip.ip} is in use by {claim.other_mac}: its owner is alive, only its worker is gone"
-        self._loans.refuse(claim, reason)
-
-    def _yield(self, claim: Claim, now: float) -> None:
-        """The lower MAC goes on, the other refuses."""
-        self._loans.refuse(claim, f"{claim.loan.ip.ip} is being taken by {claim.other_mac}, the lower MAC")
-
-    def _abandon(self, claim: Claim, now: float) -> None:
-        """Answers the recover with failure, the restore with success."""
-        self._loans.refuse(claim, "the master asked for the address back before it was taken")
-        self._loans.restored(claim.loan.owner)
-
-    def _give_back(self, claim: Claim, now: float) -> None:
-        """Removes it, answers."""
-        if self._loans.remove(claim, now - claim.taken_s, "restore"):
-            self._loans.enter(claim, State.FREE)
-            self._loans.restored(claim.loan.owner)
-        else:
-            self._loans.not_restored(claim)
-
-    def _doubt(self, claim: Claim, now: float) -> None:
-        """Removes it within 1 s, logs the conflict, asks for 3 s."""
-        self._loans.say("CRITICAL", "address_conflict", claim, mac=claim.other_mac)
-        if self._loans.remove(claim, now - claim.taken_s, f"claimed by {claim.other_mac}"):
-            self._loans.enter(claim, State.DOUBTED)
-            claim.ask(now, DOUBT_S)
-
-    def _cede(self, claim: Claim, now: float) -> None:
-        """`restore node`, the success form plus the reason: somebody else has the address."""
-        reason = f"{claim.loan.ip.ip} is in use by {claim.other_mac}"
-        self._loans.say("WARNING", "address_ceded", claim, reason=reason)
-        self._loans.refuse(claim, reason)
-        self._loans.restored(claim.loan.owner, reason)
-
-    def _retake(self, claim: Claim, now: float) -> None:
-        """Takes it again; the fourth time in 10 minutes: the failure form."""
-        if claim.may_retake(now):
-            self._take(claim, now)
-        else:
-            claim.trouble = f"{claim.loan.ip.ip} was claimed by others {RETAKES + 1} times in ten minutes"
-            self._fail(claim, now)
-
-    def _miss(self, claim: Claim, now: float) -> None:
-        """Logs that it is gone, asks."""
-        self._loans.say("WARNING", "address_lost", claim)
-        self._loans.enter(claim, State.LOST)
-        claim.ask(now, self._rules.conflict_probe_s)
-        self.tick(now)
-
-    def _check(self, claim: Claim, now: float) -> None:
-        """Asks."""
-        self._loans.enter(claim, State.UNSURE)
-        claim.ask(now, self._rules.conflict_probe_s)
-        self.tick(now)
-
-    def _go_on(self, claim: Claim, now: float) -> None:
-        """Announces again."""
-        self._loans.enter(claim, State.HELD)
-        claim.announce_again(now)
-        self._keep(claim, now)
-
-    def _wait_for_link(self, claim: Claim, now: float) -> None:
-        """A link that is down again will come back, and with it another question."""
-        self._loans.enter(claim, State.HELD)
-
-    def _discard(self, claim: Claim, now: float) -> None:
-        """Removes it."""
-        reason = f"in use by {claim.other_mac}" if claim.other_mac else claim.trouble
-        self._loans.remove(claim, 0.0, reason)
-        self._loans.enter(claim, State.FREE)
-
-    def _fail(self, claim: Claim, now: float) -> None:
-        """A machine that could not be asked or changed: failure, with its reason."""
-        self._loans.say("ERROR", "takeover_failed", claim, reason=claim.trouble)
-        reason = claim.trouble
-        self._loans.remove(claim, None, reason)
-        self._loans.lose(claim, reason)
-
-    def _leave(self, claim: Claim, now: float) -> None:
-        """Removes it, and sends the failure form, so that the master elects another."""
-        self._loans.remove(claim, now - claim.taken_s if claim.state in HOLDING else None, "stopping")
-        self._loans.lose(claim, "stopping")
-
-    def _leave_lost_master(self, claim: Claim, now: float) -> None:
-        """Removes it; the failure form waits for the next join."""
-        if self._loans.remove(claim, now - claim.taken_s, "master lost"):
-            self._loans.lose(claim, "the master was lost for longer than MASTER_LOSS_RELEASE")
 
 
 # Contract §5, a line here for each line there, and those that it implies.
-TABLE: dict[tuple[State, Happening], Callable[[Failover, Claim, float], None]] = {
-    (State.FREE, Happening.RECOVER): Failover._ask,
-    (State.ASKED, Happening.SILENCE): Failover._take,
-    (State.ASKED, Happening.ANSWER): Failover._wait,
-    (State.ASKED, Happening.RIVAL): Failover._yield,
-    (State.WAITING, Happening.SILENCE): Failover._take,
-    (State.WAITING, Happening.ANSWER): Failover._wait,
-    (State.WAITING, Happening.RIVAL): Failover._yield,
-    (State.WAITING, Happening.PATIENCE_OVER): Failover._refuse_alive,
-    (State.ASKED, Happening.RESTORE): Failover._abandon,
-    (State.WAITING, Happening.RESTORE): Failover._abandon,
-    (State.ASKED, Happening.STOP): Failover._leave,
-    (State.WAITING, Happening.STOP): Failover._leave,
-    (State.HELD, Happening.RECOVER): Failover._confirm,
-    (State.HELD, Happening.RESTORE): Failover._give_back,
-    (State.HELD, Happening.ANSWER): Failover._doubt,
-    (State.DOUBTED, Happening.ANSWER): Failover._cede,
-    (State.DOUBTED, Happening.RIVAL): Failover._cede,
-    (State.DOUBTED, Happening.SILENCE): Failover._retake,
-    (State.DOUBTED, Happening.RESTORE): Failover._abandon,
-    (State.HELD, Happening.GONE): Failover._miss,
-    (State.LOST, Happening.SILENCE): Failover._take,
-    (State.LOST, Happening.ANSWER): Failover._cede,
-    (State.LOST, Happening.RIVAL): Failover._cede,
-    (State.LOST, Happening.RESTORE): Failover._abandon,
-    (State.HELD, Happening.UNSURE): Failover._check,
-    (State.UNSURE, Happening.SILENCE): Failover._go_on,
-    (State.UNSURE, Happening.ANSWER): Failover._doubt,
-    (State.UNSURE, Happening.MUTE): Failover._wait_for_link,
-    (State.UNSURE, Happening.RECOVER): Failover._confirm,
-    (State.UNSURE, Happening.RESTORE): Failover._give_back,
-    (State.UNSURE, Happening.GONE): Failover._miss,
-    (State.FOUND, Happening.SILENCE): Failover._take,
-    (State.FOUND, Happening.ANSWER): Failover._discard,
-    (State.FOUND, Happening.RIVAL): Failover._discard,
-    (State.FOUND, Happening.MUTE): Failover._discard,
-    **{(state, Happening.STOP): Failover._leave for state in State if state is not State.FREE},
-    **{(state, Happening.MASTER_LOST): Failover._leave_lost_master for state in HOLDING},
+TABLE: dict[tuple[State, Happening], Callable[[Cells, Claim, float], None]] = {
+    (State.FREE, Happening.RECOVER): Cells.ask,
+    (State.ASKED, Happening.SILENCE): Cells.take,
+    (State.ASKED, Happening.ANSWER): Cells.wait,
+    (State.ASKED, Happening.RIVAL): Cells.yield_,
+    (State.WAITING, Happening.SILENCE): Cells.take,
+    (State.WAITING, Happening.ANSWER): Cells.wait,
+    (State.WAITING, Happening.RIVAL): Cells.yield_,
+    (State.WAITING, Happening.PATIENCE_OVER): Cells.refuse_alive,
+    (State.ASKED, Happening.RESTORE): Cells.abandon,
+    (State.WAITING, Happening.RESTORE): Cells.abandon,
+    (State.ASKED, Happening.STOP): Cells.leave,
+    (State.WAITING, Happening.STOP): Cells.leave,
+    (State.HELD, Happening.RECOVER): Cells.confirm,
+    (State.HELD, Happening.RESTORE): Cells.give_back,
+    (State.HELD, Happening.ANSWER): Cells.doubt,
+    (State.DOUBTED, Happening.ANSWER): Cells.cede,
+    (State.DOUBTED, Happening.RIVAL): Cells.cede,
+    (State.DOUBTED, Happening.SILENCE): Cells.retake,
+    (State.DOUBTED, Happening.RESTORE): Cells.abandon,
+    (State.HELD, Happening.GONE): Cells.miss,
+    (State.LOST, Happening.SILENCE): Cells.take,
+    (State.LOST, Happening.ANSWER): Cells.cede,
+    (State.LOST, Happening.RIVAL): Cells.cede,
+    (State.LOST, Happening.RESTORE): Cells.abandon,
+    (State.HELD, Happening.UNSURE): Cells.check,
+    (State.UNSURE, Happening.SILENCE): Cells.go_on,
+    (State.UNSURE, Happening.ANSWER): Cells.doubt,
+    (State.UNSURE, Happening.MUTE): Cells.wait_for_link,
+    (State.UNSURE, Happening.RECOVER): Cells.confirm,
+    (State.UNSURE, Happening.RESTORE): Cells.give_back,
+    (State.UNSURE, Happening.GONE): Cells.miss,
+    (State.FOUND, Happening.SILENCE): Cells.take,
+    (State.FOUND, Happening.ANSWER): Cells.discard,
+    (State.FOUND, Happening.RIVAL): Cells.discard,
+    (State.FOUND, Happening.MUTE): Cells.discard,
+    **{(state, Happening.STOP): Cells.leave for state in State if state is not State.FREE},
+    **{(state, Happening.MASTER_LOST): Cells.leave_lost_master for state in HOLDING},
     **{
-        (state, Happening.MUTE): Failover._fail
+        (state, Happening.MUTE): Cells.fail
         for state in (State.ASKED, State.WAITING, State.DOUBTED, State.LOST)
     },
     **{
-        (state, Happening.UNSURE): Failover._ask_afresh
+        (state, Happening.UNSURE): Cells.ask_afresh
         for state in (State.ASKED, State.WAITING, State.UNSURE, State.DOUBTED, State.LOST, State.FOUND)
     },
 }

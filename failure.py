@@ -99,7 +99,9 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
     except ValueError:
         name = f"HTTP {status}"
     if status >= 500:
-        return Failure(f"{name} from {url}: the master, or a proxy before it, is out of order", answered=status)
+        return Failure(
+            f"{name} from {url}: the master, or a proxy before it, is out of order", answered=status
+        )
     if status in (301, 302, 303, 307, 308):
         what = "a redirect, which is not followed: MASTER_URL must name the master itself"
     elif "html" in content_type.lower() or start.lstrip()[:1] == b"<":

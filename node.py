@@ -17,7 +17,9 @@ DEFEND_EVERY_S = 10.0
 class Node:
     """`interface` is INTERFACE, None: the interface of the connection to the master tells."""
 
-    def __init__(self, number: int, neighbours: Sequence[int], interface: Optional[str], network: Network, log: Log) -> None:
+    def __init__(
+        self, number: int, neighbours: Sequence[int], interface: Optional[str], network: Network, log: Log
+    ) -> None:
         self.number = number
         self.primary: Optional[Address] = None
         self._neighbours = [str(neighbour) for neighbour in neighbours]

@@ -16,10 +16,11 @@ from typing import Any, Optional
 from urllib.parse import urlsplit
 
 from attempt import Down, Hooks, Received, Target, Up
+from cells import Rules
 from clocks import Clocks
 from config import Config
 from connection import Connection
-from failover import Failover, Rules
+from failover import Failover
 from loans import Outcome
 from logging_setup import Logs
 from network.choose import open_network
@@ -116,16 +117,19 @@ class Worker:
         try:
             self._prepare()
             self._pings.start()
+            message: object = None
             while True:
-                message = self._next()
                 if isinstance(message, Stop):
                     self._log.info("stopping", signal=message.signal)
                     break
                 try:
                     self._turn(message)
-                except Exception as exc:
-                    # the last resort: a fault of ours must not end what keeps addresses alive
-                    self._log.critical("crashed", thread="owner", error=repr(exc), traceback=traceback.format_exc())
+                # the last resort: a fault of ours must not end what keeps addresses alive
+                except Exception as exc:  # noqa: BLE001
+                    self._log.critical(
+                        "crashed", thread="owner", error=repr(exc), traceback=traceback.format_exc()
+                    )
+                message = self._next()
         finally:
             self._shut_down()
 
@@ -137,7 +141,9 @@ class Worker:
             local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
             if parts.scheme == "http" and not local:
                 token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
-                self._log.warning("insecure_master", master=master, reason="plain http to another machine", token=token)
+                self._log.warning(
+                    "insecure_master", master=master, reason="plain http to another machine", token=token
+                )
 
     def _prepare(self) -> None:
         now = time.monotonic()

@@ -60,10 +60,10 @@ class Simulated:
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """Nobody else speaks, so there is nothing to post."""
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:  # noqa: ARG002 - nobody is there to answer
+    def probe(self, interface: str, ip: IPv4Address) -> None:
         self._check_interface(interface)
 
-    def announce(self, interface: str, ip: IPv4Address) -> None:  # noqa: ARG002 - nobody is there to hear it
+    def announce(self, interface: str, ip: IPv4Address) -> None:
         self._check_interface(interface)
 
     def hold(self, loan: Loan) -> None:
@@ -89,7 +89,7 @@ class Simulated:
             del self._loans[loan.ip.ip]
             self._post(AddressesChanged())
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:  # noqa: ARG002 - no host, no MAC
+    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         return None
 
     def _there(self, loan: Loan) -> Optional[Address]:
