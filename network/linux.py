@@ -165,19 +165,21 @@ class Netlink:
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         watch = self._started()
-        question = ndmsg()
-        question["family"] = socket.AF_INET
-        question["ifindex"] = self._index(interface)
-        question["attrs"] = [("NDA_DST", str(ip))]
-        try:
-            entries = self._route.get(RTM_GETNEIGH, question)
-        except (NetlinkError, OSError):  # ENOENT where the machine had nothing to do with it
-            entries = []
-        for entry in entries:
+        for entry in self._neighbours(interface, ip):
             mac: Optional[str] = entry.get_attr("NDA_LLADDR")
             if mac and not watch.is_own(mac):
                 return mac
         return watch.last_mac(interface, ip)
+
+    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Any]:
+        question = ndmsg()
+        question["family"] = socket.AF_INET
+        question["attrs"] = [("NDA_DST", str(ip))]
+        try:
+            question["ifindex"] = socket.if_nametoindex(interface)
+            return self._route.get(RTM_GETNEIGH, question)
+        except (NetlinkError, OSError):  # ENOENT: this machine had nothing to do with it
+            return []
 
     def _started(self) -> Watch:
         if self._watch is None:
