@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 BARE = """
@@ -57,7 +58,7 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
     with tempfile.TemporaryDirectory() as folder:
         master = subprocess.Popen([sys.executable, "-c", MASTER], stdout=subprocess.PIPE, text=True)
-        started = [master]
+        started: list[subprocess.Popen[Any]] = [master]
         try:
             url = f"http://127.0.0.1:{int(master.stdout.readline())}"  # type: ignore[union-attr]
             environ = {
