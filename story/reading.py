@@ -160,7 +160,8 @@ class Folder:
             self.faults.append(f"{self.path}: {exc.strerror or exc}")
             return
         if not any(files.values()):
-            self.faults.append(f"{self.path}: no ping.log or comms.log in it; give a worker's LOG_DIR")
+            if not self.faults:
+                self.faults.append(f"{self.path}: no ping.log or comms.log in it; give a worker's LOG_DIR")
             return
         pings = self._read(files["ping"])
         ahead = next(pings, None)
