@@ -120,9 +120,9 @@ def lines_of(file: BufferedIOBase) -> Iterator[bytes]:
 
 
 def _open(path: Path, stack: ExitStack) -> BufferedIOBase:
-    """The file, unpacked where its first bytes say that it is gzipped, whatever its name says."""
+    """The file, unpacked where its name and its first bytes say that it is gzipped."""
     file = stack.enter_context(path.open("rb"))
-    if file.peek(2)[:2] == _GZIP_MAGIC:
+    if path.suffix == ".gz" and file.peek(2)[:2] == _GZIP_MAGIC:
         return stack.enter_context(gzip.GzipFile(fileobj=file))
     return file
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_setup import format_line, parse_line
-from story.reading import EPOCH, Folder, Line, Ping
+from story.reading import BLOCK, EPOCH, Folder, Line, Ping
 from tests.story_logs import DAMAGED, PIECES, Worker, at
 
 
@@ -104,6 +104,13 @@ def test_a_line_that_does_not_fit_is_counted_and_the_next_is_read(tmp_path, log,
     assert (len(items), folder.readable, folder.unreadable) == (2, 2, 1)
 
 
+def test_the_end_of_a_line_that_is_too_long_is_no_line_of_its_own(tmp_path):
+    (tmp_path / "comms.log").write_bytes(b"z" * (2 * BLOCK) + said(1).encode() + b"\n" + said(2).encode())
+    folder, items = read(tmp_path)
+    assert [item.at for item in items] == [at(2).timestamp()]
+    assert (folder.readable, folder.unreadable) == (1, 1)
+
+
 def test_a_line_that_is_still_being_written_is_counted_as_it_is(tmp_path):
     whole = said(1, mark="1")
     (tmp_path / "comms.log").write_text(whole + "\n" + whole[:30])
@@ -133,10 +140,12 @@ def test_what_stands_before_the_damage_of_a_gzip_file_is_read_and_the_file_named
     assert [str(tmp_path / "comms.log.1.gz") in fault for fault in folder.faults] == [True]
 
 
-def test_a_name_that_says_gz_is_not_believed(tmp_path):
+def test_a_file_is_unpacked_only_where_its_name_and_its_bytes_say_so(tmp_path):
     put(tmp_path / "comms.log.1.gz", said(1, mark="plain"))
-    (tmp_path / "comms.log").write_bytes(gzip.compress((said(2, mark="packed") + "\n").encode()))
-    assert marks(read(tmp_path)[1]) == ["plain", "packed"]
+    (tmp_path / "comms.log").write_bytes(b"\x1f\x8b\x08\n" + said(2, mark="damaged").encode())
+    folder, items = read(tmp_path)
+    assert marks(items) == ["plain", "damaged"]
+    assert (folder.unreadable, folder.faults) == (1, [])
 
 
 def folder_that_is_missing(path):

@@ -79,6 +79,14 @@ OUTAGES = {
         [(0, START), (0, TRY), (0, UP), (9, STOPPING), (9, DOWN), (9, STOPPED)],
         [(0, 0, 0, "start")],
     ),
+    "a loss after a start that was not logged": (
+        [(0, START), (0, TRY), (0, UP), (9, TRY), (11, UP)],
+        [(0, 0, 0, "start"), (9, 11, 2.0, "its beginning is not in the log")],
+    ),
+    "a loss that was logged twice": (
+        [(0, UP), (9, DOWN), (10, ("disconnected", {"reason": "transport error"})), (11, UP)],
+        [(9, 11, 2.0, "ping timeout")],
+    ),
     "a log that begins while connected": (
         [(9, DOWN), (9, TRY), (11, UP)],
         [(9, 11, 2.0, "ping timeout")],
@@ -324,6 +332,21 @@ FAILOVERS = {
             failover(received=stamp(10.04), taken=stamp(10.3), takeover_ms=260.0),
         ],
     ),
+    "repeated while held, and the log ends": (taken().say(15, "received", **recover(2, 1)), [failover()]),
+    "repeated before the first's answer, given back, and taken again": (
+        Worker(1)
+        .start(0)
+        .say(10, "received", **recover(2, 1))
+        .say(10.1, "received", **recover(2, 1))
+        .say(10.2, "takeover_done", **where(interface="eth0", took_ms=200.0))
+        .answer(10.2, 2)
+        .release(10.25, 2)
+        .say(10.5, "takeover_done", **where(interface="eth0", took_ms=400.0)),
+        [
+            failover(released=stamp(10.25)),
+            failover(received=stamp(10.1), taken=stamp(10.5), takeover_ms=400.0),
+        ],
+    ),
     "taken twice": (
         taken().release(30, 2).take(40.2, 2, took_ms=200.0, ordered=40),
         [
@@ -380,6 +403,31 @@ FAILOVERS = {
         [failover(released=stamp(30))],
     ),
     "held by a worker that was killed": (taken().start(60), [failover()]),
+    "held by a worker that was killed, and taken again by the next": (
+        taken().start(60).take(70.2, 2, took_ms=200.0, ordered=70),
+        [failover(), failover(received=stamp(70), taken=stamp(70.2))],
+    ),
+    "held by a worker that was killed, and given back by the next": (
+        taken().say(60, "started", node=1).release(60.2, 2, "its owner is back"),
+        [failover(released=stamp(60.2))],
+    ),
+    "ordered from a worker that was killed, and refused by the next": (
+        Worker(1)
+        .start(0)
+        .say(10, "received", **recover(2, 1))
+        .start(60)
+        .say(70, "received", **recover(2, 1))
+        .refuse(71, 2, "in use"),
+        [
+            failover(
+                outcome="failed",
+                reason="the worker fell silent before it had an outcome",
+                taken=None,
+                takeover_ms=None,
+            ),
+            failover(received=stamp(70), outcome="refused", reason="in use", taken=None, takeover_ms=None),
+        ],
+    ),
     "held by a worker that was killed, and adopted": (
         taken()
         .say(60, "started", node=1)
