@@ -209,15 +209,18 @@ class Orders:
         order.reason = line.fields.get("reason", "no reason logged")
 
     def _released(self, line: Line, node: Optional[int], address: Optional[str]) -> None:
-        held = self._holder(self._held, node, address)
-        if not held:
+        # a worker that finds its former process's loan and its owner alive gives it back without adopting it
+        for holds in (self._held, self._left_behind):
+            held = self._holder(holds, node, address)
+            if not held:
+                continue
+            if held.released is None:
+                # the first of conflict, loss and release is when it was off the interface
+                held.released = line.when
+                held.release_reason = line.fields.get("reason") or line.event.replace("_", " ")
+            if line.event == "release_done":
+                del holds[held.node]
             return
-        if held.released is None:
-            # the first of conflict, loss and release is when it was off the interface
-            held.released = line.when
-            held.release_reason = line.fields.get("reason") or line.event.replace("_", " ")
-        if line.event == "release_done":
-            del self._held[held.node]
 
     def _answered(self, data: Mapping[str, Any]) -> None:
         """A success that no takeover_done stands for answers an order that repeats what is held."""

@@ -34,8 +34,8 @@ def moment(item: Item) -> datetime:
 class RunDraft:
     """A process of which more lines may come. `node`: None until a line tells it."""
 
-    def __init__(self, first: Item, node: Optional[int] = None) -> None:
-        self.node = node
+    def __init__(self, first: Item) -> None:
+        self.node: Optional[int] = None
         self.first = self.last = first
         self.started: Optional[datetime] = None
         self.version = ""

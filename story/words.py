@@ -188,11 +188,11 @@ def headline(story: Story) -> str:
     unreadable = f"{_count(story.unreadable_lines, 'line')} did not fit"
     if whole is None:
         return f"Nothing to tell: no line could be read, {unreadable}."
-    first, last = whole
+    first, last = whole[0], whole[1].astimezone(whole[0].tzinfo)
+    until = f"{last:%H:%M:%S}" if last.date() == first.date() else f"{last:%Y-%m-%d %H:%M:%S}"
     outages = sum(len(node.outages) for node in story.nodes)
     return (
-        f"{_count(len(story.nodes), 'node')}, {first:%Y-%m-%d %H:%M:%S} to "
-        f"{last.astimezone(first.tzinfo):%Y-%m-%d %H:%M:%S} ({first:%z}): "
+        f"{_count(len(story.nodes), 'node')}, {first:%Y-%m-%d %H:%M:%S} to {until} {first:%z}: "
         f"{_count(len(story.failovers), 'failover')}, {_count(outages, 'outage')}, {unreadable}"
     )
 
