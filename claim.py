@@ -63,6 +63,7 @@ class Claim:
     other_mac: Optional[str] = None
     trouble: str = ""
     taken_s: float = 0.0
+    asked_s: float = 0.0
     asks_for_s: float = 0.0
     verdict_s: float = math.inf
     round_s: float = math.inf
@@ -75,7 +76,7 @@ class Claim:
 
     def ask(self, now: float, for_s: float) -> None:
         """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more."""
-        self.asks_for_s = for_s
+        self.asked_s, self.asks_for_s = now, for_s
         self.verdict_s = now + for_s
         self.round_s = math.inf
         self._probes = [now + for_s * part / PROBES for part in range(PROBES)]
