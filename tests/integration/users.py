@@ -63,7 +63,8 @@ def _interpreter() -> Optional[str]:
 
 
 def _remove(name: str) -> None:
-    (SUDOERS / name).unlink(missing_ok=True)
+    for rule in SUDOERS.glob(f"{name}*"):
+        rule.unlink(missing_ok=True)
     # By force: a process of the user's may be ending still.
     subprocess.run(["userdel", "--force", name], capture_output=True, check=False)
 
