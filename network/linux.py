@@ -113,7 +113,8 @@ class Netlink:
         return arp.mac(interface)
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
-        self._started().watch(ips)
+        if self._watch is not None:
+            self._watch.watch(ips)
 
     def probe(self, interface: str, ip: IPv4Address) -> None:
         self._started().send(interface, arp.probe(arp.mac(interface), ip))
@@ -164,7 +165,9 @@ class Netlink:
                 rtnl.remove(self._route, there)
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        watch = self._started()
+        watch = self._watch
+        if watch is None:
+            return None
         for entry in self._neighbours(interface, ip):
             mac: Optional[str] = entry.get_attr("NDA_LLADDR")
             if mac and not watch.is_own(mac):
