@@ -71,7 +71,12 @@ class Worker:
         )
         self._log = self._logs.comms
         self._network = open_network(
-            config.vip_backend, config.node_id, config.interface, config.address_lease_s
+            config.vip_backend,
+            config.node_id,
+            config.interface,
+            config.address_lease_s,
+            password=config.password,
+            allowed=config.allowed_networks,
         )
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)

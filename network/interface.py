@@ -140,4 +140,7 @@ class Network(Protocol):
         """Remove the address if it is there with our mark; nothing else is touched. Absence is success."""
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        """The MAC that was last seen to own `ip`, from the neighbour table or the watch; None: unknown."""
+        """The MAC that was last seen to use `ip`, from the neighbour table or the watch.
+
+        None: unknown, or it uses other addresses too, and so may be another node that held this one.
+        """

@@ -168,11 +168,11 @@ class Netlink:
         watch = self._watch
         if watch is None:
             return None
-        for entry in self._neighbours(interface, ip):
-            mac: Optional[str] = entry.get_attr("NDA_LLADDR")
+        told = [entry.get_attr("NDA_LLADDR") for entry in self._neighbours(interface, ip)]
+        for mac in (*told, watch.last_mac(interface, ip)):
             if mac and not watch.is_own(mac):
-                return mac
-        return watch.last_mac(interface, ip)
+                return None if watch.speaks_for_others(interface, mac, ip) else mac
+        return None
 
     def _neighbours(self, interface: str, ip: IPv4Address) -> list[Any]:
         question = ndmsg()

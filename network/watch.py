@@ -112,6 +112,13 @@ class Watch:
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         return self._last.get((interface, ip))
 
+    def speaks_for_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
+        """Whether that MAC was last seen to use addresses other than `ip`, as another node that held it does."""
+        return any(
+            user == mac and there == interface and other != ip
+            for (there, other), user in list(self._last.items())
+        )
+
     def is_own(self, mac: str) -> bool:
         return mac in self._own
 

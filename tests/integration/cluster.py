@@ -68,7 +68,9 @@ class Director:
         self._process.stdin.flush()
         return at
 
-    def wait(self, event: str, node: Optional[int] = None, since: float = 0.0, limit_s: float = 5.0) -> dict[str, Any]:
+    def wait(
+        self, event: str, node: Optional[int] = None, since: float = 0.0, limit_s: float = 5.0
+    ) -> dict[str, Any]:
         """The first such event since then: its data, with `at`."""
 
         def find() -> Optional[dict[str, Any]]:
@@ -96,7 +98,9 @@ class Director:
 class Worker:
     """`python client.py` of a node, on the node's host or another's."""
 
-    def __init__(self, lab: Lab, node: int, folder: Path, host: Optional[Host] = None, **environ: str) -> None:
+    def __init__(
+        self, lab: Lab, node: int, folder: Path, host: Optional[Host] = None, **environ: str
+    ) -> None:
         self.node, self.host, self.folder = node, host or lab.node(node), folder
         self.environ = {
             "PATH": os.environ["PATH"],
@@ -123,7 +127,7 @@ class Worker:
             text = (self.folder / "comms.log").read_text(encoding="utf-8")
         except FileNotFoundError:
             return []
-        lines = [line for line in text.split("\n")[:-1]]
+        lines = list(text.split("\n")[:-1])
         found = [parse_line(line) for line in lines if event is None or f"- [{event}" in line]
         return [entry for entry in found if event in (None, entry.event)]
 
