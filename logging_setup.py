@@ -25,7 +25,7 @@ from urllib.parse import quote
 from log_files import LogFile
 from log_line import LEVELS, Entry, LineError, Stamp, compact_json, format_line, format_message, parse_line
 
-__all__ = ["Entry", "LineError", "Log", "Logs", "compact_json", "format_line", "parse_line"]
+__all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format_line", "parse_line"]
 
 CONSOLE_LIMIT = 1 << 20
 """Bytes that wait for a stderr that nobody reads; what comes after them is dropped, and counted."""
@@ -80,6 +80,16 @@ class Log:
 
     def critical(self, event: str, /, **fields: object) -> None:
         self.write("CRITICAL", event, fields)
+
+
+class NoLog(Log):
+    """Drops every line, for commands that only look."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        pass
 
 
 class Logs:

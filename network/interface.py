@@ -130,6 +130,11 @@ class Network(Protocol):
         somebody else's such address is already there.
         """
 
+    def renew(self, loan: Loan) -> None:
+        """Begin its lease anew; never adds it. Raises NetworkError when it is not there with our mark, since
+        an address that vanished may have a new holder: the wire has to be asked before hold().
+        """
+
     def release(self, loan: Loan) -> None:
         """Remove the address if it is there with our mark; nothing else is touched. Absence is success."""
 

@@ -1,0 +1,242 @@
+"""One connection to a master: a fresh Socket.IO client, used once, from the first packet to the last.
+
+What the client library would do in threads and handlers of its own is taken from it here: every packet is
+handled on its reading thread in the order of its arrival, acknowledgements are matched by their number, and
+the end, whatever brought it, is reported exactly once.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+import socketio
+from requests.utils import select_proxy
+from socketio.packet import ACK, DISCONNECT, EVENT
+
+from failure import EIO3, Failure, explain, explain_answer
+from logging_setup import Log, compact_json
+from transport import Session, open_socket
+from wire import SOCKET_TIMEOUT_S, Client
+
+LARGE = 8192
+"""Characters above which a message is logged as it came instead of being written as JSON anew."""
+HANDSHAKE_LIMIT = 65536
+
+
+@dataclass(frozen=True)
+class Up:
+    """The master accepted: `local_ip` is this end of the connection, None behind a proxy."""
+
+    attempt: Attempt
+    sid: str
+    transport: str
+    local_ip: Optional[str]
+    quiet_s: float
+
+
+@dataclass(frozen=True)
+class Down:
+    """The attempt failed, or the connection that it had become ended."""
+
+    attempt: Attempt
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Received:
+    """An event of the master that is for the owner: `data` as decoded, `ack_id` None where none is asked for."""
+
+    attempt: Attempt
+    event: str
+    data: Any
+    ack_id: Optional[int]
+    arrived_s: float
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Called from the connection's threads; none may block or raise."""
+
+    post: Callable[[object], None]
+    acknowledged: Callable[[int], None]
+    orders: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A master and how to speak to it. `auth` goes to it alone; `ca_file` None: the system's CAs."""
+
+    url: str
+    auth: Optional[dict[str, Any]]
+    ca_file: Optional[Path]
+
+
+class Attempt:
+    """`start` begins; `Up` is posted at most once, then or instead `Down` exactly once, unless abandoned."""
+
+    def __init__(self, target: Target, hooks: Hooks, log: Log) -> None:
+        self.target = target
+        self.phase = "starting"
+        self.last_packet_s = 0.0
+        self._hooks = hooks
+        self._log = log
+        # held to number and order what is sent: the library's emit is not thread-safe
+        self._sending = threading.Lock()
+        # guards the two flags and the sockets below
+        self._state = threading.Lock()
+        self._ended = False
+        self._sockets: list[socket.socket] = []
+        self._client: Optional[Client] = None
+
+    def start(self) -> None:
+        threading.Thread(target=self._connect, name="connect", daemon=True).start()
+
+    def send(self, event: str, data: object, ack_id: Optional[int] = None) -> bool:
+        """Queue an event; False: the connection is down, nothing was queued. Any thread."""
+        return self._send(socketio.packet.Packet(EVENT, data=[event, data], id=ack_id))
+
+    def acknowledge(self, ack_id: int, data: object) -> bool:
+        return self._send(socketio.packet.Packet(ACK, data=[data], id=ack_id))
+
+    def abandon(self) -> None:
+        """End it from any thread, at once: nothing is posted any more, and its threads run out."""
+        with self._state:
+            self._ended = True
+        self._cut()
+
+    def drop(self, reason: str) -> None:
+        """End it for a reason of the worker's own, which `Down` then gives."""
+        self.end(Failure(reason))
+
+    def leave(self, timeout_s: float) -> None:
+        """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
+        client = self._client
+        if client and not self._ended:
+            self._send(socketio.packet.Packet(DISCONNECT))
+            queue = client.eio.queue
+            with queue.all_tasks_done:
+                queue.all_tasks_done.wait_for(lambda: not queue.unfinished_tasks, timeout_s)
+        self.abandon()
+
+    def end(self, failure: Failure) -> None:
+        with self._state:
+            if self._ended:
+                return
+            self._ended = True
+        self._hooks.post(Down(self, failure))
+        self._cut()
+
+    # the reading thread's
+
+    def joined(self, client: Client, data: object) -> None:
+        sid = data.get("sid") if isinstance(data, dict) else None
+        if not isinstance(sid, str):
+            self.end(Failure(EIO3, mend=True))
+            return
+        eio = client.eio
+        local = None
+        if self._sockets:
+            try:
+                local = self._sockets[-1].getsockname()[0]
+            except OSError:
+                pass
+        quiet_s = eio.ping_interval + eio.ping_timeout
+        self._hooks.post(Up(self, sid, eio.current_transport, local, quiet_s))
+
+    def received(self, ack_id: Optional[int], args: list[Any], raw: str) -> None:
+        event = args[0] if args and isinstance(args[0], str) else compact_json(args[:1])
+        data = args[1] if len(args) == 2 else args[1:] or None
+        shown = raw if len(raw) > LARGE else compact_json(data)
+        self._log.info("received", event=event, data=None if len(args) < 2 else shown)
+        if event in self._hooks.orders:
+            self._hooks.post(Received(self, event, data, ack_id, time.monotonic()))
+        elif ack_id is not None:
+            self._send(socketio.packet.Packet(ACK, data=[], id=ack_id))
+
+    def unreadable(self, raw: object, exc: Exception) -> None:
+        shown = (
+            raw if isinstance(raw, str) else f"<{len(raw)} bytes>" if isinstance(raw, bytes) else repr(raw)
+        )
+        self._log.warning("received", event="unreadable", error=f"{type(exc).__name__}: {exc}", data=shown)
+
+    def acknowledged(self, ack_id: Optional[int]) -> None:
+        if ack_id is not None:
+            self._hooks.acknowledged(ack_id)
+
+    # making the connection
+
+    def _send(self, packet: socketio.packet.Packet) -> bool:
+        client = self._client
+        with self._sending:
+            if client is None or self._ended or client.eio.state != "connected":
+                return False
+            client.transmit(packet)
+            return True
+
+    def _cut(self) -> None:
+        """Shut the sockets down: that wakes every thread that waits on them, where closing would not."""
+        with self._state:
+            sockets, self._sockets = self._sockets, []
+        eio = self._client.eio if self._client else None
+        if eio is not None and eio.ws is not None and eio.ws.sock is not None:
+            sockets.append(eio.ws.sock)
+        for sock in sockets:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def _keep(self, sock: socket.socket) -> None:
+        with self._state:
+            if not self._ended:
+                self._sockets = [*(kept for kept in self._sockets if kept.fileno() != -1), sock]
+                return
+        sock.close()
+        raise Failure("given up")
+
+    def _in_phase(self, phase: str) -> None:
+        self.phase = phase
+
+    def _connect(self) -> None:
+        failure = self._connect_by("websocket")
+        if failure and failure.answered is not None:
+            # it speaks HTTP, but no websocket comes through: polling may, or tells why not
+            failure = self._connect_by("polling")
+        if failure:
+            self.end(failure)
+
+    def _connect_by(self, transport: str) -> Optional[Failure]:
+        url, ca_file = self.target.url, self.target.ca_file
+        session = Session(url, ca_file, self._keep)
+        options: dict[str, Any] = {"redirect_limit": 0, "skip_utf8_validation": True}
+        try:
+            if transport == "polling":
+                self._ask_by_polling(session)
+            elif not select_proxy(url, session.proxies):
+                options["socket"] = open_socket(url, ca_file, self._keep, self._in_phase)
+            self.phase = f"in the {transport} handshake"
+            client = Client(self, self._log, session, options)
+            self._client = client
+            client.connect(url, auth=self.target.auth, transports=[transport], namespaces=["/"], wait=False)
+        except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise is a failed attempt
+            return explain(exc, url)
+        self.phase = "waiting for the master to accept"
+        if self._ended:
+            self._cut()
+        return None
+
+    def _ask_by_polling(self, session: Session) -> None:
+        """Raises Failure unless a poll is answered with an Engine.IO v4 handshake."""
+        self.phase = "in the polling handshake"
+        url = f"{self.target.url}/socket.io/?EIO=4&transport=polling"
+        with session.get(url, timeout=SOCKET_TIMEOUT_S, stream=True) as answer:
+            body = answer.raw.read(HANDSHAKE_LIMIT, decode_content=True)
+            if not (answer.ok and body.startswith(b"0{")):
+                kind = answer.headers.get("content-type", "")
+                raise explain_answer(answer.status_code, kind, body, self.target.url)

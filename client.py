@@ -1,0 +1,81 @@
+"""The failover worker of one node: `python client.py`.
+
+It keeps a connection to the master, and takes over or gives back a neighbour's address when the master says
+so. This module reads the command line, puts the parts together, and runs the one loop that owns them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Optional
+
+import config as configuration
+from instance import ClaimError, claim
+
+VERSION = "1.0.0"
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the worker until it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="client.py",
+        description="Failover worker: takes a dead neighbour's address when the master orders it.",
+        epilog=configuration.describe(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--env-file", type=Path, metavar="FILE", help="read FILE instead of .env beside client.py"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="check the settings, this machine and the masters"
+    )
+    parser.add_argument("--version", action="version", version=f"failover worker {VERSION}")
+    options = parser.parse_args(arguments)
+    try:
+        config = configuration.load(os.environ, options.env_file)
+    except configuration.ConfigError as exc:
+        print(*exc.faults, sep="\n", file=sys.stderr)
+        return EXIT_CONFIG
+    # the secrets are in `config` now, and no child process is to inherit them
+    for name in ("PASSWORD", "MASTER_TOKEN"):
+        os.environ.pop(name, None)
+    if options.check:
+        from check import check
+
+        return check(config)
+
+    # a signal must find its handler from the first log line on: nothing else happens in one but this
+    inbox: SimpleQueue[object] = SimpleQueue()
+    from worker import Reopen, Stop, Worker
+
+    for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(
+                getattr(signal, name), lambda number, _: inbox.put(Stop(signal.Signals(number).name))
+            )
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, lambda *_: inbox.put(Reopen()))
+    try:
+        node_id = None if config.vip_backend == "simulated" else config.node_id
+        # held until this process ends
+        claimed = claim(config.log_dir, node_id)
+    except ClaimError as exc:
+        print(exc, file=sys.stderr)
+        return EXIT_CONFIG
+    Worker(config, VERSION, inbox).run()
+    claimed.close()
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    # threads that still wait for a name server or a stalled disk must not hold up the end
+    os._exit(code)

@@ -1,0 +1,40 @@
+"""Whether this process, or its machine, stood still: what its clocks say when they are laid side by side."""
+
+from __future__ import annotations
+
+import time
+from typing import Optional
+
+GAP_S = 1.5
+"""Scheduling on a busy machine is late by less."""
+
+
+class Clocks:
+    """Compares the monotonic clock with the one that also runs in suspend, and with the wall clock."""
+
+    def __init__(self) -> None:
+        self._suspended_s = _suspended_s()
+        self._wall_s = time.time() - time.monotonic()
+
+    def stood_still(self, expected_s: float) -> Optional[str]:
+        """Why the time since the last call must be doubted, None: it need not.
+
+        `expected_s` is the monotonic time at which the call should come at the latest. The wall clock alone
+        may just have been set; whoever asks loses nothing by believing the worst.
+        """
+        now = time.monotonic()
+        suspended_s, self._suspended_s = self._suspended_s, _suspended_s()
+        wall_s, self._wall_s = self._wall_s, time.time() - now
+        if now - expected_s > GAP_S:
+            return f"the process stood still for {now - expected_s:.1f} s"
+        if self._suspended_s - suspended_s > GAP_S:
+            return f"the machine was suspended for {self._suspended_s - suspended_s:.1f} s"
+        if self._wall_s - wall_s > GAP_S:
+            return f"the wall clock went forward by {self._wall_s - wall_s:.1f} s"
+        return None
+
+
+def _suspended_s() -> float:
+    """Seconds for which the machine was suspended since it booted (Linux: clock_gettime(2)); elsewhere 0."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return 0.0 if clock is None else time.clock_gettime(clock) - time.monotonic()

@@ -1,0 +1,113 @@
+"""Why a connection to the master could not be made: any exception, and any answer, in one line for a person."""
+
+from __future__ import annotations
+
+import http
+import re
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+import requests
+import websocket
+
+EIO3 = (
+    "the master speaks Engine.IO v3 (Socket.IO 2, python-socketio 4, Flask-SocketIO 4), this worker v4: "
+    "upgrade the master to Socket.IO 3 or newer, python-socketio 5 or Flask-SocketIO 5"
+)
+
+
+@dataclass(eq=False)
+class Failure(Exception):
+    """One failed attempt. `mend` tells that no patience helps: the master refused, or a setting is wrong.
+
+    `answered` is the HTTP status that a websocket handshake got instead of a websocket, None: it got none.
+    """
+
+    text: str
+    mend: bool = False
+    answered: Optional[int] = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def explain(exc: BaseException, url: str) -> Failure:
+    """The first cause of `exc` that says something, in words; `url` is the master's."""
+    causes = list(_causes(exc))
+    for cause in causes:
+        failure = _known(cause, url)
+        if failure:
+            return failure
+    for cause in causes:
+        if isinstance(cause, OSError) and cause.strerror:
+            return Failure(f"{cause.strerror} ({url})")
+    last = causes[-1]
+    return Failure(f"no Engine.IO answer from {url}: {type(last).__name__}: {last}", mend=True)
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """The exception, what it was raised from, and those that urllib3 and requests wrap as arguments."""
+    seen: set[int] = set()
+    following: Optional[BaseException] = exc
+    while following is not None and id(following) not in seen:
+        seen.add(id(following))
+        yield following
+        wrapped = getattr(following, "reason", None) or (following.args[0] if following.args else None)
+        inner = wrapped if isinstance(wrapped, BaseException) else None
+        following = inner or following.__cause__ or following.__context__
+
+
+def _known(exc: BaseException, url: str) -> Optional[Failure]:
+    if isinstance(exc, Failure):
+        return exc
+    if isinstance(exc, websocket.WebSocketBadStatusException):
+        kind = (exc.resp_headers or {}).get("content-type", "")
+        return explain_answer(exc.status_code, kind, exc.resp_body or b"", url)
+    if isinstance(exc, websocket.WebSocketProxyException):
+        return Failure(f"the proxy did not let through to {url}: {exc}", mend=True)
+    if isinstance(exc, socket.gaierror):
+        return Failure(f"the name in {url} could not be resolved: {exc.strerror}")
+    if isinstance(exc, ConnectionRefusedError):
+        return Failure(f"connection refused: nothing listens at {url}")
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return Failure(
+            f"TLS: the certificate of {url} is not accepted: {exc.verify_message}; "
+            "MASTER_CA_FILE names the CAs to trust",
+            mend=True,
+        )
+    if isinstance(exc, ssl.SSLError) and exc.reason:
+        return Failure(f"TLS: {exc.reason.replace('_', ' ').lower()} ({url})", mend=True)
+    if isinstance(exc, (TimeoutError, socket.timeout, websocket.WebSocketTimeoutException, requests.Timeout)):
+        return Failure(f"no answer from {url}")
+    if isinstance(exc, (ConnectionResetError, BrokenPipeError, websocket.WebSocketConnectionClosedException)):
+        return Failure(f"{url} closed the connection during the handshake")
+    return None
+
+
+def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
+    """What an HTTP answer says that is no Engine.IO handshake."""
+    start = body[:2048]
+    if b"unsupported version" in start.lower() or b"unsupported protocol version" in start.lower():
+        return Failure(EIO3, mend=True, answered=status)
+    if start[:1] == b"\x00" or re.match(rb"\d+:0\{", start):
+        return Failure(EIO3, mend=True, answered=status)
+    try:
+        name = f"HTTP {status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        name = f"HTTP {status}"
+    if status >= 500:
+        return Failure(
+            f"{name} from {url}: the master, or a proxy before it, is out of order", answered=status
+        )
+    if status in (301, 302, 303, 307, 308):
+        what = "a redirect, which is not followed: MASTER_URL must name the master itself"
+    elif "html" in content_type.lower() or start.lstrip()[:1] == b"<":
+        what = "an HTML page: a web server answers there, no Socket.IO master"
+    elif not start.strip():
+        what = "an empty answer: no Socket.IO master"
+    else:
+        what = "no Engine.IO handshake: no Socket.IO master"
+    return Failure(f"{name} from {url}, {what}", mend=True, answered=status)

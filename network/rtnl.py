@@ -1,0 +1,166 @@
+"""Reading and changing addresses through rtnetlink(7), and the mark by which a loan is known again.
+
+A loan's mark is its label, `eth0:f3.2`: held by node 3 for node 2. A label has 15 characters at most; where
+the whole would be longer, the interface's name is cut and the mark kept, as the kernel itself does when it
+renames an interface that has labels.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import socket
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from typing import Any, Optional
+
+from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
+from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+
+from network.interface import Loan, NetworkError
+from network.route import Route, reasons
+
+_LABEL_LENGTH = 15
+_MARK = re.compile(r"(?P<name>.+):f(?P<holder>[0-9]+)\.(?P<owner>[0-9]+)", re.ASCII)
+_IFA_F_NOPREFIXROUTE = 0x200
+_FOREVER = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Mark:
+    holder: int
+    owner: int
+
+
+@dataclass(frozen=True)
+class KernelAddress:
+    """`mark` is None for what no worker of this project has added."""
+
+    index: int
+    interface: str
+    ip: IPv4Interface
+    mark: Optional[Mark]
+
+
+def label(interface: str, mark: Mark) -> str:
+    """Raises NetworkError for node numbers so long that no label holds them."""
+    tail = f":f{mark.holder}.{mark.owner}"
+    if len(tail) >= _LABEL_LENGTH:
+        raise NetworkError(f"the node numbers {mark.holder} and {mark.owner} are too long for a label")
+    return interface[: _LABEL_LENGTH - len(tail)] + tail
+
+
+def read_mark(text: Optional[str], interface: str) -> Optional[Mark]:
+    """The mark in a label of `interface`; None: it is none of ours."""
+    found = _MARK.fullmatch(text or "")
+    if not found:
+        return None
+    mark = Mark(int(found["holder"]), int(found["owner"]))
+    return mark if text == label(interface, mark) else None
+
+
+def is_marked(text: Optional[str]) -> bool:
+    """Whether a label looks like a loan's, of whatever worker and interface."""
+    return _MARK.fullmatch(text or "") is not None
+
+
+def read(route: Route) -> tuple[KernelAddress, ...]:
+    """Every IPv4 address, in the kernel's order: each interface's first address first.
+
+    Raises NetworkError where the kernel could not be asked.
+    """
+    question = ifaddrmsg()
+    question["family"] = socket.AF_INET
+    with reasons("the addresses of this machine could not be read"):
+        answers = route.dump(RTM_GETADDR, question)
+    names: dict[int, str] = {}
+    found = []
+    for answer in answers:
+        index = answer["index"]
+        if index not in names:
+            try:
+                names[index] = socket.if_indextoname(index)
+            except OSError:  # it went away since; so did its addresses
+                continue
+        ip = IPv4Interface((answer.get_attr("IFA_LOCAL"), answer["prefixlen"]))
+        mark = read_mark(answer.get_attr("IFA_LABEL"), names[index])
+        found.append(KernelAddress(index, names[index], ip, mark))
+    return tuple(found)
+
+
+def stands_behind(loan: KernelAddress, addresses: tuple[KernelAddress, ...]) -> bool:
+    """Whether an address of the machine's own, in whose subnet the loan is, comes before it on its interface.
+
+    If not, the kernel takes the loan for the source of this machine's own traffic, and makes the machine's
+    address its secondary, without the subnet's route, when that one is added again.
+    """
+    for there in addresses:
+        if there.index == loan.index:
+            if there == loan:
+                return False
+            if there.mark is None and loan.ip.ip in there.ip.network:
+                return True
+    return False
+
+
+def add(route: Route, index: int, loan: Loan, mark: Mark, lease_s: int) -> None:
+    """Add a loan; `lease_s` 0: for ever. Raises NetworkError, also where it is there already."""
+    with reasons(f"{loan.ip} could not be added to {loan.interface}"):
+        address = KernelAddress(index, loan.interface, loan.ip, mark)
+        route.change(RTM_NEWADDR, _lent(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
+
+
+def renew(route: Route, there: KernelAddress, lease_s: int) -> None:
+    """Begin the lease anew. The kernel adds the address when it is gone, so the caller has looked just now."""
+    with reasons(f"the lease of {there.ip} on {there.interface} could not be renewed"):
+        route.change(RTM_NEWADDR, _lent(there, lease_s), NLM_F_REPLACE)
+
+
+def remove(route: Route, there: KernelAddress) -> None:
+    """Remove exactly this loan: the kernel compares prefix and label once more. Absence is success."""
+    with reasons(f"{there.ip} could not be removed from {there.interface}"):
+        try:
+            route.change(RTM_DELADDR, _named(there))
+        except NetlinkError as exc:
+            if exc.code not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
+                raise
+
+
+def _named(address: KernelAddress) -> Any:
+    if address.mark is None:
+        raise NetworkError(f"{address.ip} on {address.interface} is no loan and is left alone")
+    message = ifaddrmsg()
+    message["family"] = socket.AF_INET
+    message["prefixlen"] = address.ip.network.prefixlen
+    message["index"] = address.index
+    message["attrs"] = [
+        ("IFA_LOCAL", str(address.ip.ip)),
+        ("IFA_ADDRESS", str(address.ip.ip)),
+        ("IFA_LABEL", label(address.interface, address.mark)),
+    ]
+    return message
+
+
+def _lent(address: KernelAddress, lease_s: int) -> Any:
+    # No broadcast address: the machine's own has it already. No route: the subnet's stays the machine's own.
+    lifetime = lease_s or _FOREVER
+    message = _named(address)
+    message["attrs"] += [
+        ("IFA_FLAGS", _IFA_F_NOPREFIXROUTE),
+        ("IFA_CACHEINFO", {"ifa_valid": lifetime, "ifa_preferred": lifetime}),
+    ]
+    return message
+
+
+def remove_leading(route: Route, holder: int) -> None:
+    """Remove the loans of `holder` that have come to stand before the machine's own address.
+
+    That happens where `promote_secondaries` is 1 and the machine's address is taken off: without it, the
+    kernel removes the loan by itself.
+    """
+    addresses = read(route)
+    for there in addresses:
+        if there.mark is not None and there.mark.holder == holder and not stands_behind(there, addresses):
+            remove(route, there)

@@ -1,0 +1,175 @@
+"""The keep-alive: a ping every PING_INTERVAL, its answer, ping.log, and the verdict that the master is gone.
+
+A ping never waits for the answer of the one before. It is missed when it was not answered in time and nothing
+else came either, since answers queue behind a burst. A master that has never acknowledged on this connection
+is judged by Engine.IO's own times instead: any packet counts as life.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Optional, Protocol
+
+from logging_setup import Log
+
+LATE_S = 1.0
+"""A wake-up that comes this much too late means that the process was frozen, not the master."""
+OVERDUE_LIMIT = 1000
+"""Pings whose answer may still come; of more, the oldest are forgotten."""
+
+
+class Wire(Protocol):
+    """What of the connection the keep-alive needs."""
+
+    @property
+    def last_packet_s(self) -> float: ...
+
+    def ping(self, seq: int, data: str) -> bool: ...
+
+
+class PingMonitor:
+    """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        interval_s: float,
+        timeout_s: float,
+        max_missed: int,
+        log: Log,
+        gone: Callable[[str], None],
+    ) -> None:
+        self._wire = wire
+        self._interval_s = interval_s
+        self._timeout_s = timeout_s
+        self._max_missed = max_missed
+        self._log = log
+        self._gone = gone
+        # guards all below; also wakes the thread
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._quiet_s: Optional[float] = None  # None: no connection
+        self._since_s = self._paused_s = 0.0
+        self._seq = 0
+        self._sent: dict[int, float] = {}
+        self._overdue: dict[int, tuple[float, bool]] = {}  # when it was sent, whether it counted as missed
+        self._missed_in_row = 0
+        self._acknowledges = False
+        self._next_s = 0.0
+        self._thread = threading.Thread(target=self._run, name="ping", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    def resume(self, quiet_s: float) -> None:
+        """A connection is up; a silent master that never acknowledges is dead after `quiet_s`."""
+        with self._changed:
+            now = time.monotonic()
+            if self._paused_s:
+                self._log.info("pings_resumed", after_s=now - self._paused_s)
+                self._paused_s = 0.0
+            self._quiet_s = quiet_s
+            self._since_s = self._next_s = now
+            self._missed_in_row = 0
+            self._acknowledges = False
+            self._changed.notify()
+
+    def pause(self, reason: str) -> None:
+        """The connection is lost; pings without an answer stay without one."""
+        with self._changed:
+            if self._quiet_s is None:
+                return
+            unanswered = len(self._sent) + len(self._overdue) or None
+            self._quiet_s = None
+            self._sent.clear()
+            self._overdue.clear()
+            self._paused_s = time.monotonic()
+            self._log.warning("pings_paused", reason=reason, unanswered=unanswered)
+
+    def acknowledged(self, seq: int) -> None:
+        """An answer came; the reading thread's."""
+        now = time.monotonic()
+        with self._changed:
+            if seq in self._sent:
+                sent_s, missed = self._sent.pop(seq), False
+            elif seq in self._overdue:
+                sent_s, missed = self._overdue.pop(seq)
+            else:
+                return
+            self._acknowledges = True
+            self._missed_in_row = 0
+            self._log.info("ping", seq=seq, rtt_ms=(now - sent_s) * 1000, late=missed or None)
+
+    def _run(self) -> None:
+        while True:
+            reason = None
+            with self._changed:
+                due = self._due_s()
+                wait_s = None if due is None else due - time.monotonic()
+                if not self._stopping and (wait_s is None or wait_s > 0):
+                    self._changed.wait(wait_s)
+                if self._stopping:
+                    return
+                now = time.monotonic()
+                if due is not None and now - due > LATE_S:
+                    self._forgive(now - due)
+                if self._quiet_s is not None:
+                    if self._next_s <= now:
+                        self._ping(now)
+                    reason = self._judge(now)
+            if reason:
+                self.pause(reason)
+                self._gone(reason)
+
+    def _due_s(self) -> Optional[float]:
+        """When there is something to do: a ping to send, or one to give up; None: not before a change."""
+        if self._quiet_s is None:
+            return None
+        return min([self._next_s, *(at + self._timeout_s for at in self._sent.values())])
+
+    def _ping(self, now: float) -> None:
+        # the cadence is kept, but what a freeze has let slip is not made up for
+        self._next_s = max(self._next_s + self._interval_s, now)
+        self._seq += 1
+        text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]
+        self._sent[self._seq] = now
+        if not self._wire.ping(self._seq, text):
+            del self._sent[self._seq]
+
+    def _judge(self, now: float) -> Optional[str]:
+        """Give up the pings whose time is over; the reason when that makes the master dead, else None."""
+        over = [seq for seq, at in self._sent.items() if at + self._timeout_s <= now]
+        for seq in over:
+            sent_s = self._sent.pop(seq)
+            missed = self._acknowledges and self._wire.last_packet_s < sent_s
+            if not self._acknowledges:
+                self._log.info("ping_sent", seq=seq)
+            elif missed:
+                self._missed_in_row += 1
+                timeout_ms = self._timeout_s * 1000
+                self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
+            else:
+                self._missed_in_row = 0
+            self._overdue[seq] = (sent_s, missed)
+            if len(self._overdue) > OVERDUE_LIMIT:
+                del self._overdue[next(iter(self._overdue))]
+        if self._acknowledges and self._missed_in_row >= self._max_missed:
+            return f"{self._missed_in_row} pings in a row without an answer"
+        quiet_for_s = now - max(self._since_s, self._wire.last_packet_s)
+        if self._quiet_s is not None and not self._acknowledges and quiet_for_s > self._quiet_s:
+            return f"nothing from the master for {quiet_for_s:.0f} s"
+        return None
+
+    def _forgive(self, gap_s: float) -> None:
+        """The process itself stood still for `gap_s`: that time counts against no ping."""
+        self._sent = {seq: at + gap_s for seq, at in self._sent.items()}
+        self._since_s += gap_s

@@ -1,0 +1,97 @@
+"""Sockets to a master: one for a websocket, sessions for polling, each handed over as soon as it exists.
+
+Whoever holds a socket can shut it down, which wakes the thread that waits on it; nothing else does.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+import requests
+import requests.adapters
+from requests.utils import get_environ_proxies
+
+from wire import SOCKET_TIMEOUT_S
+
+Keep = Callable[[socket.socket], None]
+
+
+def open_socket(url: str, ca_file: Optional[Path], keep: Keep, phase: Callable[[str], None]) -> socket.socket:
+    """A connected socket to the host of `url`, with TLS for https; `phase` is told what is being waited for.
+
+    `ca_file` None: the system's CAs. Raises OSError, of which ssl.SSLError is one.
+    """
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    phase(f"looking up {host}")
+    found = socket.getaddrinfo(host, parts.port or (443 if secure else 80), type=socket.SOCK_STREAM)
+    trouble: Optional[OSError] = None
+    for family, kind, protocol, _, address in found:
+        phase(f"connecting to {address[0]}")
+        sock = socket.socket(family, kind, protocol)
+        try:
+            keep(sock)
+            sock.settimeout(SOCKET_TIMEOUT_S / len(found))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect(address)
+            sock.settimeout(SOCKET_TIMEOUT_S)
+            return _secured(sock, host, ca_file, keep, phase) if secure else sock
+        except ssl.SSLError:
+            sock.close()
+            raise
+        except OSError as exc:
+            sock.close()
+            trouble = exc
+    raise trouble or OSError(f"no address for {host}")
+
+
+def _secured(
+    sock: socket.socket, host: str, ca_file: Optional[Path], keep: Keep, phase: Callable[[str], None]
+) -> socket.socket:
+    phase("in the TLS handshake")
+    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    keep(secured)
+    secured.do_handshake()
+    return secured
+
+
+class Session(requests.Session):
+    """For polling, and for the settings that the websocket shares with it: the environment's proxies, never its
+    CAs; no redirects, which could carry the token to another host.
+    """
+
+    def __init__(self, url: str, ca_file: Optional[Path], keep: Keep) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.proxies = get_environ_proxies(url)
+        if ca_file:
+            self.verify = str(ca_file)
+        for scheme in ("http://", "https://"):
+            adapter = requests.adapters.HTTPAdapter()
+            _hand_over(adapter, keep)
+            self.mount(scheme, adapter)
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["allow_redirects"] = False
+        return super().request(*args, **kwargs)
+
+
+def _hand_over(adapter: requests.adapters.HTTPAdapter, keep: Keep) -> None:
+    manager = adapter.poolmanager
+    pools = {}
+    for scheme, pool in manager.pool_classes_by_scheme.items():
+
+        class Connection(pool.ConnectionCls):  # type: ignore[misc,name-defined]
+            def _new_conn(self) -> socket.socket:
+                sock: socket.socket = super()._new_conn()
+                keep(sock)
+                return sock
+
+        pools[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+    manager.pool_classes_by_scheme = pools

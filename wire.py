@@ -1,0 +1,137 @@
+"""The Socket.IO client library, made to hand every packet over on its reading thread, in order.
+
+Left to itself it starts a thread for each event, keeps a callback for each acknowledgement, and joins its own
+threads when the server says goodbye.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Optional, Protocol
+
+import engineio
+import requests
+import socketio
+from engineio.payload import Payload
+
+from failure import Failure
+from logging_setup import Log
+
+
+class Listener(Protocol):
+    """Hears what arrives. Its methods are called on the reading thread; they must not block or raise."""
+
+    last_packet_s: float
+
+    def joined(self, client: Client, data: object) -> None:
+        """The master accepted; `data` is what it said, `{"sid": …}` where it speaks Socket.IO 3 or newer."""
+
+    def received(self, ack_id: Optional[int], args: list[Any], raw: str) -> None:
+        """An event: its name and arguments, and the text that they were decoded from, "" for binary ones."""
+
+    def acknowledged(self, ack_id: Optional[int]) -> None:
+        """The answer to what was sent with that number."""
+
+    def unreadable(self, raw: object, exc: Exception) -> None:
+        """A message that is none of Socket.IO's."""
+
+    def end(self, failure: Failure) -> None:
+        """The connection is over; may be told more than once."""
+
+
+SOCKET_TIMEOUT_S = 4.0
+"""For which one read of a handshake may last."""
+
+
+class _LibraryLog:
+    """Takes the library's log: its last warning is why a connection ended, its errors go to comms.log."""
+
+    def __init__(self, log: Log) -> None:
+        self.last = ""
+        self._log = log
+
+    def info(self, *args: object) -> None:
+        pass
+
+    def warning(self, text: str, *args: object) -> None:
+        self.last = text % args
+
+    def error(self, text: str, *args: object) -> None:
+        self._log.warning("library", name="socketio", text=text % args)
+
+    exception = error
+
+
+class _Engine(engineio.Client):  # type: ignore[misc]
+    """Engine.IO, with messages handled on the reading thread instead of a new thread for each."""
+
+    listener: Listener
+
+    def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
+        kwargs["run_async"] = False
+        return super()._trigger_event(event, *args, **kwargs)
+
+    def _receive_packet(self, pkt: engineio.packet.Packet) -> None:
+        self.listener.last_packet_s = time.monotonic()
+        if pkt.packet_type == engineio.packet.CLOSE:
+            # the library would wait for this very thread
+            self.listener.end(Failure("the master closed the connection"))
+        else:
+            super()._receive_packet(pkt)
+
+
+class Client(socketio.Client):  # type: ignore[misc]
+    """Socket.IO, with each kind of packet handed to the listener."""
+
+    def __init__(
+        self, listener: Listener, log: Log, session: requests.Session, options: dict[str, Any]
+    ) -> None:
+        self._listener = listener
+        self._ear = _LibraryLog(log)
+        Payload.max_decode_packets = 10_000
+        super().__init__(
+            reconnection=False,
+            handle_sigint=False,
+            logger=self._ear,
+            engineio_logger=self._ear,
+            http_session=session,
+            request_timeout=SOCKET_TIMEOUT_S,
+            websocket_extra_options=options,
+        )
+        self.eio.listener = listener
+
+    def transmit(self, packet: socketio.packet.Packet) -> None:
+        """Queue a packet; the library's `emit` would keep a callback for each that wants an answer."""
+        self._send_packet(packet)
+
+    def _engineio_client_class(self) -> type[_Engine]:
+        return _Engine
+
+    def _handle_eio_message(self, data: Any) -> None:
+        try:
+            self._raw = data if isinstance(data, str) else ""
+            super()._handle_eio_message(data)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as exc:
+            self._binary_packet = None
+            self._listener.unreadable(data, exc)
+
+    def _handle_connect(self, namespace: Optional[str], data: Any) -> None:
+        if (namespace or "/") == "/":
+            self.namespaces["/"] = self.sid
+            self._listener.joined(self, data)
+
+    def _handle_disconnect(self, namespace: Optional[str]) -> None:
+        self._listener.end(Failure("the master disconnected this node"))
+
+    def _handle_event(self, namespace: Optional[str], id: Optional[int], data: Any) -> None:  # noqa: A002
+        self._listener.received(id, data if isinstance(data, list) else [data], self._raw)
+
+    def _handle_ack(self, namespace: Optional[str], id: Optional[int], data: Any) -> None:  # noqa: A002
+        self._listener.acknowledged(id)
+
+    def _handle_error(self, namespace: Optional[str], data: Any) -> None:
+        reason = data.get("message") if isinstance(data, dict) else data
+        self._listener.end(Failure(f"the master refused this node: {reason}", mend=True))
+
+    def _handle_eio_disconnect(self, reason: str) -> None:
+        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))

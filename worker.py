@@ -1,0 +1,277 @@
+"""The owner: one inbox, one loop, and every decision made in it.
+
+Connection threads, the keep-alive, the network's watch and signal handlers only put messages into the inbox.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, fields
+from queue import Empty, SimpleQueue
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from attempt import Down, Hooks, Received, Target, Up
+from cells import Rules
+from clocks import Clocks
+from config import Config
+from connection import Connection
+from failover import Failover
+from loans import Outcome
+from logging_setup import Logs
+from network.choose import open_network
+from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from node import Node
+from ping_monitor import PingMonitor
+
+BEAT_S = 1.0
+"""The loop turns at least this often."""
+GOODBYE_S = 0.6
+"""For which a stop waits for the last answers to go out."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    signal: str
+
+
+@dataclass(frozen=True)
+class Reopen:
+    """SIGHUP."""
+
+
+@dataclass(frozen=True)
+class MasterGone:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Posted when a silence may be judged: all that the wire said before stands before it in the inbox."""
+
+    as_of: float
+
+
+class Worker:
+    def __init__(self, config: Config, version: str, inbox: SimpleQueue[object]) -> None:
+        self._config = config
+        self._version = version
+        self._inbox = inbox
+        self._logs = Logs(
+            config.log_dir,
+            level=config.log_level,
+            max_bytes=config.log_max_bytes,
+            backup_count=config.log_backup_count,
+            console=config.log_console,
+            secrets=config.secrets,
+        )
+        self._log = self._logs.comms
+        self._network = open_network(
+            config.vip_backend, config.node_id, config.interface, config.address_lease_s
+        )
+        neighbours = config.neighbours[config.node_id]
+        self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
+        rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
+        self._failover = Failover(rules, self._node, self._network, self._log, self._answers_append)
+        self._answers: deque[Outcome] = deque()
+        orders = frozenset(("recover", "restore"))
+        hooks = Hooks(inbox.put, lambda seq: self._pings.acknowledged(seq), orders)
+        auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
+        targets = tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
+        self._connection = Connection(
+            targets, config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
+        )
+        self._pings = PingMonitor(
+            self._connection,
+            config.ping_interval_s,
+            config.ping_timeout_s,
+            config.ping_max_missed,
+            self._logs.ping,
+            lambda reason: inbox.put(MasterGone(reason)),
+        )
+        self._clocks = Clocks()
+        self._said: Optional[dict[str, Any]] = None
+        self._said_s = -math.inf
+        self._judging = False
+        self._begun = False
+        self._started_s = time.monotonic()
+
+    def run(self) -> None:
+        """Work until a Stop comes; gives back every address on the way out, whatever the way is."""
+        config = self._config
+        self._logs.take_over_python_s_own()
+        self._log.info(
+            "started",
+            node=config.node_id,
+            version=self._version,
+            pid=os.getpid(),
+            master=",".join(config.masters),
+            backend=self._network.backend,
+            simulated=True if self._network.backend == "simulated" else None,
+        )
+        self._warn()
+        try:
+            self._prepare()
+            self._pings.start()
+            message: object = None
+            while True:
+                if isinstance(message, Stop):
+                    self._log.info("stopping", signal=message.signal)
+                    break
+                try:
+                    self._turn(message)
+                # the last resort: a fault of ours must not end what keeps addresses alive
+                except Exception as exc:  # noqa: BLE001
+                    self._log.critical(
+                        "crashed", thread="owner", error=repr(exc), traceback=traceback.format_exc()
+                    )
+                message = self._next()
+        finally:
+            self._shut_down()
+
+    def _warn(self) -> None:
+        for text in self._config.warnings:
+            self._log.warning("setting", text=text)
+        for master in self._config.masters:
+            parts = urlsplit(master)
+            local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+            if parts.scheme == "http" and not local:
+                token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
+                self._log.warning(
+                    "insecure_master", master=master, reason="plain http to another machine", token=token
+                )
+
+    def _prepare(self) -> None:
+        now = time.monotonic()
+        try:
+            self._network.start(self._inbox.put)
+            self._failover.start(now)
+        except NetworkError as exc:
+            self._failover.unusable = f"this worker can change no address: {exc}"
+            self._log.warning("network_unusable", backend=self._network.backend, reason=str(exc))
+        self._find_own_address(None)
+        self._node.announce()
+
+    def _next(self) -> object:
+        """The next message, or None when it is time for something else; notes when the clocks disagree."""
+        now = time.monotonic()
+        due = min(self._failover.tick_due(), self._connection.due())
+        if not self._judging:
+            due = min(due, self._failover.judge_due())
+        wait_s = max(0.0, min(BEAT_S, due - now))
+        try:
+            message = self._inbox.get(timeout=wait_s)
+        except Empty:
+            message = None
+        stood_still = self._clocks.stood_still(now + wait_s)
+        if stood_still:
+            self._log.warning("was_frozen", reason=stood_still)
+            self._failover.unsure(time.monotonic())
+            self._said = None
+        return message
+
+    def _turn(self, message: object) -> None:
+        now = time.monotonic()
+        if message is not None:
+            self._handle(message, now)
+        if self._failover.tick_due() <= now:
+            self._failover.tick(now)
+        if self._failover.judge_due() <= now and not self._judging:
+            self._judging = True
+            self._inbox.put(Judge(now))
+        if not self._begun and self._failover.settled:
+            self._begun = True
+            self._connection.begin(now)
+        self._connection.tick(now)
+        lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
+        if release_s and lost_s is not None and now - lost_s >= release_s:
+            self._failover.master_lost(now)
+        self._tell(now)
+
+    def _handle(self, message: object, now: float) -> None:
+        if isinstance(message, Received):
+            self._obey(message, now)
+        elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
+            self._failover.seen(message, now)
+            if not isinstance(message, ArpSeen):
+                up = self._connection.up
+                self._find_own_address(up.local_ip if up else None)
+        elif isinstance(message, Judge):
+            self._judging = False
+            self._failover.judge(message.as_of)
+        elif isinstance(message, Up):
+            if self._connection.accepted(message, now):
+                self._find_own_address(message.local_ip)
+                self._node.announce()
+                self._said = None
+                self._tell(now)
+                self._pings.resume(message.quiet_s)
+        elif isinstance(message, Down):
+            reason = self._connection.ended(message, now)
+            if reason:
+                self._pings.pause(reason)
+        elif isinstance(message, MasterGone):
+            self._connection.drop(message.reason)
+        elif isinstance(message, Reopen):
+            self._logs.reopen()
+
+    def _obey(self, order: Received, now: float) -> None:
+        if not isinstance(order.data, dict):
+            error: Optional[str] = f"{order.event} wants an object"
+            self._log.error("order_refused", event=order.event, reason=error)
+        elif order.event == "recover":
+            error = self._failover.recover(order.data, now, order.arrived_s)
+        else:
+            error = self._failover.restore(order.data, now)
+        if order.ack_id is not None:
+            answer = {"accepted": False, "error": error} if error else {"accepted": True}
+            self._connection.acknowledge(order.attempt, order.ack_id, answer)
+
+    def _answers_append(self, outcome: Outcome) -> None:
+        self._answers.append(outcome)
+
+    def _tell(self, now: float) -> None:
+        """Join where that is due, then send the answers that wait; without a connection they go on waiting."""
+        if not self._connection.up:
+            return
+        interval_s = self._config.join_interval_s
+        refresh = bool(interval_s) and now - self._said_s >= interval_s
+        if self._said is None or refresh:
+            self._join(now)
+        while self._answers and self._said is not None:
+            outcome = self._answers[0]
+            data = dict(outcome.extra)
+            if outcome.with_join:
+                join = self._node.join_data(self._failover.held)
+                data = {**join, **data}
+                self._said = join
+            if not self._connection.send(outcome.event, data):
+                return
+            self._answers.popleft()
+        if self._failover.steady and self._said != self._node.join_data(self._failover.held):
+            self._join(now)
+
+    def _join(self, now: float) -> None:
+        join = self._node.join_data(self._failover.held)
+        if self._connection.send("join", join):
+            self._said, self._said_s = join, now
+
+    def _find_own_address(self, local_ip: Optional[str]) -> None:
+        try:
+            self._node.find(local_ip)
+            self._failover.watch()
+        except NetworkError as exc:
+            self._log.debug("own_address_unknown", reason=str(exc))
+
+    def _shut_down(self) -> None:
+        self._failover.stop(time.monotonic())
+        self._tell(time.monotonic())
+        self._connection.close(GOODBYE_S)
+        self._pings.stop(0.2)
+        self._network.close()
+        self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
+        self._logs.close()
