@@ -8,7 +8,6 @@ repeats what is held already has no outcome of its own, and is no failover.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Optional
 
 from .episodes import Failover
 from .reading import Line
-from .runs import RunDraft
+from .runs import RunDraft, decimal
 
 _UNANSWERED = {
     "stopped": "the worker stopped before it had an outcome",
@@ -43,14 +42,6 @@ def data_of(line: Line) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _duration_ms(text: str) -> Optional[float]:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
 
 
 def _address(order: Mapping[str, Any]) -> Optional[str]:
@@ -193,7 +184,7 @@ class Orders:
             return
         order = self._settle(line, run, node, address)
         order.outcome = "taken"
-        order.took_ms = _duration_ms(line.fields.get("took_ms", ""))
+        order.took_ms = decimal(line.fields.get("took_ms", ""))
         self._were_taken.append(order)
         self._held[order.node] = order
         self._answers_due[order.node] += 1

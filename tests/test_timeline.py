@@ -87,6 +87,20 @@ OUTAGES = {
         [(0, UP), (9, DOWN), (10, ("disconnected", {"reason": "transport error"})), (11, UP)],
         [(9, 11, 2.0, "ping timeout")],
     ),
+    "losses of a worker that logs warnings alone": (
+        [
+            (9, DOWN),
+            (9.5, FAIL),
+            (30, DOWN),
+            (31, FAIL),
+            (50, ("disconnected", {"reason": "x", "connected_s": 90.0})),
+        ],
+        [(9, 21, 12.0, "ping timeout"), (30, None, 20.0, "ping timeout")],
+    ),
+    "a clock that was put back in between": (
+        [(0, UP), (9, DOWN), (-100, UP)],
+        [(9, -100, 0, "ping timeout")],
+    ),
     "a log that begins while connected": (
         [(9, DOWN), (9, TRY), (11, UP)],
         [(9, 11, 2.0, "ping timeout")],
