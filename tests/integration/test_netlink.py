@@ -50,6 +50,10 @@ class Node:
     def of(self, kind):
         return [event for event in list(self.events) if isinstance(event, kind)]
 
+    def heard(self, ip):
+        """The MAC that the watch saw last with that address, whoever it is."""
+        return self.net._watch.last_mac("eth0", ip)
+
     def details(self):
         """What `ip` tells of each address on the card."""
         out = self.host.run("ip", "-4", "-d", "-j", "addr", "show", "dev", self.host.interface).stdout
@@ -392,7 +396,7 @@ def test_only_watched_addresses_are_told_of(lab, node):
     other = IPv4Address("10.9.0.7")
     client.announce("eth0", IP)
     client.announce("eth0", other)
-    until(lambda: node.last_mac("eth0", other))
+    until(lambda: node.heard(other))
     node.watch(frozenset({IP}))
     client.announce("eth0", other)
     client.announce("eth0", IP)
@@ -409,9 +413,19 @@ def test_a_flood_is_thinned(lab, node):
         client.announce("eth0", IP)
     last = IPv4Address("10.9.0.9")
     client.announce("eth0", last)
-    until(lambda: node.last_mac("eth0", last))
+    until(lambda: node.heard(last))
     client.shut()
     assert 10 <= len(node.of(ArpSeen)) <= 40
+
+
+def test_a_mac_that_uses_other_addresses_too_is_not_taken_for_the_owner_s(lab, node):
+    client = Node(lab.client, node_id=1).open()
+    client.announce("eth0", IP)
+    assert until(lambda: node.last_mac("eth0", IP)) == lab.client.mac
+    client.announce("eth0", IPv4Address("10.9.0.9"))
+    until(lambda: node.heard(IPv4Address("10.9.0.9")))
+    client.shut()
+    assert node.last_mac("eth0", IP) is None
 
 
 def test_the_link_comes_back(node):
