@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Optional
 
-from claim import DOUBT_S, RETAKES, WATCH_S, Claim, Happening, State
+from claim import DOUBT_S, HOLDING, RETAKES, WATCH_S, Claim, Happening, State
 from loans import Loans
 from network.interface import Network, NetworkError
-
-HOLDING = (State.HELD, State.UNSURE)
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,9 @@ class Rules:
 
 
 class Cells:
-    """`happens` tells the table what a cell found out; `clock` gives monotonic seconds, for durations alone."""
+    """`happens` tells the table what a cell found out; `clock` gives monotonic seconds, for durations and for
+    the time at which a question was really sent.
+    """
 
     def __init__(
         self,
@@ -51,12 +51,21 @@ class Cells:
         if claim.probe_due(now):
             try:
                 self._network.probe(claim.loan.interface, claim.loan.ip.ip)
+                claim.probed(self._clock())
             except NetworkError as exc:
                 claim.trouble = str(exc)
                 claim.asked()
                 self._happens(claim, Happening.MUTE, now)
 
+    def learn(self, claim: Claim) -> None:
+        """Remember the owner's MAC, to know its probe when it comes back."""
+        try:
+            claim.owner_mac = self._network.last_mac(claim.loan.interface, claim.loan.ip.ip)
+        except NetworkError:
+            claim.owner_mac = None  # an interface that is gone: the probe will say so
+
     def keep(self, claim: Claim, now: float) -> None:
+        """Renew the lease, announce and ask, where that is due."""
         loan = claim.loan
         try:
             if claim.renew_s <= now:
@@ -64,13 +73,13 @@ class Cells:
                 if not self._loans.is_there(claim):
                     self._happens(claim, Happening.GONE, now)
                     return
-                self._network.hold(loan)
+                self._network.renew(loan)
             if claim.announcement_due(now):
                 self._network.announce(loan.interface, loan.ip.ip)
             if claim.watch_s <= now:
                 claim.watch_s = now + WATCH_S
                 self._network.probe(loan.interface, loan.ip.ip)
-            claim.trouble = ""
+                claim.trouble = ""
         except NetworkError as exc:
             # a link that is down, say: what is held stays held, and is asked for when the link comes back
             if claim.trouble != str(exc):
@@ -81,10 +90,10 @@ class Cells:
         """Asks the wire."""
         self._loans.enter(claim, State.ASKED)
         self._loans.say("INFO", "takeover_started", claim)
-        claim.owner_mac = self._network.last_mac(claim.loan.interface, claim.loan.ip.ip)
+        self.learn(claim)
         if self._rules.conflict_probe_s:
+            # the first question is tick's, when the address is watched and its answer will be heard
             claim.ask(now, self._rules.conflict_probe_s)
-            self.probe(claim, now)
         else:
             self.take(claim, now)
 
@@ -110,7 +119,13 @@ class Cells:
 
     def confirm(self, claim: Claim, now: float) -> None:
         """Announces it, answers success."""
-        if not self._loans.is_there(claim):
+        try:
+            there = self._loans.is_there(claim)
+        except NetworkError as exc:
+            self._loans.say("ERROR", "takeover_failed", claim, reason=str(exc))
+            self._loans.fail_orders(claim, str(exc))
+            return
+        if not there:
             self.miss(claim, now)
             return
         claim.announce_again(now)
@@ -125,6 +140,7 @@ class Cells:
     def wait(self, claim: Claim, now: float) -> None:
         """Asks on every second, up to CONFLICT_WAIT."""
         claim.asked()
+        claim.owner_mac = claim.owner_mac or claim.other_mac
         if claim.state is State.ASKED:
             if not self._rules.conflict_wait_s:
                 self.refuse_alive(claim, now)
@@ -187,13 +203,11 @@ class Cells:
         self._loans.say("WARNING", "address_lost", claim)
         self._loans.enter(claim, State.LOST)
         claim.ask(now, self._rules.conflict_probe_s)
-        self.probe(claim, now)
 
     def check(self, claim: Claim, now: float) -> None:
         """Asks."""
         self._loans.enter(claim, State.UNSURE)
         claim.ask(now, self._rules.conflict_probe_s)
-        self.probe(claim, now)
 
     def go_on(self, claim: Claim, now: float) -> None:
         """Announces again."""
@@ -208,14 +222,14 @@ class Cells:
     def discard(self, claim: Claim, now: float) -> None:
         """Removes it."""
         reason = f"in use by {claim.other_mac}" if claim.other_mac else claim.trouble
-        self._loans.remove(claim, 0.0, reason)
+        self._loans.drop(claim, now, 0.0, reason)
         self._loans.enter(claim, State.FREE)
 
     def fail(self, claim: Claim, now: float) -> None:
         """A machine that could not be asked or changed: failure, with its reason."""
         self._loans.say("ERROR", "takeover_failed", claim, reason=claim.trouble)
         reason = claim.trouble
-        self._loans.remove(claim, None, reason)
+        self._loans.drop(claim, now, None, reason)
         self._loans.lose(claim, reason)
 
     def leave(self, claim: Claim, now: float) -> None:

@@ -35,6 +35,9 @@ class State(Enum):
     FOUND = "left by an earlier run, and the wire is being asked"
 
 
+HOLDING = (State.HELD, State.UNSURE)
+
+
 class Happening(Enum):
     RECOVER = "a valid recover"
     RESTORE = "restore for that node"
@@ -70,21 +73,35 @@ class Claim:
     patience_s: float = math.inf
     renew_s: float = math.inf
     watch_s: float = math.inf
-    _probes: list[float] = field(default_factory=list)
+    _probe_s: float = math.inf
+    _probes_left: int = 0
     _announcements: list[float] = field(default_factory=list)
     _retakes: list[float] = field(default_factory=list)
 
     def ask(self, now: float, for_s: float) -> None:
-        """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more."""
+        """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more.
+
+        With 0 it is asked once, and not waited for.
+        """
         self.asked_s, self.asks_for_s = now, for_s
-        self.verdict_s = now + for_s
-        self.round_s = math.inf
-        self._probes = [now + for_s * part / PROBES for part in range(PROBES)]
+        self.verdict_s = self.round_s = math.inf
+        self._probe_s = now
+        self._probes_left = PROBES if for_s else 1
+
+    def probed(self, now: float) -> None:
+        """A question went out at `now`: the next one, or the verdict, follows a third of the time later.
+
+        Counted from each question that was really sent, since a loop that came late would else take the
+        time before its questions for silence.
+        """
+        self._probes_left -= 1
+        after_s = now + self.asks_for_s / PROBES
+        self._probe_s = after_s if self._probes_left else math.inf
+        self.verdict_s = math.inf if self._probes_left else after_s
 
     def asked(self) -> None:
         """Stop asking."""
-        self.verdict_s = math.inf
-        self._probes = []
+        self.verdict_s = self._probe_s = math.inf
 
     def hold(self, now: float, lease_s: float) -> None:
         """It was just taken, and announced once."""
@@ -100,12 +117,12 @@ class Claim:
         self._announcements = [now + after for after in ANNOUNCE_AT_S]
 
     def probe_due(self, now: float) -> bool:
-        return _due(self._probes, now)
+        return self._probe_s <= now
 
     def announcement_due(self, now: float) -> bool:
-        due = _due(self._announcements, now)
-        if due and not self._announcements:
-            self._announcements = [now + ANNOUNCE_EVERY_S]
+        later = [at for at in self._announcements if at > now]
+        due = len(later) < len(self._announcements)
+        self._announcements = later or [now + ANNOUNCE_EVERY_S]
         return due
 
     def may_retake(self, now: float) -> bool:
@@ -118,17 +135,10 @@ class Claim:
 
     def due_s(self) -> float:
         """When `Failover.tick` has something to do for it next."""
-        if self.state in (State.HELD, State.UNSURE):
-            return min([self.renew_s, self.watch_s, *self._announcements, *self._probes])
-        return min([self.round_s, *self._probes])
+        if self.state in HOLDING:
+            return min([self.renew_s, self.watch_s, self._probe_s, *self._announcements])
+        return min(self.round_s, self._probe_s)
 
     def judged_s(self) -> float:
         """When `Failover.judge` has to decide next."""
         return min(self.verdict_s, self.patience_s)
-
-
-def _due(times: list[float], now: float) -> bool:
-    """Take every time that is over off the list; True when there was one."""
-    over = [at for at in times if at <= now]
-    del times[: len(over)]
-    return bool(over)

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
-from cells import HOLDING, Cells, Rules
-from claim import ADOPT_PROBE_S, Claim, Happening, State
+from cells import Cells, Rules
+from claim import ADOPT_PROBE_S, HOLDING, Claim, Happening, State
 from loans import Loans, Outcome
 from logging_setup import Log
 from network.interface import AddressesChanged, ArpSeen, Event, LinkUp, Loan, Network, NetworkError
@@ -45,7 +45,7 @@ class Failover:
         self._rules = rules
         self._node = node
         self._network = network
-        self._loans = Loans(rules.node_id, network, log, answer)
+        self._loans = Loans(rules.node_id, rules.neighbours, network, log, answer)
         self._claims = self._loans.claims
         self._cells = Cells(rules, network, self._loans, self._happens, clock)
 
@@ -57,7 +57,11 @@ class Failover:
         for address in self._network.addresses():
             if address.owner is not None:
                 claim = Claim(Loan(address.owner, address.ip, address.interface))
+                older = self._claims.get(address.owner)
+                if older:
+                    self._loans.drop(older, now, 0.0, f"node {address.owner} has {address.ip} as well")
                 self._loans.enter(claim, State.FOUND)
+                self._cells.learn(claim)
                 claim.ask(now, max(ADOPT_PROBE_S, self._rules.conflict_probe_s))
         self.watch()
         self.tick(now)
@@ -144,7 +148,7 @@ class Failover:
 
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
-        return min((claim.due_s() for claim in self._claims.values()), default=math.inf)
+        return min([self._loans.clear_up_s, *(claim.due_s() for claim in self._claims.values())])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
@@ -152,6 +156,7 @@ class Failover:
 
     def tick(self, now: float) -> None:
         """Send the questions and announcements that are due, and renew leases."""
+        self._loans.clear_up(now)
         for claim in list(self._claims.values()):
             if claim.round_s <= now:
                 claim.ask(now, self._rules.conflict_probe_s)
@@ -217,7 +222,10 @@ class Failover:
         cell = TABLE.get((claim.state, happening))
         if cell:
             cell(self._cells, claim, now)
-            self.watch()
+            try:
+                self.watch()
+            except NetworkError:
+                pass  # where nothing can be heard no probe can be sent either, and that fails with its reason
 
 
 # Contract §5, a line here for each line there, and those that it implies.

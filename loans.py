@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from claim import Claim, State
+from claim import HOLDING, WATCH_S, Claim, State
 from logging_setup import Log
 from network.interface import Address, Loan, Network, NetworkError
-from orders import Recover, refusal
+from orders import RESTORE_KEYS, Recover, refusal
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,19 @@ class Outcome:
 class Loans:
     """Acts on the machine and tells what came of it: in the log, and to the master through `answer`."""
 
-    def __init__(self, node_id: int, network: Network, log: Log, answer: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self,
+        node_id: int,
+        neighbours: Mapping[int, Sequence[int]],
+        network: Network,
+        log: Log,
+        answer: Callable[[Outcome], None],
+    ) -> None:
         self.claims: dict[int, Claim] = {}
+        self.clear_up_s = math.inf
+        self._leftovers: list[Claim] = []
         self._node_id = node_id
+        self._neighbours = neighbours
         self._network = network
         self._log = log
         self._answer = answer
@@ -70,7 +81,34 @@ class Loans:
             self.say("INFO", "release_done", claim, reason=reason, held_s=held_s)
         return True
 
+    def drop(self, claim: Claim, now: float, held_s: Optional[float], reason: str) -> None:
+        """As `remove`, for a claim that ends either way: what is still there is removed by `clear_up`."""
+        if not self.remove(claim, held_s, reason):
+            self._leftovers.append(claim)
+            self.clear_up_s = now + WATCH_S
+
+    def clear_up(self, now: float) -> None:
+        """Once a second until it is gone, remove what could not be removed when its claim ended."""
+        if now < self.clear_up_s:
+            return
+        self._leftovers = [claim for claim in self._leftovers if not self._cleared(claim)]
+        self.clear_up_s = now + WATCH_S if self._leftovers else math.inf
+
+    def _cleared(self, claim: Claim) -> bool:
+        newer = self.claims.get(claim.loan.owner)
+        if newer and newer.state in HOLDING and newer.loan == claim.loan:
+            return True
+        try:
+            self._network.release(claim.loan)
+            if self.is_there(claim):
+                return False
+        except NetworkError:
+            return False  # the first failure was logged
+        self.say("INFO", "release_done", claim, reason="it could not be removed before")
+        return True
+
     def is_there(self, claim: Claim) -> bool:
+        """Raises NetworkError when the machine cannot be asked."""
         return self.among(claim.loan, self._network.addresses())
 
     @staticmethod
@@ -89,14 +127,17 @@ class Loans:
         self.enter(claim, State.FREE)
         if claim.orders:
             self.say("ERROR", "takeover_refused", claim, reason=reason)
-        for order in claim.orders:
-            self._answer(Outcome("update node", refusal(order.data, reason), with_join=False))
-        claim.orders.clear()
+        self.fail_orders(claim, reason)
 
     def lose(self, claim: Claim, reason: str) -> None:
         """Failure to every recover that waits, or once more to the one that was answered with success."""
         self.enter(claim, State.FREE)
-        for order in claim.orders or [claim.answered or self._as_order(claim.loan)]:
+        claim.orders = claim.orders or [claim.answered or self._as_order(claim.loan)]
+        self.fail_orders(claim, reason)
+
+    def fail_orders(self, claim: Claim, reason: str) -> None:
+        """Failure to every recover that waits."""
+        for order in claim.orders:
             self._answer(Outcome("update node", refusal(order.data, reason), with_join=False))
         claim.orders.clear()
 
@@ -110,7 +151,8 @@ class Loans:
     def refuse_restore(self, data: Mapping[str, Any], reason: str) -> None:
         fields = {"node": _shown(data.get("restore_node")), "reason": reason}
         self._log.write("ERROR", "release_failed", {**fields, **self._mark()})
-        self._answer(Outcome("restore node", {**refusal(data, reason), "status": False}, with_join=False))
+        echo = refusal(data, reason, RESTORE_KEYS)
+        self._answer(Outcome("restore node", {**echo, "status": False}, with_join=False))
 
     def restored(self, owner: int, reason: Optional[str] = None) -> None:
         """The success form of `restore node`; with a reason, where no order asked for it."""
@@ -132,12 +174,15 @@ class Loans:
         return {"simulated": True} if self._network.backend == "simulated" else {}
 
     def _as_order(self, loan: Loan) -> Recover:
-        """The order that an adopted address must once have had."""
+        """The order that an adopted address must once have had, as far as can be told: a master that reads
+        from it whom to ask next finds every neighbour of the owner there.
+        """
         data = {
             "disconnected_node": loan.owner,
             "recovery_node": str(self._node_id),
             "ip": str(loan.ip.ip),
             "netmask": str(loan.ip.netmask),
+            "active_neighbors": [str(node) for node in self._neighbours.get(loan.owner, ())],
         }
         return Recover(loan.owner, loan.ip, data, 0.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from ipaddress import IPv4Address
+from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Optional
 
 from logging_setup import Log
@@ -31,19 +31,25 @@ class Node:
     def find(self, local_ip: Optional[str]) -> None:
         """Look up the own address; `local_ip` is this end of the connection to the master, None: not connected.
 
-        It is the first address of INTERFACE; else this end of the connection, or, over loopback, the first
-        address of the default route's interface. Never a loan. Raises NetworkError.
+        It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the
+        first address of the default route's interface. Never a loan. One that is new is announced. Raises
+        NetworkError.
         """
         own = [there for there in self._network.addresses() if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
         if self._interface:
             found = [there for there in own if there.interface == self._interface]
-        else:
+        elif local_ip is None and self.primary in routed:
+            found = [self.primary]  # without a master nothing says that another became the right one
+        elif _routable(local_ip):
             found = [there for there in routed if str(there.ip.ip) == local_ip]
-            if not found and (local_ip is None or IPv4Address(local_ip).is_loopback):
-                default = self._network.default_interface()
-                found = [there for there in routed if there.interface == default] or routed
-        self.primary = found[0] if found else None
+        else:
+            default = self._network.default_interface()
+            found = [there for there in routed if there.interface == default] or routed
+        before, self.primary = self.primary, found[0] if found else None
+        if self.primary != before:
+            # the kernel says nothing when an address comes, or comes back with its interface
+            self.announce()
 
     def announce(self) -> None:
         """Tell the segment whose the own address is (RFC 5227 §2.3), so that a holder lets go."""
@@ -73,3 +79,11 @@ class Node:
             "secondary_netmask": str(newest.ip.netmask) if newest else None,
             "held": {str(loan.owner): str(loan.ip.ip) for loan in loans},
         }
+
+
+def _routable(local_ip: Optional[str]) -> bool:
+    """Whether it is an IPv4 address that other machines may know."""
+    try:
+        return local_ip is not None and not IPv4Address(local_ip).is_loopback
+    except AddressValueError:
+        return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import json
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any, Optional
@@ -12,8 +14,11 @@ from network.interface import Address
 
 ECHO_LIMIT = 64 << 10
 """Bytes of JSON up to which an order comes back whole in its refusal."""
-_CUT_CHARS = 200
-ORDER_KEYS = ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors", "restore_node")
+ECHO_DEPTH = 100
+"""Of nesting, up to which an order comes back whole: what can be read can just fail to be written."""
+_CUT_CHARS, _CUT_ITEMS = 200, 10
+RECOVER_KEYS = ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors")
+RESTORE_KEYS = ("restore_node",)
 
 
 class OrderError(ValueError):
@@ -74,7 +79,11 @@ def parse_recover(data: Mapping[str, Any], node_id: int, nodes: Container[int], 
     owner = _node(data, "disconnected_node", nodes, node_id)
     if data.get("recovery_node") != str(node_id):
         raise OrderError(f"recovery_node is {brief(data.get('recovery_node'))}, this is node {node_id}")
-    return Recover(owner, _address(data), data, arrived_s)
+    address = _address(data)
+    active = data.get("active_neighbors")
+    if not isinstance(active, list) or not all(isinstance(node, str) for node in active):
+        raise OrderError(f"active_neighbors must be a list of texts, not {brief(active)}")
+    return Recover(owner, address, data, arrived_s)
 
 
 def parse_restore(data: Mapping[str, Any], node_id: int, nodes: Container[int]) -> int:
@@ -127,19 +136,49 @@ def check_address(
         )
 
 
-def refusal(data: Mapping[str, Any], error: str) -> dict[str, Any]:
+def refusal(data: Mapping[str, Any], error: str, keys: Sequence[str] = RECOVER_KEYS) -> dict[str, Any]:
     """An order as it came, plus the reason; never with `secondary_ip`, whose absence says that it failed.
 
-    Of an order of more than ECHO_LIMIT bytes only the keys that an order has come back, each cut.
+    Of an order of more than ECHO_LIMIT bytes, or one that can hardly be written again, only `keys` come back,
+    each cut.
     """
-    if len(compact_json(data)) <= ECHO_LIMIT:
+    if _is_small(data):
         echo = {key: value for key, value in data.items() if key not in ("secondary_ip", "error")}
     else:
-        echo = {key: _cut(data[key]) for key in ORDER_KEYS if key in data}
+        echo = {key: _cut(data[key]) for key in keys if key in data}
     return {**echo, "error": error}
 
 
+def _is_small(data: Mapping[str, Any]) -> bool:
+    if _size(data) > ECHO_LIMIT:
+        return False
+    level: list[object] = [data]
+    for _ in range(ECHO_DEPTH):
+        level = [inner for outer in level for inner in _inner(outer)]
+    return not level
+
+
+def _size(value: object) -> float:
+    """Bytes of a value as JSON; infinity: it cannot be written."""
+    try:
+        # repr stands for bytes, which the wire carries beside the JSON: it is never shorter than they are
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
+    except (RecursionError, ValueError, TypeError):
+        return math.inf
+    return len(text.encode(errors="replace"))
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
 def _cut(value: object) -> object:
-    if isinstance(value, (int, float)) and len(str(value)) <= _CUT_CHARS:
+    if _size(value) <= _CUT_CHARS:
         return value
-    return value[:_CUT_CHARS] if isinstance(value, str) else brief(value)
+    if isinstance(value, str):
+        return value[:_CUT_CHARS]
+    if isinstance(value, list):
+        return [item if _size(item) <= _CUT_CHARS else brief(item) for item in value[:_CUT_ITEMS]]
+    return brief(value)
