@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import hashlib
 import logging
 import multiprocessing
@@ -152,6 +153,9 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
         note(event, sid, args[0] if len(args) == 1 else args)
         return None if acks else sio.not_handled
 
+    def acknowledged(event, sid, *data):
+        note(f"ack {event}", sid, list(data))
+
     context = None
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -170,7 +174,7 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
                     sio.disconnect(sid)
                 elif what == "emit":
                     event, data, ack = args
-                    wanted = lambda *said, event=event, sid=sid: note(f"ack {event}", sid, list(said))
+                    wanted = functools.partial(acknowledged, event, sid)
                     sio.emit(event, data, to=sid, callback=wanted if ack else None)
     os._exit(0)
 
@@ -296,7 +300,9 @@ def read_frame(sock):
     elif size == 127:
         size = int.from_bytes(_exactly(sock, 8), "big")
     mask = _exactly(sock, 4)
-    return bytes(byte ^ mask[at % 4] for at, byte in enumerate(_exactly(sock, size))).decode("utf-8", "replace")
+    return bytes(byte ^ mask[at % 4] for at, byte in enumerate(_exactly(sock, size))).decode(
+        "utf-8", "replace"
+    )
 
 
 class Puppet(Raw):
@@ -339,7 +345,7 @@ class BlackHole:
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         self._listener.listen(0)
-        self.url = "http://127.0.0.1:%d" % self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._fillers = []
         for _ in range(4):
             filler = socket.socket()

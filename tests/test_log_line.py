@@ -67,7 +67,9 @@ def test_the_form_of_the_contract():
 )
 def test_a_value_as_it_is_written(value, written):
     assert line_of(key=value).endswith(f"[connected key={written}]")
-    assert parse_line(line_of(key=value)).fields["key"] == (value if isinstance(value, str) else parse(written))
+    assert parse_line(line_of(key=value)).fields["key"] == (
+        value if isinstance(value, str) else parse(written)
+    )
 
 
 def parse(written):

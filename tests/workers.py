@@ -90,10 +90,13 @@ class Worker:
             return [
                 entry
                 for entry in tail.read()[since:]
-                if entry.event == event and all(entry.fields.get(key) == value for key, value in fields.items())
+                if entry.event == event
+                and all(entry.fields.get(key) == value for key, value in fields.items())
             ][n - 1 : n]
 
-        return until(found, limit_s, lambda: f"{n} × {event} {fields} in {tail.entries[since:]} {self.said}")[0]
+        return until(found, limit_s, lambda: f"{n} × {event} {fields} in {tail.entries[since:]} {self.said}")[
+            0
+        ]
 
     def all(self, event, log="comms"):
         return [entry for entry in getattr(self, log).read() if entry.event == event]
