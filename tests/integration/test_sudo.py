@@ -135,7 +135,7 @@ def test_with_a_password(lab, asked):
     assert host.addresses() == ["10.9.0.3/24"]
 
 
-def test_the_password_stands_nowhere(lab, asked):
+def test_the_password_stands_nowhere_and_the_helper_apart(lab, asked):
     worker = Worker(lab.node(3), asked, PASSWORD)
     worker.value("net.start(events.append)")
     seen = 0
@@ -149,6 +149,8 @@ def test_the_password_stands_nowhere(lab, asked):
             for secret in (PASSWORD.encode(), b"from the environment", b"MASTER_TOKEN"):
                 assert secret not in text
     assert seen >= 3  # sudo and the helper
+    sessions = {os.getsid(pid) for pid in processes(lab) if pid != worker.process.pid}
+    assert os.getsid(worker.process.pid) not in sessions
 
 
 def test_a_wrong_password_is_tried_once(lab, asked):
@@ -156,6 +158,7 @@ def test_a_wrong_password_is_tried_once(lab, asked):
     reason = worker.error("net.start(events.append)")
     assert "sudo refused the password" in reason and "PASSWORD_FILE" in reason
     assert "Pa55word" not in reason
+    assert "1 incorrect password attempt" in asked.sudo_log.read_text()
     for order in ("net.hold(loan)", "net.probe('eth0', client)", "net.release(loan)"):
         answer = worker.answer(order)
         assert answer["error"] == reason

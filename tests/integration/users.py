@@ -32,6 +32,10 @@ class User:
     python: str
     """An interpreter that the user can run, with the libraries of the one that runs the tests."""
 
+    @property
+    def sudo_log(self) -> Path:
+        return self.project.parent / "sudo.log"
+
     def argv(self, *command: str, capabilities: str = "") -> list[str]:
         """The command as this user; `capabilities` such as "+net_admin,+net_raw" are ambient."""
         caps = [f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"] if capabilities else []
@@ -88,7 +92,7 @@ def made_up_user(sudo: Optional[str], suffix: str = "") -> Iterator[User]:
         subprocess.run(["useradd", "--no-create-home", "--home-dir", "/nonexistent", name], check=True)
         subprocess.run(["chpasswd"], input=f"{name}:{PASSWORD}\n", text=True, check=True)
         if sudo is not None:
-            rule.write_text(f"{name} {sudo}\n")
+            rule.write_text(f"Defaults:{name} logfile={folder / 'sudo.log'}\n{name} {sudo}\n")
             rule.chmod(0o440)
         folder.chmod(0o755)
         project = folder / "project"
