@@ -45,6 +45,9 @@ class Loan:
 class ArpSeen:
     """An ARP packet (RFC 826) from another machine that names a watched address.
 
+    `uses_others` tells that its MAC was last seen to use addresses other than the watched one: another node that
+    holds or held it does, its owner as a rule does not.
+
     A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
     `sender_ip == target_ip`.
     """
@@ -54,6 +57,7 @@ class ArpSeen:
     sender_mac: str
     sender_ip: IPv4Address
     target_ip: IPv4Address
+    uses_others: bool = False
 
 
 @dataclass(frozen=True)

@@ -182,7 +182,7 @@ class Netlink:
             return None
         for mac in (self._neighbour(interface, ip), watch.last_mac(interface, ip)):
             if mac and not watch.is_own(mac):
-                return None if watch.speaks_for_others(interface, mac, ip) else mac
+                return None if watch.uses_others(interface, mac, ip) else mac
         return None
 
     def _neighbour(self, interface: str, ip: IPv4Address) -> Optional[str]:

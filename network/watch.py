@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Optional
 
@@ -119,7 +119,7 @@ class Watch:
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         return self._last.get((interface, ip))
 
-    def speaks_for_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
+    def uses_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
         """Whether that MAC was last seen to use addresses other than `ip`, as another node that held it does."""
         return any(
             user == mac and there == interface and other != ip
@@ -165,7 +165,8 @@ class Watch:
         for ip in (seen.sender_ip, seen.target_ip):
             if ip in self._ips:
                 if self._thinning.passes(seen, ip, now_s):
-                    self._post(seen)
+                    others = self.uses_others(seen.interface, seen.sender_mac, ip)
+                    self._post(replace(seen, uses_others=others))
                 return
 
     def _kernel_says(self) -> None:
