@@ -41,13 +41,16 @@ def remove_argv(loan: Loan) -> list[str]:
 def default_routes(routes: str) -> tuple[tuple[str, IPv4Address], ...]:
     """From ROUTES_ARGV's JSON, the route with the lowest metric first (its own and its interface's)."""
     try:
+        answer = json.loads(routes)
+        if not isinstance(answer, list):
+            raise TypeError("no array")
         found = [
             (
                 int(one["RouteMetric"]) + int(one["InterfaceMetric"] or 0),
                 one["InterfaceAlias"],
                 one["NextHop"],
             )
-            for one in json.loads(routes)
+            for one in answer
         ]
         found.sort()
         # 0.0.0.0: the interface itself, as of a tunnel.
