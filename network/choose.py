@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Optional
 
 from network.interface import Network, NetworkError
+
+_BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
 
 
 def resolve(backend: str) -> tuple[str, str]:
@@ -20,6 +24,12 @@ def resolve(backend: str) -> tuple[str, str]:
         if missing:
             return "sudo", f"this process lacks {' and '.join(missing)}"
         return "netlink", "this process may change addresses and send ARP by itself"
+    if sys.platform == "win32":
+        return "netsh", "this is Windows"
+    if sys.platform == "darwin":
+        if os.geteuid() == 0:
+            return "ifconfig", "this is macOS, and the process is root's"
+        return "sudo", "this is macOS, and the process is not root's"
     raise NetworkError(f"there is no backend for {sys.platform} but VIP_BACKEND=simulated")
 
 
@@ -31,22 +41,43 @@ def open_network(
     *,
     password: Optional[str] = None,
     allowed: Optional[tuple[IPv4Network, ...]] = None,
+    journal_dir: Optional[Path] = None,
 ) -> Network:
     """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
-    the machine's own subnets) are for the sudo helper. Raises NetworkError where this system has no such backend.
+    the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
+    loans, where the kernel carries no mark. Raises NetworkError where this system has no such backend.
     """
     name, _why = resolve(backend)
     if name == "simulated":
         from network.simulated import Simulated
 
         return Simulated(node_id)
-    if sys.platform == "linux" and name in {"netlink", "sudo"}:
+    if name not in _BACKENDS.get(sys.platform, ()):
+        raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
+    local = _local(node_id, interface, lease_s, journal_dir or Path())
+    if name != "sudo":
+        return local
+    from network.sudo import Sudo
+
+    return Sudo(
+        local, node_id, interface, lease_s, password=password, allowed=allowed, journal_dir=journal_dir
+    )
+
+
+def _local(node_id: int, interface: Optional[str], lease_s: int, journal_dir: Path) -> Network:
+    """What this system does by itself, given the privilege."""
+    if sys.platform == "linux":
         from network.linux import Netlink
 
-        local = Netlink(node_id, interface, lease_s)
-        if name == "netlink":
-            return local
-        from network.sudo import Sudo
+        return Netlink(node_id, interface, lease_s)
+    from network.alias import Aliases
+    from network.journal import Journal
 
-        return Sudo(local, node_id, interface, lease_s, password=password, allowed=allowed)
-    raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
+    journal = Journal(journal_dir / f"addresses-{node_id}.json")
+    if sys.platform == "darwin":
+        from network.macos import MacOS
+
+        return Aliases(MacOS(), interface, journal)
+    from network.windows import Windows
+
+    return Aliases(Windows(), interface, journal)

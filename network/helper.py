@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
+from pathlib import Path
 from typing import Any, Optional
 
 if __name__ == "__main__":  # -I leaves out the folder of the project
@@ -177,6 +178,7 @@ def main() -> int:
     parser.add_argument("--node", type=int, required=True)
     parser.add_argument("--lease", type=int, required=True)
     parser.add_argument("--interface")
+    parser.add_argument("--journal-dir", type=Path)
     parser.add_argument("--allowed", help="comma-separated networks")
     args = parser.parse_args()
     # The parent decides when this ends: what stops the parent comes here too, before it released anything.
@@ -188,7 +190,9 @@ def main() -> int:
     if args.allowed is not None:
         allowed = tuple(IPv4Network(text) for text in args.allowed.split(",") if text)
     try:
-        network = open_network(args.backend, args.node, args.interface, args.lease)
+        network = open_network(
+            args.backend, args.node, args.interface, args.lease, journal_dir=args.journal_dir
+        )
         network.start(lambda event: _say(encode_event(event)))
     except NetworkError as exc:
         _say({"ready": False, "error": str(exc)[:_REASON_LENGTH]})

@@ -191,6 +191,7 @@ class Sudo:
         *,
         password: Optional[str],
         allowed: Optional[tuple[IPv4Network, ...]],
+        journal_dir: Optional[Path],
     ) -> None:
         self._local = local
         self._password = password
@@ -206,6 +207,7 @@ class Sudo:
             f"--node={node_id}",
             f"--lease={lease_s}",
             *(() if interface is None else (f"--interface={interface}",)),
+            *(() if journal_dir is None else (f"--journal-dir={journal_dir.resolve()}",)),
             *(() if allowed is None else (f"--allowed={','.join(map(str, allowed))}",)),
         ]
         self._post: Optional[Callable[[Event], None]] = None
