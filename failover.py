@@ -186,7 +186,7 @@ class Failover:
             return None if repeats and not answers else Happening.ANSWER
         if arp.sender_ip != NOBODY or arp.target_ip != ip or arp.reply:
             return None
-        if arp.sender_mac == claim.owner_mac:
+        if arp.sender_mac == claim.owner_mac and not arp.uses_others:
             return Happening.ANSWER
         try:
             ours = self._network.mac(claim.loan.interface)

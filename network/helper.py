@@ -39,6 +39,7 @@ def encode_event(event: Event) -> dict[str, object]:
             "sender_mac": event.sender_mac,
             "sender_ip": str(event.sender_ip),
             "target_ip": str(event.target_ip),
+            "uses_others": event.uses_others,
         }
     if isinstance(event, LinkUp):
         return {"event": "link", "interface": event.interface}
@@ -54,6 +55,7 @@ def decode_event(data: dict[str, Any]) -> Event:
             data["sender_mac"],
             IPv4Address(data["sender_ip"]),
             IPv4Address(data["target_ip"]),
+            data["uses_others"],
         )
     if data["event"] == "link":
         return LinkUp(data["interface"])

@@ -46,7 +46,8 @@ class ArpSeen:
     """An ARP packet (RFC 826) from another machine that names a watched address.
 
     A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
-    `sender_ip == target_ip`.
+    `sender_ip == target_ip`. `uses_others`, of a probe: its MAC was last seen to use another address than the
+    one it asks for, so it may be another node that held that one, and need not be its owner.
     """
 
     interface: str
@@ -54,6 +55,7 @@ class ArpSeen:
     sender_mac: str
     sender_ip: IPv4Address
     target_ip: IPv4Address
+    uses_others: bool = False
 
 
 @dataclass(frozen=True)

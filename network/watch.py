@@ -9,7 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
@@ -158,7 +158,9 @@ class Watch:
         for ip in (seen.sender_ip, seen.target_ip):
             if ip in self._ips:
                 if self._thinning.passes(seen, ip, now_s):
-                    self._post(seen)
+                    probe = seen.sender_ip == arp.UNSPECIFIED
+                    others = probe and self.speaks_for_others(seen.interface, seen.sender_mac, ip)
+                    self._post(replace(seen, uses_others=True) if others else seen)
                 return
 
     def _kernel_says(self) -> None:

@@ -392,7 +392,7 @@ def test_only_watched_addresses_are_told_of(lab, node):
     other = IPv4Address("10.9.0.7")
     client.announce("eth0", IP)
     client.announce("eth0", other)
-    until(lambda: node.last_mac("eth0", other))
+    until(lambda: node.net._watch.last_mac("eth0", other))
     node.watch(frozenset({IP}))
     client.announce("eth0", other)
     client.announce("eth0", IP)
@@ -402,6 +402,20 @@ def test_only_watched_addresses_are_told_of(lab, node):
     assert {seen.sender_ip for seen in node.of(ArpSeen)} == {IP}
 
 
+def test_a_probe_tells_whether_its_sender_uses_other_addresses(lab, node):
+    """Then it may be another node that held the address; it need not be its owner."""
+    client = Node(lab.client, node_id=1).open()
+    client.announce("eth0", IP)
+    until(lambda: node.last_mac("eth0", IP))
+    node.watch(frozenset({IP}))
+    client.probe("eth0", IP)
+    client.announce("eth0", IPv4Address(lab.client.ip))
+    client.probe("eth0", IP)
+    until(lambda: len(node.of(ArpSeen)) == 2)
+    client.shut()
+    assert [seen.uses_others for seen in node.of(ArpSeen)] == [False, True]
+
+
 def test_a_flood_is_thinned(lab, node):
     client = Node(lab.client, node_id=1).open()
     node.watch(frozenset({IP}))
@@ -409,7 +423,7 @@ def test_a_flood_is_thinned(lab, node):
         client.announce("eth0", IP)
     last = IPv4Address("10.9.0.9")
     client.announce("eth0", last)
-    until(lambda: node.last_mac("eth0", last))
+    until(lambda: node.net._watch.last_mac("eth0", last))
     client.shut()
     assert 10 <= len(node.of(ArpSeen)) <= 40
 
