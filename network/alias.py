@@ -125,7 +125,7 @@ class Aliases:
             self._asked |= {ip}
             self._questions.put((interface, ip))
 
-    def announce(self, interface: str, ip: IPv4Address) -> None:  # noqa: ARG002 - done when it was added
+    def announce(self, interface: str, ip: IPv4Address) -> None:
         self._running(interface)
 
     def hold(self, loan: Loan) -> None:

@@ -45,11 +45,9 @@ class Loan:
 class ArpSeen:
     """An ARP packet (RFC 826) from another machine that names a watched address.
 
-    `uses_others` tells that its MAC was last seen to use addresses other than the watched one: another node that
-    holds or held it does, its owner as a rule does not.
-
     A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
-    `sender_ip == target_ip`.
+    `sender_ip == target_ip`. `uses_others`, of a probe: its MAC was last seen to use another address than the
+    one it asks for, so it may be another node that held that one, and need not be its owner.
     """
 
     interface: str

@@ -165,8 +165,9 @@ class Watch:
         for ip in (seen.sender_ip, seen.target_ip):
             if ip in self._ips:
                 if self._thinning.passes(seen, ip, now_s):
-                    others = self.uses_others(seen.interface, seen.sender_mac, ip)
-                    self._post(replace(seen, uses_others=others))
+                    probe = seen.sender_ip == arp.UNSPECIFIED
+                    others = probe and self.uses_others(seen.interface, seen.sender_mac, ip)
+                    self._post(replace(seen, uses_others=True) if others else seen)
                 return
 
     def _kernel_says(self) -> None:

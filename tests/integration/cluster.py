@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional
 
 from logging_setup import Entry, parse_line
-from tests.integration.netns import Host, Lab, until
+from tests.integration.netns import Host, Lab, in_namespace, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 5000
@@ -41,7 +42,6 @@ class Director:
 
     def start(self) -> None:
         self.heard: list[dict[str, Any]] = []
-        self._queue: queue.Queue[dict[str, Any]] = queue.Queue()
         self._process = self._host.popen(
             sys.executable,
             "-m",
@@ -61,12 +61,17 @@ class Director:
             heard = json.loads(line)
             self.heard.append(heard)
 
-    def tell(self, node: int, event: str, data: Any) -> float:
-        """Order; returns when, time.monotonic()."""
+    def tell(self, node: int, event: str, *data: Any) -> float:
+        """Order, once for each of `data`; returns when, time.monotonic()."""
         at = time.monotonic()
-        self._process.stdin.write(json.dumps([node, event, data]) + "\n")
+        self._process.stdin.write("".join(json.dumps([node, event, one]) + "\n" for one in data))
         self._process.stdin.flush()
         return at
+
+    def answers(self, event: str, node: int, since: float = 0.0) -> list[Any]:
+        """The data of every such event since then."""
+        heard = [one for one in list(self.heard) if one["at"] >= since]
+        return [one["data"] for one in heard if (one["event"], one["node"]) == (event, node)]
 
     def wait(
         self, event: str, node: Optional[int] = None, since: float = 0.0, limit_s: float = 5.0
@@ -95,13 +100,57 @@ class Director:
         self._process.wait()
 
 
+class Bundled:
+    """The bundled master on a host of its own."""
+
+    def __init__(self, host: Host, dead_after_s: float = 1.0) -> None:
+        self._host = host
+        self._argv = [sys.executable, "-m", "demo.master", f"--host={host.ip}", f"--port={PORT}"]
+        self._argv.append(f"--dead-after={dead_after_s}")
+        self.start()
+
+    def start(self) -> None:
+        self.process = self._host.popen(
+            *self._argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stdout.readline().startswith("listening")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def told(self) -> dict[str, Any]:
+        """What GET /json says."""
+        sock = in_namespace(self._host.ns, lambda: socket.create_connection((self._host.ip, PORT), timeout=5))
+        with sock, sock.makefile("rb") as answer:
+            sock.sendall(b"GET /json HTTP/1.0\r\n\r\n")
+            return json.loads(answer.read().partition(b"\r\n\r\n")[2])
+
+    def holder(self, node: int) -> Optional[int]:
+        """The node that holds node's address; None: nobody."""
+        found = self.told()["recovery_mapper"].get(str(node))
+        return int(found["recovery_node"]) if found else None
+
+    def knows(self, *nodes: int) -> bool:
+        """Whether exactly these are alive."""
+        return set(self.told()["active"]) == set(map(str, nodes))
+
+
 class Worker:
-    """`python client.py` of a node, on the node's host or another's."""
+    """`python client.py` of a node, on the node's host or another's; `command` where it is not started so."""
 
     def __init__(
-        self, lab: Lab, node: int, folder: Path, host: Optional[Host] = None, **environ: str
+        self,
+        lab: Lab,
+        node: int,
+        folder: Path,
+        host: Optional[Host] = None,
+        command: Sequence[str] = (sys.executable, "client.py"),
+        cwd: Path = ROOT,
+        **environ: str,
     ) -> None:
         self.node, self.host, self.folder = node, host or lab.node(node), folder
+        self._command, self._cwd = command, cwd
         self.environ = {
             "PATH": os.environ["PATH"],
             "NODE_ID": str(node),
@@ -113,13 +162,16 @@ class Worker:
             "RECONNECT_DELAY_MAX": "0.5",
             **environ,
         }
-        self.command: list[str] = [sys.executable, "client.py"]
         self.start()
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
         self.process = self.host.popen(
-            *self.command, cwd=ROOT, env=self.environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            *self._command,
+            cwd=self._cwd,
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
 
     def entries(self, event: Optional[str] = None) -> list[Entry]:
