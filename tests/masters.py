@@ -15,11 +15,13 @@ import signal
 import socket
 import ssl
 import struct
+import sys
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 import socketio
 from werkzeug.serving import make_server
 
@@ -356,3 +358,40 @@ class BlackHole:
     def close(self):
         for sock in (self._listener, *self._fillers):
             sock.close()
+
+
+class NameServer:
+    """A name server of which a worker alone learns, by a /etc/resolv.conf of its own; Linux and root.
+
+    `answers` True: no name exists; False: it says nothing.
+    """
+
+    def __init__(self, host, answers):
+        if sys.platform != "linux" or os.geteuid() != 0:
+            pytest.skip("a name server of one's own needs Linux and root")
+        self._host = host
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((host, 53))
+        if answers:
+            threading.Thread(target=self._answer, daemon=True).start()
+
+    def _answer(self):
+        with contextlib.suppress(OSError):
+            while True:
+                query, sender = self._socket.recvfrom(512)
+                if not query:
+                    return
+                # the query's id and question, with the flags of an answer: no such name (RFC 1035 §4.1.1)
+                self._socket.sendto(query[:2] + b"\x81\x83" + query[4:], sender)
+
+    def settings(self, folder):
+        """What starts a worker in a mount namespace where this is the only name server."""
+        folder.mkdir()
+        (folder / "resolv.conf").write_text(f"nameserver {self._host}\n")
+        mount = f'mount --bind "{folder}/resolv.conf" /etc/resolv.conf && exec "$0" "$@"'
+        return {"before": ("unshare", "--mount", "sh", "-c", mount)}
+
+    def close(self):
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
