@@ -69,22 +69,20 @@ class Cells:
         loan = claim.loan
         try:
             if claim.renew_s <= now:
-                claim.renew_s = now + self._rules.address_lease_s / 3
+                claim.renew_s = now + WATCH_S  # when this fails
                 if not self._loans.is_there(claim):
                     self._happens(claim, Happening.GONE, now)
                     return
                 self._network.renew(loan)
+                claim.renew_s = now + self._rules.address_lease_s / 3
             if claim.announcement_due(now):
                 self._network.announce(loan.interface, loan.ip.ip)
             if claim.watch_s <= now:
                 claim.watch_s = now + WATCH_S
                 self._network.probe(loan.interface, loan.ip.ip)
-                claim.trouble = ""
         except NetworkError as exc:
             # a link that is down, say: what is held stays held, and is asked for when the link comes back
-            if claim.trouble != str(exc):
-                claim.trouble = str(exc)
-                self._loans.say("WARNING", "watch_failed", claim, reason=claim.trouble)
+            self._say_unwatched(claim, str(exc), now)
 
     def ask(self, claim: Claim, now: float) -> None:
         """Asks the wire."""
@@ -132,6 +130,10 @@ class Cells:
         self.keep(claim, now)
         self._say_done(claim, already=True)
         self._loans.succeed(claim)
+
+    def _say_unwatched(self, claim: Claim, reason: str, now: float) -> None:
+        if claim.may_say(reason, now):
+            self._loans.say("WARNING", "watch_failed", claim, reason=reason)
 
     def _say_done(self, claim: Claim, **more: object) -> None:
         took_ms = (self._clock() - claim.orders[0].arrived_s) * 1000
@@ -220,6 +222,7 @@ class Cells:
     def wait_for_link(self, claim: Claim, now: float) -> None:
         """A link that is down again will come back, and with it another question."""
         self._loans.enter(claim, State.HELD)
+        self._say_unwatched(claim, claim.trouble, now)
 
     def discard(self, claim: Claim, now: float) -> None:
         """Removes it."""
@@ -236,7 +239,9 @@ class Cells:
 
     def leave(self, claim: Claim, now: float) -> None:
         """Removes it, and sends the failure form, so that the master elects another."""
-        self._loans.remove(claim, now - claim.taken_s if claim.state in HOLDING else None, "stopping")
+        found_s = 0.0 if claim.state is State.FOUND else None
+        held_s = now - claim.taken_s if claim.state in HOLDING else found_s
+        self._loans.remove(claim, held_s, "stopping")
         self._loans.lose(claim, "stopping")
 
     def leave_lost_master(self, claim: Claim, now: float) -> None:

@@ -22,6 +22,7 @@ RETAKES, RETAKES_WITHIN_S = 3, 600.0
 ANNOUNCE_AT_S = (0.0, 0.4, 0.8, 1.5, 5.0)
 """Three in the first second, since some devices miss one and Linux ignores a change within 1 s of the last."""
 ANNOUNCE_EVERY_S = 60.0
+SAY_EVERY_S = 60.0
 
 
 class State(Enum):
@@ -77,6 +78,7 @@ class Claim:
     _probes_left: int = 0
     _announcements: list[float] = field(default_factory=list)
     _retakes: list[float] = field(default_factory=list)
+    _said: dict[str, float] = field(default_factory=dict)
 
     def ask(self, now: float, for_s: float) -> None:
         """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more.
@@ -132,6 +134,13 @@ class Claim:
             return False
         self._retakes.append(now)
         return True
+
+    def may_say(self, reason: str, now: float) -> bool:
+        """Whether that trouble should be told, which it is once a minute while it lasts."""
+        due = self._said.get(reason, -math.inf) <= now
+        if due:
+            self._said[reason] = now + SAY_EVERY_S
+        return due
 
     def due_s(self) -> float:
         """When `Failover.tick` has something to do for it next."""

@@ -188,5 +188,5 @@ class Loans:
 
 
 def _shown(value: object) -> object:
-    """A field of a refused order, for the log; None where it is no number or text."""
-    return value if isinstance(value, (int, str)) and not isinstance(value, bool) else None
+    """A field of a refused order, for the log; None where it is no text and no number of usual size."""
+    return value if isinstance(value, str) or (type(value) is int and value.bit_length() < 64) else None
