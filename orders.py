@@ -12,6 +12,9 @@ from network.interface import Address
 
 ECHO_LIMIT = 64 << 10
 """Bytes of JSON up to which an order comes back whole in its refusal."""
+ECHO_LEVELS = 100
+"""Lists and objects one in the other up to which it does: what could be read a little deeper in the stack than it
+is written cannot be written."""
 _CUT_CHARS = 200
 ORDER_KEYS = ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors", "restore_node")
 
@@ -130,13 +133,29 @@ def check_address(
 def refusal(data: Mapping[str, Any], error: str) -> dict[str, Any]:
     """An order as it came, plus the reason; never with `secondary_ip`, whose absence says that it failed.
 
-    Of an order of more than ECHO_LIMIT bytes only the keys that an order has come back, each cut.
+    Of an order of more than ECHO_LIMIT bytes, or nested so deeply that it may not be written again, only the keys
+    that an order has come back, each cut.
     """
-    if len(compact_json(data)) <= ECHO_LIMIT:
+    if not _is_deep(data) and len(compact_json(data)) <= ECHO_LIMIT:
         echo = {key: value for key, value in data.items() if key not in ("secondary_ip", "error")}
     else:
         echo = {key: _cut(data[key]) for key in ORDER_KEYS if key in data}
     return {**echo, "error": error}
+
+
+def _is_deep(data: object) -> bool:
+    level = [data]
+    for _ in range(ECHO_LEVELS):
+        inner: list[object] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def _cut(value: object) -> object:
