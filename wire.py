@@ -50,8 +50,9 @@ class _LibraryLog:
         self.last = ""
         self._log = log
 
-    def info(self, *args: object) -> None:
-        pass
+    def info(self, text: str, *args: object) -> None:
+        if text.startswith("Unexpected error"):
+            self.warning(text, *args)
 
     def warning(self, text: str, *args: object) -> None:
         self.last = text % args if args else text

@@ -308,16 +308,21 @@ def read_frame(sock):
 
 
 class Puppet(Raw):
-    """A master by hand: accepts one node by websocket, acknowledges its pings, and sends what `say` is given.
+    """A master by hand: accepts a node by websocket, acknowledges its pings, and sends what `say` is given.
 
-    `welcome` are the packets with which it answers, in place of those of a good master.
+    `welcome` are the packets with which it answers, in place of those of a good master. `acks` may be changed at
+    any time: whether it acknowledges, or after how many seconds.
     """
 
     def __init__(self, port=0, welcome=(OPEN, '40{"sid":"puppet"}')):
         self.said = []
+        self.pings = []
+        self.acks = True
         self.up = threading.Event()
         self._welcome = welcome
         self._node = None
+        # a frame must go out whole
+        self._sending = threading.Lock()
         super().__init__(self._converse, port)
 
     def _converse(self, sock, head):
@@ -330,14 +335,19 @@ class Puppet(Raw):
         self.up.set()
         while True:
             text = read_frame(sock)
-            ping = re.match(r'42(\d+)\["ping"', text)
-            if ping:
-                sock.sendall(frame(f"43{ping.group(1)}[]"))
-            else:
+            ping = re.match(r'42(\d+)\["ping",(.*)\]$', text)
+            if not ping:
                 self.said.append(text)
+                continue
+            self.pings.append(ping.groups())
+            if self.acks is True:
+                self.say(f"43{ping.group(1)}[]")
+            elif self.acks:
+                threading.Timer(self.acks, self.say, (f"43{ping.group(1)}[]",)).start()
 
     def say(self, *messages):
-        self._node.sendall(b"".join(map(frame, messages)))
+        with self._sending, contextlib.suppress(OSError):
+            self._node.sendall(b"".join(map(frame, messages)))
 
 
 class BlackHole:

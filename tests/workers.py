@@ -82,7 +82,7 @@ class Worker:
         """What stands on its stderr."""
         return (self.log_dir / "stderr").read_text(errors="replace")
 
-    def wait(self, event, n=1, *, since=0, limit_s=10.0, log="comms", **fields):
+    def wait(self, event, /, n=1, *, since=0, limit_s=10.0, log="comms", **fields):
         """The n-th line of that event and those fields, not counting the first `since` lines of the log."""
         tail = getattr(self, log)
 
