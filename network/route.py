@@ -13,7 +13,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from pyroute2.netlink import NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR
@@ -78,7 +78,9 @@ class Route:
         try:
             self._sock.settimeout(_LIMIT_S)
             if groups:
-                self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+                # Fewer notifications are lost in a burst; old kernels refuse it in a container.
+                with suppress(PermissionError):
+                    self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
             self._sock.bind((0, groups))
         except OSError:
             self._sock.close()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Optional
@@ -174,10 +175,9 @@ class Watch:
         try:
             messages = self._kernel.receive()
         except OSError as exc:
-            if exc.errno != errno.ENOBUFS:
-                raise
-            self._missed_some()
-            return
+            if exc.errno == errno.ENOBUFS:
+                self._missed_some()
+            return  # else it was woken for nothing
         for message in messages:
             if message.kind in {RTM_NEWADDR, RTM_DELADDR}:
                 self._address_changed(message.raw, gone=message.kind == RTM_DELADDR)
@@ -210,7 +210,8 @@ class Watch:
     def _missed_some(self) -> None:
         """The kernel had more to say than fitted: take everything for changed."""
         self._known.clear()
-        self._read_links()
+        with suppress(NetworkError):  # the links as they were known are better than no watch
+            self._read_links()
         for link in self._links.values():
             if link.up:
                 self._post(LinkUp(link.name))

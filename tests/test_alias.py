@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
+from network import alias
 from network.alias import Aliases
 from network.cards import Card, read_cards
 from network.interface import Address, AddressesChanged, ArpSeen, LinkUp, Loan, NetworkError
@@ -28,9 +29,10 @@ class Mac:
         self.cards = {"en0": Card("en0", "02:fc:00:00:00:03", True, (OWN,))}
         self.answers: dict[IPv4Address, str] = {}
         self.refuses = None
-        self.asked = 0
+        self.asked = self.looks = 0
 
     def read(self):
+        self.looks += 1
         return tuple(self.cards.values())
 
     def change(self, name, **what):
@@ -184,11 +186,16 @@ def test_a_question_that_failed_is_no_silence(net, mac):
         net.probe("en0", IP)
 
 
-def test_changes_are_told(net, mac, events):
+def test_changes_are_told(mac, path, events, monkeypatch):
+    monkeypatch.setattr(alias, "_LOOK_S", 0.01)
+    net = Aliases(mac, None, Journal(path), mac.read)
+    net.start(events.append)
     mac.change("en0", up=False)
-    time.sleep(1.2)
+    seen = mac.looks
+    until(lambda: mac.looks >= seen + 2)
     mac.change("en0", up=True, ips=(OWN, LOAN.ip))
     until(lambda: len(events) == 2)
+    net.close()
     assert events == [LinkUp("en0"), AddressesChanged()]
 
 

@@ -36,6 +36,7 @@ def test_one_loan_for_an_address(tmp_path):
     first, second = (Loan(owner, IPv4Interface("10.9.0.2/24"), "en0") for owner in (2, 4))
     journal.note(first)
     journal.note(second)
+    assert journal.read() == (second,)
     journal.strike(first)
     assert journal.read() == (second,)
 

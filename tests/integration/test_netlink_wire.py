@@ -166,6 +166,14 @@ def test_the_link_comes_back(node):
     node.probe("eth0", IP)
 
 
+def test_leaving_a_bridge_is_no_new_link(node):
+    """The kernel tells of it as of a link that went, in the family of bridges."""
+    node.host.sh("ip link add br1 type bridge; ip link set eth0 master br1; ip link set eth0 nomaster")
+    node.host.sh("ip link set eth0 mtu 1400; ip addr add 10.9.0.77/24 dev eth0")
+    until(lambda: node.of(AddressesChanged))
+    assert LinkUp("eth0") not in node.events
+
+
 def test_the_interface_goes_and_comes_back(lab, node):
     node.hold(LOAN)
     node.watch(frozenset({IPv4Address(lab.client.ip)}))
