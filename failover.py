@@ -224,8 +224,11 @@ class Failover:
             cell(self._cells, claim, now)
             try:
                 self.watch()
-            except NetworkError:
-                pass  # where nothing can be heard no probe can be sent either, and that fails with its reason
+            except NetworkError as exc:
+                # a question whose answer cannot be heard is as good as one that could not be sent
+                claim.trouble = str(exc)
+                claim.asked()
+                self._happens(claim, Happening.MUTE, now)
 
 
 # Contract §5, a line here for each line there, and those that it implies.

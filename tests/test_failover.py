@@ -898,7 +898,7 @@ def test_a_machine_that_cannot_be_asked_fails_the_order_and_keeps_what_is_held()
 def test_each_failure_of_the_machine_is_an_answer(method):
     desk = Desk(conflict_wait_s=0.0)
     desk.wire.broken[method] = "the card fell out"
-    if method in {"last_mac", "watch"}:
+    if method == "last_mac":
         desk.wire.cut()
     desk.recover(order())
     desk.run(2)

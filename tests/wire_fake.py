@@ -351,9 +351,12 @@ class Desk:
             self.failover.judge(message.as_of)
         elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
             self.failover.seen(message, now)
-            if not isinstance(message, ArpSeen) and "addresses" not in self.wire.broken:
-                self.node.find(None)
-                self.failover.watch()
+            if not isinstance(message, ArpSeen):
+                try:
+                    self.node.find(None)
+                    self.failover.watch()
+                except NetworkError:
+                    pass  # as the worker, which logs it
         if self.failover.tick_due() <= now:
             self.failover.tick(now)
         if self.failover.judge_due() <= now and not self._judging:
