@@ -91,6 +91,9 @@ class Failover:
             self._loans.refuse_recover(data, str(exc))
             return str(exc)
         claim.orders.append(order)
+        if claim.state is State.FREE:
+            # so that others tell this node's questions from those of an owner that comes back
+            self._node.announce()
         self._happens(claim, Happening.RECOVER, now)
         return None
 

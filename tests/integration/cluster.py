@@ -61,10 +61,10 @@ class Director:
             heard = json.loads(line)
             self.heard.append(heard)
 
-    def tell(self, node: int, event: str, *data: Any) -> float:
-        """Order, once for each of `data`; returns when, time.monotonic()."""
+    def tell(self, node: int, event: str, *data: Any, ack: bool = False) -> float:
+        """Order, once for each of `data`, with or without an acknowledgement; returns when, time.monotonic()."""
         at = time.monotonic()
-        self._process.stdin.write("".join(json.dumps([node, event, one]) + "\n" for one in data))
+        self._process.stdin.write("".join(json.dumps([node, event, one, ack]) + "\n" for one in data))
         self._process.stdin.flush()
         return at
 

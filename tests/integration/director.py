@@ -2,7 +2,8 @@
 
     python -m tests.integration.director HOST PORT
 
-In: a JSON list [NODE, EVENT, DATA] a line. Out: {"at", "node", "event", "data"} a line, `at` of time.monotonic().
+In: a JSON list [NODE, EVENT, DATA, ACKNOWLEDGED] a line. Out: {"at", "node", "event", "data"} a line, `at` of
+time.monotonic(); the acknowledgement that was asked for is the event "ack".
 """
 
 from __future__ import annotations
@@ -39,10 +40,11 @@ def main(host: str, port: int) -> None:
     threading.Thread(target=app.serve_forever, daemon=True).start()
     say("", "listening", port)
     for line in sys.stdin:
-        node, event, data = json.loads(line)
+        node, event, data, acknowledged = json.loads(line)
         for sid, number in list(nodes.items()):
             if number == node:
-                server.emit(event, data, to=sid)
+                heard = (lambda *data, sid=sid: say(sid, "ack", data[0])) if acknowledged else None
+                server.emit(event, data, to=sid, callback=heard)
 
 
 if __name__ == "__main__":
