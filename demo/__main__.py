@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,23 @@ from typing import Any, Optional
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "demo"
 NODES = (1, 2, 3)
-LIMIT_S = 15.0
+NETWORK = "1, 2\n2, 1, 3\n3, 2\n"
+LIMIT_S = 45.0
+"""For everything up to the story."""
+KEPT = (
+    "PATH",
+    "SYSTEMROOT",
+    "HOME",
+    "USERPROFILE",
+    "TMPDIR",
+    "TEMP",
+    "TMP",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "LD_LIBRARY_PATH",
+)
+"""What processes get of this one's environment: nothing that would set up a worker, and no proxy."""
 
 
 class DemoError(Exception):
@@ -30,6 +47,8 @@ class Demo:
     def __init__(self) -> None:
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._url = ""
+        self._end_s = time.monotonic() + LIMIT_S
+        self._env = {name: os.environ[name] for name in KEPT if name in os.environ}
 
     def run(self) -> None:
         """Raises DemoError where the story is not right."""
@@ -66,9 +85,12 @@ class Demo:
 
     def _start_master(self) -> None:
         FOLDER.mkdir(parents=True)
+        (FOLDER / "network_config.txt").write_text(NETWORK, encoding="utf-8")
         with open(FOLDER / "master.log", "w", encoding="utf-8") as log:
             command = [sys.executable, "-m", "demo.master", "--port", "0", "--dead-after", "2"]
-            master = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True)
+            master = subprocess.Popen(
+                command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         self._processes["master"] = master
         line = master.stdout.readline() if master.stdout else ""
         if not line.startswith("listening on "):
@@ -79,44 +101,46 @@ class Demo:
         ours = {
             "NODE_ID": str(node),
             "MASTER_URL": self._url,
+            "NETWORK_CONFIG": str(FOLDER / "network_config.txt"),
             "VIP_BACKEND": "simulated",
             "LOG_DIR": str(_folder(node)),
             "LOG_CONSOLE": "0",
             "PING_INTERVAL": "0.5",
         }
-        # an empty variable counts as unset, so that no .env and no setting of the caller's gets in
-        others = dict.fromkeys(
-            ("MASTER_TOKEN", "MASTER_TOKEN_FILE", "NETWORK_CONFIG", "ALLOWED_NETWORKS"), ""
-        )
         self._processes[f"node {node}"] = subprocess.Popen(
             [sys.executable, "client.py", "--env-file", os.devnull],
             cwd=ROOT,
-            env={**os.environ, **others, **ours},
+            env={**self._env, **ours},
             text=True,
         )
 
     def _wait(self, what: str, true: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        end_s = time.monotonic() + LIMIT_S
-        while time.monotonic() < end_s:
+        # never through a proxy of the environment
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        while time.monotonic() < self._end_s:
             for name, process in self._processes.items():
                 if name != "node 2" and process.poll() is not None:
                     raise DemoError(f"{name} ended with {process.returncode}")
-            # never through a proxy of the environment
-            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-            with opener.open(f"{self._url}/json", timeout=5) as answer:
-                state: dict[str, Any] = json.load(answer)
+            try:
+                with opener.open(f"{self._url}/json", timeout=5) as answer:
+                    state: dict[str, Any] = json.load(answer)
+            except OSError as exc:
+                raise DemoError(f"the master does not answer: {exc}") from exc
             if true(state):
                 return state
             time.sleep(0.05)
-        raise DemoError(f"waited {LIMIT_S:g} s in vain for {what}; the logs are in {FOLDER}")
+        raise DemoError(f"waited in vain for {what}; the logs are in {FOLDER}")
 
     def _tell(self) -> None:
         page = FOLDER / "story.html"
         folders = [str(_folder(node)) for node in NODES]
         command = [sys.executable, "diagnose.py", *folders]
-        subprocess.run([*command, "--html", str(page)], cwd=ROOT, check=True)
-        told = subprocess.run([*command, "--json"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        failovers = json.loads(told.stdout)["failovers"]
+        try:
+            subprocess.run([*command, "--html", str(page)], cwd=ROOT, check=True, timeout=10)
+            told = subprocess.check_output([*command, "--json"], cwd=ROOT, timeout=10)
+        except subprocess.SubprocessError as exc:
+            raise DemoError(f"diagnose.py cannot tell the story: {exc}") from exc
+        failovers = json.loads(told)["failovers"]
         if len(failovers) != 1:
             raise DemoError(f"the story has {len(failovers)} failovers instead of one")
         (failover,) = failovers
@@ -140,6 +164,7 @@ def say(text: str) -> None:
 
 
 def main() -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `finally` ends the processes then too
     shutil.rmtree(FOLDER, ignore_errors=True)
     demo = Demo()
     try:
@@ -147,6 +172,8 @@ def main() -> int:
     except DemoError as exc:
         print(f"The demo failed: {exc}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     finally:
         demo.stop()
     return 0

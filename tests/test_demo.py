@@ -1,0 +1,64 @@
+"""`python -m demo` as a newcomer runs it, and when something is not as it should be."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT, Process, wait_until
+
+COMMAND = [sys.executable, "-m", "demo"]
+STORY = ROOT / "build" / "demo" / "story.html"
+
+
+@pytest.fixture
+def demo() -> Iterator[Process]:
+    with Process(COMMAND) as process:
+        yield process
+
+
+def children(pid: int) -> dict[int, str]:
+    """The processes that `pid` started, and their command lines. Linux only."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child): Path(f"/proc/{child}/cmdline").read_text().replace("\0", " ") for child in pids}
+
+
+def test_the_story_is_right_whatever_is_set_in_the_environment() -> None:
+    disturbing = {
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+        "NODE_ID": "9",
+        "LOG_LEVEL": "ERROR",
+        "MASTER_TOKEN": "wrong",
+        "NETWORK_CONFIG": "missing.txt",
+    }
+    with Process(COMMAND, env={**os.environ, **disturbing}) as demo:
+        assert demo.wait(45) == 0, demo.output()
+        story = "\n".join(demo.stdout)
+        assert "1 failover" in story, story
+        assert str(STORY) in demo.stdout[-1]
+        assert "10.9.0.2" in STORY.read_text(encoding="utf-8")
+        assert demo.stderr == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_it_says_what_went_wrong_and_exits_1(demo: Process) -> None:
+    demo.wait_for_line("Node 2 is killed")
+    (master,) = [pid for pid, command in children(demo.pid).items() if "demo.master" in command]
+    os.kill(master, 9)
+    assert demo.wait() == 1
+    assert "master" in demo.stderr[-1]
+    assert "Traceback" not in demo.output()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_told_to_end_it_leaves_no_process(demo: Process) -> None:
+    demo.wait_for_line("Node 2 is killed")
+    started = children(demo.pid)
+    assert len(started) >= 3
+    assert demo.stop() == 143
+    wait_until(lambda: not [pid for pid in started if Path(f"/proc/{pid}").exists()], "all of them ended")
