@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 
+import hypothesis
 import pytest
 
 from tests.workers import Worker
+
+# the time of one example says more of the machine than of the code
+hypothesis.settings.register_profile("calm", deadline=None)
+hypothesis.settings.load_profile("calm")
 
 
 @pytest.fixture

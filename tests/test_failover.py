@@ -345,8 +345,8 @@ def test_asked_and_silence_adds_announces_looks_and_answers():
 @pytest.mark.parametrize("method", ["hold", "announce"])
 def test_asked_and_an_address_that_cannot_be_added_is_a_failure(method):
     desk = Desk()
-    desk.wire.broken[method] = "no such privilege"
     desk.recover(order())
+    desk.wire.broken[method] = "no such privilege"
     desk.run(1)
     assert desk.held == []
     assert kinds(desk.sent) == ["failed"]
