@@ -4,7 +4,7 @@ import struct
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 pytest.importorskip("fcntl")  # Linux and macOS; nothing else imports network.arp
@@ -40,6 +40,7 @@ def test_announcements_byte_by_byte():
     assert len(request) == len(reply) == 60
 
 
+@settings(deadline=None)  # the machine is shared
 @given(macs, ips)
 def test_what_is_built_is_parsed(mac, ip):
     assert arp.parse(arp.probe(mac, ip), "e") == ArpSeen("e", False, mac, IPv4Address(0), ip)
@@ -48,17 +49,20 @@ def test_what_is_built_is_parsed(mac, ip):
     assert arp.parse(reply, "e") == ArpSeen("e", True, mac, ip, ip)
 
 
+@settings(deadline=None)  # the machine is shared
 @given(macs, ips, st.binary(max_size=1500))
 def test_padding_is_left_out(mac, ip, padding):
     frame = arp.probe(mac, ip)[:42]
     assert arp.parse(frame + padding, "e") == arp.parse(frame, "e") is not None
 
 
+@settings(deadline=None)  # the machine is shared
 @given(macs, ips, st.integers(0, 41))
 def test_short_frames_are_rejected(mac, ip, length):
     assert arp.parse(arp.probe(mac, ip)[:length], "e") is None
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.binary(max_size=80))
 def test_any_bytes_are_survived(frame):
     seen = arp.parse(frame, "e")

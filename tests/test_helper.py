@@ -6,7 +6,7 @@ import json
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network.helper import Requests, decode_event, encode_event
@@ -26,6 +26,7 @@ def ask(requests, **request):
     return requests.answer(json.dumps(request).encode())
 
 
+@settings(deadline=None)  # the machine is shared
 @given(
     st.one_of(
         st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips),
@@ -93,6 +94,7 @@ def test_what_is_no_request_is_not_repeated(net, line):
     assert Requests(net, None, None).answer(line) == {"id": None, "error": "no request"}
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.binary())
 def test_any_line_is_answered(line):
     assert "error" in Requests(Simulated(3), None, None).answer(line)

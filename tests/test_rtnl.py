@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 if sys.platform != "linux":
@@ -20,6 +20,7 @@ names = st.text(
 marks = st.builds(Mark, st.integers(0, 9999), st.integers(0, 9999))
 
 
+@settings(deadline=None)  # the machine is shared
 @given(names, marks)
 def test_a_mark_is_read_back_and_fits(name, mark):
     text = label(name, mark)
@@ -27,12 +28,14 @@ def test_a_mark_is_read_back_and_fits(name, mark):
     assert read_mark(text, name) == mark
 
 
+@settings(deadline=None)  # the machine is shared
 @given(names, marks, names)
 def test_another_interface_s_label_is_none_of_ours(name, mark, other):
     text = label(name, mark)
     assert read_mark(text, other) == (mark if label(other, mark) == text else None)
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.none() | st.text(max_size=20), names)
 def test_any_label_is_survived(text, name):
     mark = read_mark(text, name)
