@@ -8,13 +8,14 @@ BIN := $(ENV)/bin
 endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: help demo test quick run check lock clean
+.PHONY: help demo test quick masters run check lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo           three workers and a master on this machine, a failover, and its story"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
+	@echo "make masters        the worker against Flask-SocketIO and Node's socket.io (needs npm)"
 	@echo "make check          ruff and mypy"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
 
@@ -37,18 +38,26 @@ run: $(ENV)/.run
 	@$(BIN)/python client.py
 
 test: $(ENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/other_masters
 
 quick: $(ENV)/.dev
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(BIN)/python -m pytest -m "not slow" --ignore tests/other_masters
+
+$(ENV)/.masters: tests/other_masters/requirements.txt tests/other_masters/package-lock.json $(ENV)/.dev
+	$(PIP_INSTALL) -r tests/other_masters/requirements.txt
+	cd tests/other_masters && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+masters: $(ENV)/.masters
+	$(BIN)/python -m pytest tests/other_masters
 
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py config.py connection.py ping_monitor.py failover.py logging_setup.py network story demo
+	$(BIN)/mypy client.py diagnose.py check.py worker.py network story demo bench
 
 lock:
-	for name in requirements requirements-dev; do \
+	for name in requirements requirements-dev tests/other_masters/requirements; do \
 	  uv pip compile -q --universal --python-version 3.9 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done
 

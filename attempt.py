@@ -7,6 +7,7 @@ the end, whatever brought it, is reported exactly once.
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -188,17 +189,19 @@ class Attempt:
             sockets.append(eio.ws.sock)
         for sock in sockets:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                # not SSLSocket's own, which makes a thread that still writes go on in the clear
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass
 
     def _keep(self, sock: socket.socket) -> None:
         with self._state:
             if not self._ended:
-                self._sockets = [*(kept for kept in self._sockets if kept.fileno() != -1), sock]
+                others = [kept for kept in self._sockets if kept.fileno() != -1 and kept is not sock]
+                self._sockets = [*others, sock]
                 return
         sock.close()
-        raise Failure("given up")
+        raise ConnectionAbortedError(errno.ECONNABORTED, "the attempt is over")
 
     def _in_phase(self, phase: str) -> None:
         self.phase = phase
@@ -225,6 +228,8 @@ class Attempt:
             self._client = client
             client.connect(url, auth=self.target.auth, transports=[transport], namespaces=["/"], wait=False)
         except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise is a failed attempt
+            if self._client:
+                self._client.forget()
             return explain(exc, url)
         self.phase = "waiting for the master to accept"
         if self._ended:

@@ -142,7 +142,9 @@ class Cells:
     def wait(self, claim: Claim, now: float) -> None:
         """Asks on every second, up to CONFLICT_WAIT."""
         claim.asked()
-        claim.owner_mac = claim.owner_mac or claim.other_mac
+        if claim.owner_mac is None:
+            # not simply the MAC that answered: a frozen holder answers too
+            self.learn(claim)
         if claim.state is State.ASKED:
             if not self._rules.conflict_wait_s:
                 self.refuse_alive(claim, now)

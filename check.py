@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from queue import Empty, SimpleQueue
 from typing import Optional
 
@@ -12,9 +14,12 @@ from attempt import Attempt, Down, Hooks, Target, Up
 from config import Config
 from connection import ATTEMPT_S
 from logging_setup import NoLog
-from network.choose import open_network
-from network.interface import NetworkError
+from network.choose import open_network, resolve
+from network.interface import Address, ArpSeen, Network, NetworkError
 from node import Node
+
+STRANGERS, STRANGER_S = 4, 0.9
+"""Addresses that are asked for to find proxy ARP, and the seconds spent on it."""
 
 
 @dataclass(frozen=True)
@@ -58,25 +63,80 @@ def _auth(config: Config) -> Optional[dict[str, object]]:
 def _machine(config: Config) -> Iterator[Item]:
     log = NoLog()
     try:
-        network = open_network(config.vip_backend, config.node_id, config.interface, config.address_lease_s)
+        backend, why = resolve(config.vip_backend)
+        yield Item(True, "backend", f"{backend}: {why}")
+        network = open_network(
+            config.vip_backend,
+            config.node_id,
+            config.interface,
+            config.address_lease_s,
+            password=config.password,
+            allowed=config.allowed_networks,
+        )
         node = Node(config.node_id, (), config.interface, network, log)
         node.find(None)
     except NetworkError as exc:
         yield Item(False, "interface", str(exc))
         return
     if node.primary:
-        text = f"{node.primary.interface}; neighbours will protect {node.primary.ip}, its first address"
+        why = (
+            "INTERFACE names it"
+            if config.interface
+            else "it has the default route, or is the first with an address"
+        )
+        text = (
+            f"{node.primary.interface} ({why}); neighbours will protect {node.primary.ip}, its first address"
+        )
         yield Item(True, "interface", text)
     else:
-        yield Item(
-            False, "interface", "no IPv4 address to protect; give an interface one, or name it by INTERFACE"
-        )
+        where = f"{config.interface} has" if config.interface else "this machine has"
+        yield Item(False, "interface", f"{where} no IPv4 address to protect; add one, or set INTERFACE")
+    heard: SimpleQueue[object] = SimpleQueue()
     try:
-        network.start(lambda _: None)
-        network.close()
-        yield Item(True, "addresses", f"can be changed by {network.backend}")
+        network.start(heard.put)
+        yield Item(True, "privilege", f"addresses can be changed by {network.backend}")
+        if node.primary and network.backend != "simulated":
+            yield _nobody_answers_for_all(network, node.primary, heard)
     except NetworkError as exc:
-        yield Item(False, "addresses", str(exc))
+        yield Item(False, "privilege", str(exc))
+    finally:
+        network.close()
+
+
+def _nobody_answers_for_all(network: Network, own: Address, heard: SimpleQueue[object]) -> Item:
+    """Ask for a few addresses that nobody should have: one MAC that answers for all of them is proxy ARP
+    (RFC 1027), and then every takeover would be refused.
+    """
+    there = {address.ip.ip for address in network.addresses()} | network.gateways()
+    size = min(own.ip.network.num_addresses - 2, 1 << 16)
+    picked = random.sample(range(1, size + 1), min(size, 50)) if size > 0 else []
+    candidates = [own.ip.network.network_address + offset for offset in picked]
+    asked = [ip for ip in candidates if ip not in there and network.last_mac(own.interface, ip) is None][
+        :STRANGERS
+    ]
+    if len(asked) < STRANGERS:
+        return Item(True, "proxy ARP", f"{own.ip.network} is too small to tell")
+    network.watch(frozenset(asked))
+    answers: dict[str, set[IPv4Address]] = {}
+    for _ in range(3):
+        for ip in asked:
+            network.probe(own.interface, ip)
+        end_s = time.monotonic() + STRANGER_S / 3
+        while (left_s := end_s - time.monotonic()) > 0:
+            try:
+                event = heard.get(timeout=left_s)
+            except Empty:
+                break
+            if isinstance(event, ArpSeen) and event.sender_ip in asked:
+                answers.setdefault(event.sender_mac, set()).add(event.sender_ip)
+    for mac, ips in answers.items():
+        if len(ips) == len(asked):
+            text = (
+                f"{mac} answers for addresses that nobody has ({', '.join(map(str, sorted(ips)))}): takeovers would be "
+                "refused for ever; switch off proxy ARP or ARP suppression for this segment"
+            )
+            return Item(False, "proxy ARP", text)
+    return Item(True, "proxy ARP", f"nobody answers for {STRANGERS} addresses that nobody should have")
 
 
 def _master(target: Target) -> Item:

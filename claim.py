@@ -67,6 +67,7 @@ class Claim:
     other_mac: Optional[str] = None
     trouble: str = ""
     taken_s: float = 0.0
+    asked_s: float = 0.0
     asks_for_s: float = 0.0
     verdict_s: float = math.inf
     round_s: float = math.inf
@@ -84,7 +85,7 @@ class Claim:
 
         With 0 it is asked once, and not waited for.
         """
-        self.asks_for_s = for_s
+        self.asked_s, self.asks_for_s = now, for_s
         self.verdict_s = self.round_s = math.inf
         self._probe_s = now
         self._probes_left = PROBES if for_s else 1

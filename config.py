@@ -19,6 +19,7 @@ __all__ = ["Config", "ConfigError", "describe", "load"]
 HERE = Path(__file__).absolute().parent
 """The folder of client.py."""
 _DEFAULTED = "(not set, so its default)"
+_FAULTS_SHOWN = 10  # of one variable
 _MISSPELT = 0.8
 """How alike a name must be to one of ours (difflib's ratio) to be taken for it."""
 
@@ -133,7 +134,13 @@ class _Report:
         self._faults: list[tuple[str, str, str, Fault]] = []
 
     def add(self, said: str, held: str, may_hold: str, *faults: Fault) -> None:
-        self._faults += [(said, held, may_hold, fault) for fault in faults]
+        self._faults += [(said, held, may_hold, fault) for fault in faults[:_FAULTS_SHOWN]]
+        left_out = len(faults) - _FAULTS_SHOWN
+        if left_out > 0:  # a file of something else altogether
+            hidden = any(fault.hidden for fault in faults)
+            self._faults.append(
+                (said, held, may_hold, Fault(f"it has {left_out} faults more", hidden=hidden))
+            )
 
     def lines(self) -> list[str]:
         return [printable(self._line(*fault)) for fault in self._faults]
@@ -204,7 +211,7 @@ def _env_file_warnings(path: Path, lines: Mapping[str, files.EnvLine], report: _
             f" mend it with: chmod 600 {shlex.quote(printable(str(path)))}"
         )
     for name, line in lines.items():
-        meant = get_close_matches(name.upper(), names, 1, _MISSPELT) if len(name) <= 40 else []
+        meant = get_close_matches(name.upper(), names, 1, _MISSPELT)
         if meant and name not in names:
             warnings.append(
                 f"{shown(str(path))}, line {line.number}: {report.quote(name)} is no setting of this worker;"

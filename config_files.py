@@ -23,7 +23,6 @@ from config_values import Fault, Kind, UnfitError, shown
 ENV_FILE_MAY_HOLD = "a readable file of NAME=value lines"
 _FILE_LIMIT = 1 << 20
 _SECRET_LIMIT = 4096
-_FAULTS_SHOWN = 10
 
 
 def _read_text(path: Path) -> str:
@@ -200,8 +199,6 @@ def _neighbours(text: str) -> Mapping[int, tuple[int, ...]]:
         )
     if not rows:
         faults.append(Fault("it lists no node"))
-    if len(faults) > _FAULTS_SHOWN:
-        faults[_FAULTS_SHOWN:] = [Fault(f"it has {len(faults) - _FAULTS_SHOWN} faults more")]
     if faults:
         raise UnfitError(*faults)
     return MappingProxyType(listed)

@@ -122,9 +122,9 @@ class Connection:
         return reason
 
     def drop(self, reason: str) -> None:
-        """End the connection, or the attempt; `Down` follows."""
-        if self._attempt:
-            self._attempt.drop(reason)
+        """End the connection; `Down` follows. An attempt that is under way is another one's, and goes on."""
+        if self._up:
+            self._up.attempt.drop(reason)
 
     def close(self, timeout_s: float) -> None:
         """Send what is queued, say goodbye, and begin nothing any more."""

@@ -22,6 +22,8 @@ from node import Node
 from orders import OrderError, Recover, check_address, parse_recover, parse_restore
 
 NOBODY = IPv4Address(0)
+REPEATS_S = 1.0
+"""For which further packets of the claim that raised a doubt are no answer to the questions since."""
 
 
 class Failover:
@@ -89,6 +91,9 @@ class Failover:
             self._loans.refuse_recover(data, str(exc))
             return str(exc)
         claim.orders.append(order)
+        if claim.state is State.FREE:
+            # so that others tell this node's questions from those of an owner that comes back
+            self._node.announce()
         self._happens(claim, Happening.RECOVER, now)
         return None
 
@@ -112,7 +117,7 @@ class Failover:
         if isinstance(event, ArpSeen):
             self._node.seen(event, now)
             for claim in list(self._claims.values()):
-                happening = self._meaning(event, claim)
+                happening = self._meaning(event, claim, now)
                 if happening:
                     claim.other_mac = event.sender_mac
                     self._happens(claim, happening, now)
@@ -180,14 +185,16 @@ class Failover:
             if claim.state in HOLDING and not self._loans.among(claim.loan, there):
                 self._happens(claim, Happening.GONE, now)
 
-    def _meaning(self, arp: ArpSeen, claim: Claim) -> Optional[Happening]:
+    def _meaning(self, arp: ArpSeen, claim: Claim, now: float) -> Optional[Happening]:
         """What an ARP packet says of an address (RFC 5227 §2.1.1, §2.4); None: nothing."""
         ip = claim.loan.ip.ip
         if arp.sender_ip == ip:
-            return Happening.ANSWER
+            answers = arp.reply and arp.target_ip == NOBODY
+            repeats = claim.state is State.DOUBTED and now - claim.asked_s < REPEATS_S
+            return None if repeats and not answers else Happening.ANSWER
         if arp.sender_ip != NOBODY or arp.target_ip != ip or arp.reply:
             return None
-        if arp.sender_mac == claim.owner_mac:
+        if arp.sender_mac == claim.owner_mac and not arp.uses_others:
             return Happening.ANSWER
         try:
             ours = self._network.mac(claim.loan.interface)

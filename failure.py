@@ -45,7 +45,10 @@ def explain(exc: BaseException, url: str) -> Failure:
         if isinstance(cause, OSError) and cause.strerror:
             return Failure(f"{cause.strerror} ({url})")
     last = causes[-1]
-    return Failure(f"no Engine.IO answer from {url}: {type(last).__name__}: {last}", mend=True)
+    return Failure(
+        f"what {url} answers is no Engine.IO handshake: no Socket.IO master ({type(last).__name__}: {last})",
+        mend=True,
+    )
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
@@ -68,8 +71,11 @@ def _known(exc: BaseException, url: str) -> Optional[Failure]:
         return explain_answer(exc.status_code, kind, exc.resp_body or b"", url)
     if isinstance(exc, websocket.WebSocketProxyException):
         return Failure(f"the proxy did not let through to {url}: {exc}", mend=True)
+    if isinstance(exc, websocket.WebSocketException) and "redirect" in str(exc).lower():
+        return explain_answer(302, "", b"", url)
     if isinstance(exc, socket.gaierror):
-        return Failure(f"the name in {url} could not be resolved: {exc.strerror}")
+        unknown = exc.errno == socket.EAI_NONAME
+        return Failure(f"the name in {url} could not be resolved: {exc.strerror}", mend=unknown)
     if isinstance(exc, ConnectionRefusedError):
         return Failure(f"connection refused: nothing listens at {url}")
     if isinstance(exc, ssl.SSLCertVerificationError):
@@ -79,7 +85,8 @@ def _known(exc: BaseException, url: str) -> Optional[Failure]:
             mend=True,
         )
     if isinstance(exc, ssl.SSLError) and exc.reason:
-        return Failure(f"TLS: {exc.reason.replace('_', ' ').lower()} ({url})", mend=True)
+        hint = "; a plain http master answers there" if exc.reason == "WRONG_VERSION_NUMBER" else ""
+        return Failure(f"TLS: {exc.reason.replace('_', ' ').lower()} ({url}){hint}", mend=True)
     if isinstance(exc, (TimeoutError, socket.timeout, websocket.WebSocketTimeoutException, requests.Timeout)):
         return Failure(f"no answer from {url}")
     if isinstance(exc, (ConnectionResetError, BrokenPipeError, websocket.WebSocketConnectionClosedException)):

@@ -29,7 +29,7 @@ class ClaimError(Exception):
     """The claim cannot be made; the text names the reason and the remedy."""
 
 
-class AlreadyRunning(ClaimError):  # noqa: N818 - the name says what is the case
+class AlreadyRunning(ClaimError):
     """Another process has `what`, such as "NODE_ID 3". `pid` None: which one could not be learnt."""
 
     def __init__(self, what: str, pid: Optional[int]) -> None:

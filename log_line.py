@@ -33,7 +33,8 @@ _ESCAPE = re.compile(_ESCAPED)
 _WHOLE_ESCAPES = re.compile(rf"(?:[^\\]|{_ESCAPED})*")
 _LINE = re.compile(
     r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.(\d{3})([+-])(\d\d)(\d\d)\] : "
-    rf"\[({'|'.join(LEVELS)})\] - \[([a-z][a-z0-9_]*)(.*)\]"
+    rf"\[({'|'.join(LEVELS)})\] - \[([a-z][a-z0-9_]*)(.*)\]",
+    re.ASCII,
 )
 _FIELD = re.compile(
     rf' ([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\{_UNSAFE}]|{_ESCAPED})*)"|([^\s"\\\]=\[{_UNSAFE}]+))(?= |$)'
@@ -41,7 +42,7 @@ _FIELD = re.compile(
 _CUT_FIELD = re.compile(
     rf' (?:([A-Za-z_][A-Za-z0-9_]*)(?:=(?:"((?:[^"\\{_UNSAFE}]|{_ESCAPED})*)|([^\s"\\\]=\[{_UNSAFE}]*))"?)?)?$'
 )
-_CUT = re.compile(r"…\((\d+) bytes left out\)$")
+_CUT = re.compile(r"…\(([0-9]+) bytes left out\)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -136,7 +137,8 @@ def format_message(
             raise ValueError(f"{key!r} is no name of a field")
         text = as_text(value)
         if rest:
-            rest += _size(text) + len(key) + len(' =""')
+            quotes = 2 if not text or _TO_QUOTE.search(text) else 0
+            rest += _size(text) + len(f" {key}=") + quotes
         elif len(text) > 2 * (LINE_LIMIT + margin):
             # the end of the slice may hold half a secret: it is dropped with the margin
             head = redact(text[: 2 * LINE_LIMIT + margin])

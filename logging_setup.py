@@ -8,47 +8,24 @@ lines whole when the disk fills, and counts what it had to drop.
 from __future__ import annotations
 
 import logging
-import os
-import re
-import select
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Sequence
-from json import dumps
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Optional
-from urllib.parse import quote
+from typing import Optional, Union
 
+from log_console import Console
 from log_files import LogFile
 from log_line import LEVELS, Entry, LineError, Stamp, compact_json, format_line, format_message, parse_line
+from log_redact import Redactor
 
 __all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format_line", "parse_line"]
 
-CONSOLE_LIMIT = 1 << 20
-"""Bytes that wait for a stderr that nobody reads; what comes after them is dropped, and counted."""
-_PIPE_BUF = 4096  # a pipe that select calls writable takes this much without blocking (POSIX: write)
-
-
-class _Redactor:
-    """Replaces secrets by `***`, as they are and as JSON, Python and URLs spell them."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        spellings: set[str] = set()
-        for secret in secrets:
-            spellings.update(
-                (secret, dumps(secret)[1:-1], dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1])
-            )
-            spellings.update((quote(secret), quote(secret, safe="")))
-        spellings.discard("")
-        self.margin = max(map(len, spellings), default=0)
-        longest_first = sorted(spellings, key=len, reverse=True)
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if spellings else None
-
-    def __call__(self, text: str) -> str:
-        return self._pattern.sub("***", text) if self._pattern else text
+CONSOLE_FAREWELL_S = 0.3
+"""For which the end waits for a stderr that is slow to take the last lines."""
 
 
 class Log:
@@ -108,14 +85,13 @@ class Logs:
         console: bool = True,
         secrets: Sequence[str] = (),
     ) -> None:
-        self._redact = _Redactor(secrets)
+        self._redact = Redactor(secrets)
         self._stamp = Stamp()
         # held for an append or a swap of a queue, never across a system call
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._reopen = self._closing = False
-        self._console: Optional[list[bytes]] = [] if console else None
-        self._console_bytes = self._console_lost = 0
+        self._console = Console() if console else None
         self._files = [
             LogFile(directory / name, max_bytes, backup_count) for name in ("comms.log", "ping.log")
         ]
@@ -134,12 +110,8 @@ class Logs:
         with self._lock:
             line = f"[{self._stamp(time.time())}] : [{level}] - [{message}]\n".encode()
             file.append(line)
-            if self._console is not None:
-                if self._console_bytes + len(line) <= CONSOLE_LIMIT:
-                    self._console.append(line)
-                    self._console_bytes += len(line)
-                else:
-                    self._console_lost += 1
+            if self._console:
+                self._console.append(line)
         if not self._wake.is_set():
             self._wake.set()
 
@@ -192,48 +164,26 @@ class Logs:
                     file.close()
                 elif file.stuck():
                     continue
-                with self._lock:
-                    batch, lost = file.take()
-                file.write(batch, lost, self._lost_line)
-                with self._lock:
-                    file.settle()
-            self._write_console()
+                self._pass_on(file)
+            if self._console:
+                self._pass_on(self._console)
             if closing:
+                end_s = time.monotonic() + CONSOLE_FAREWELL_S
+                while self._console and self._console.takes_more(end_s - time.monotonic()):
+                    self._pass_on(self._console)
                 return
+
+    def _pass_on(self, target: Union[LogFile, Console]) -> None:
+        with self._lock:
+            batch, lost = target.take()
+        target.write(batch, lost, self._lost_line)
+        with self._lock:
+            target.settle()
 
     def _lost_line(self, file: str, count: int) -> bytes:
         message = format_message("log_lines_lost", {"file": file, "count": count})
-        return f"[{self._stamp(time.time())}] : [WARNING] - [{message}]\n".encode()
-
-    def _write_console(self) -> None:
-        try:
-            if self._console is None or not _writable():
-                return
-            with self._lock:
-                lines, self._console = self._console, []
-                lost, self._console_lost = self._console_lost, 0
-                self._console_bytes = 0
-            if lost:
-                lines.append(self._lost_line("stderr", lost))
-            while lines and _writable():
-                size = count = 0
-                while count < len(lines) and size + len(lines[count]) <= _PIPE_BUF:
-                    size += len(lines[count])
-                    count += 1
-                os.write(sys.stderr.fileno(), b"".join(lines[:count]))
-                del lines[:count]
-        except (OSError, ValueError):
-            # nobody is at the other end any more, or the process was started without one
-            self._console = None
-            return
-        with self._lock:
-            self._console[:0] = lines
-            self._console_bytes += sum(map(len, lines))
-
-
-def _writable() -> bool:
-    """Whether stderr takes a line at once; elsewhere than on POSIX that cannot be asked, and is believed."""
-    return os.name != "posix" or bool(select.select([], [sys.stderr], [], 0)[1])
+        with self._lock:  # the stamp's
+            return f"[{self._stamp(time.time())}] : [WARNING] - [{message}]\n".encode()
 
 
 class _Bridge(logging.Handler):

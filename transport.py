@@ -93,5 +93,9 @@ def _hand_over(adapter: requests.adapters.HTTPAdapter, keep: Keep) -> None:
                 keep(sock)
                 return sock
 
+            def connect(self) -> None:
+                super().connect()
+                keep(self.sock)  # TLS made it another one
+
         pools[scheme] = type(pool.__name__, (pool,), {"ConnectionCls": Connection})
     manager.pool_classes_by_scheme = pools

@@ -50,14 +50,15 @@ class _LibraryLog:
         self.last = ""
         self._log = log
 
-    def info(self, *args: object) -> None:
-        pass
+    def info(self, text: str, *args: object) -> None:
+        if text.startswith("Unexpected error"):
+            self.warning(text, *args)
 
     def warning(self, text: str, *args: object) -> None:
-        self.last = text % args
+        self.last = text % args if args else text
 
     def error(self, text: str, *args: object) -> None:
-        self._log.warning("library", name="socketio", text=text % args)
+        self._log.warning("library", name="socketio", text=text % args if args else text)
 
     exception = error
 
@@ -83,6 +84,9 @@ class _Engine(engineio.Client):  # type: ignore[misc]
 class Client(socketio.Client):  # type: ignore[misc]
     """Socket.IO, with each kind of packet handed to the listener."""
 
+    _binary_packet: Optional[socketio.packet.Packet]
+    _raw = ""
+
     def __init__(
         self, listener: Listener, log: Log, session: requests.Session, options: dict[str, Any]
     ) -> None:
@@ -104,10 +108,21 @@ class Client(socketio.Client):  # type: ignore[misc]
         """Queue a packet; the library's `emit` would keep a callback for each that wants an answer."""
         self._send_packet(packet)
 
+    def forget(self) -> None:
+        """After a `connect` that failed: the library may have listed it among the connected ones, for ever."""
+        if self.eio in engineio.base_client.connected_clients:
+            engineio.base_client.connected_clients.remove(self.eio)
+
     def _engineio_client_class(self) -> type[_Engine]:
         return _Engine
 
     def _handle_eio_message(self, data: Any) -> None:
+        if self._binary_packet and not isinstance(data, bytes):
+            # the library would take this text, and those after it, for the attachments it still wants
+            self._listener.unreadable(
+                self._raw, ValueError("a binary packet whose attachments do not follow")
+            )
+            self._binary_packet = None
         try:
             self._raw = data if isinstance(data, str) else ""
             super()._handle_eio_message(data)
@@ -130,7 +145,7 @@ class Client(socketio.Client):  # type: ignore[misc]
         self._listener.acknowledged(id)
 
     def _handle_error(self, namespace: Optional[str], data: Any) -> None:
-        reason = data.get("message") if isinstance(data, dict) else data
+        reason = (data.get("message") if isinstance(data, dict) else data) or "it gave no reason"
         self._listener.end(Failure(f"the master refused this node: {reason}", mend=True))
 
     def _handle_eio_disconnect(self, reason: str) -> None:

@@ -10,6 +10,7 @@ import os
 import time
 import traceback
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from queue import Empty, SimpleQueue
 from typing import Any, Optional
@@ -71,7 +72,12 @@ class Worker:
         )
         self._log = self._logs.comms
         self._network = open_network(
-            config.vip_backend, config.node_id, config.interface, config.address_lease_s
+            config.vip_backend,
+            config.node_id,
+            config.interface,
+            config.address_lease_s,
+            password=config.password,
+            allowed=config.allowed_networks,
         )
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
@@ -94,6 +100,7 @@ class Worker:
             lambda reason: inbox.put(MasterGone(reason)),
         )
         self._clocks = Clocks()
+        self._expected_s = math.inf
         self._said: Optional[dict[str, Any]] = None
         self._said_s = -math.inf
         self._judging = False
@@ -157,25 +164,25 @@ class Worker:
         self._node.announce()
 
     def _next(self) -> object:
-        """The next message, or None when it is time for something else; notes when the clocks disagree."""
+        """The next message, or None when it is time for something else."""
         now = time.monotonic()
-        due = min(self._failover.tick_due(), self._connection.due())
+        due = min(self._failover.tick_due(), self._connection.due(), self._join_due())
         if not self._judging:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
+        self._expected_s = now + wait_s
         try:
-            message = self._inbox.get(timeout=wait_s)
+            return self._inbox.get(timeout=wait_s)
         except Empty:
-            message = None
-        stood_still = self._clocks.stood_still(now + wait_s)
-        if stood_still:
-            self._log.warning("was_frozen", reason=stood_still)
-            self._failover.unsure(time.monotonic())
-            self._said = None
-        return message
+            return None
 
     def _turn(self, message: object) -> None:
         now = time.monotonic()
+        stood_still = self._clocks.stood_still(self._expected_s)
+        if stood_still:
+            self._log.warning("was_frozen", reason=stood_still)
+            self._failover.unsure(now)
+            self._said = None
         if message is not None:
             self._handle(message, now)
         if self._failover.tick_due() <= now:
@@ -238,22 +245,25 @@ class Worker:
         """Join where that is due, then send the answers that wait; without a connection they go on waiting."""
         if not self._connection.up:
             return
-        interval_s = self._config.join_interval_s
-        refresh = bool(interval_s) and now - self._said_s >= interval_s
-        if self._said is None or refresh:
+        if self._said is None or self._join_due() <= now:
             self._join(now)
         while self._answers and self._said is not None:
-            outcome = self._answers[0]
+            outcome = self._answers.popleft()
             data = dict(outcome.extra)
             if outcome.with_join:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._said = join
             if not self._connection.send(outcome.event, data):
+                self._answers.appendleft(outcome)
                 return
-            self._answers.popleft()
         if self._failover.steady and self._said != self._node.join_data(self._failover.held):
             self._join(now)
+
+    def _join_due(self) -> float:
+        """When to join again although nothing has changed, infinity: never, or there is no connection."""
+        interval_s = self._config.join_interval_s
+        return self._said_s + interval_s if interval_s and self._connection.up else math.inf
 
     def _join(self, now: float) -> None:
         join = self._node.join_data(self._failover.held)
@@ -268,10 +278,15 @@ class Worker:
             self._log.debug("own_address_unknown", reason=str(exc))
 
     def _shut_down(self) -> None:
-        self._failover.stop(time.monotonic())
-        self._tell(time.monotonic())
-        self._connection.close(GOODBYE_S)
-        self._pings.stop(0.2)
-        self._network.close()
+        with ExitStack() as last:
+            # in this order from the last line up, each whatever became of those before
+            last.callback(self._logs.close)
+            last.callback(self._say_stopped)
+            last.callback(self._network.close)
+            last.callback(self._pings.stop, 0.2)
+            last.callback(self._connection.close, GOODBYE_S)
+            last.callback(self._tell, time.monotonic())
+            last.callback(self._failover.stop, time.monotonic())
+
+    def _say_stopped(self) -> None:
         self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
-        self._logs.close()

@@ -1,23 +1,83 @@
-"""From VIP_BACKEND to a network."""
+"""From VIP_BACKEND to a network. Each backend's libraries are imported here, so that none pays for another's."""
 
 from __future__ import annotations
 
+import os
 import sys
+from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Optional
 
 from network.interface import Network, NetworkError
 
+_BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
 
-def open_network(backend: str, node_id: int, interface: Optional[str], lease_s: int) -> Network:
-    """The backend of that name, not yet started; its libraries are imported here, so that none pays for
-    another's. Raises NetworkError where this system has no such backend.
+
+def resolve(backend: str) -> tuple[str, str]:
+    """The backend that VIP_BACKEND stands for on this machine, and why that one."""
+    if backend != "auto":
+        return backend, "VIP_BACKEND names it"
+    if sys.platform == "linux":
+        from network.privilege import missing_capabilities
+
+        missing = missing_capabilities()
+        if missing:
+            return "sudo", f"this process lacks {' and '.join(missing)}"
+        return "netlink", "this process may change addresses and send ARP by itself"
+    if sys.platform == "win32":
+        return "netsh", "this is Windows"
+    if sys.platform == "darwin":
+        if os.geteuid() == 0:
+            return "ifconfig", "this is macOS, and the process is root's"
+        return "sudo", "this is macOS, and the process is not root's"
+    raise NetworkError(f"there is no backend for {sys.platform} but VIP_BACKEND=simulated")
+
+
+def open_network(
+    backend: str,
+    node_id: int,
+    interface: Optional[str],
+    lease_s: int,
+    *,
+    password: Optional[str] = None,
+    allowed: Optional[tuple[IPv4Network, ...]] = None,
+    journal_dir: Optional[Path] = None,
+) -> Network:
+    """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
+    the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
+    loans, where the kernel carries no mark. Raises NetworkError where this system has no such backend.
     """
-    if backend == "simulated":
+    name, _why = resolve(backend)
+    if name == "simulated":
         from network.simulated import Simulated
 
         return Simulated(node_id)
-    if backend == "netlink" and sys.platform == "linux":
+    if name not in _BACKENDS.get(sys.platform, ()):
+        raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
+    local = _local(node_id, interface, lease_s, journal_dir or Path())
+    if name != "sudo":
+        return local
+    from network.sudo import Sudo
+
+    return Sudo(
+        local, node_id, interface, lease_s, password=password, allowed=allowed, journal_dir=journal_dir
+    )
+
+
+def _local(node_id: int, interface: Optional[str], lease_s: int, journal_dir: Path) -> Network:
+    """What this system does by itself, given the privilege."""
+    if sys.platform == "linux":
         from network.linux import Netlink
 
         return Netlink(node_id, interface, lease_s)
-    raise NetworkError(f"VIP_BACKEND={backend} does not work on {sys.platform}")
+    from network.alias import Aliases
+    from network.journal import Journal
+
+    journal = Journal(journal_dir / f"addresses-{node_id}.json")
+    if sys.platform == "darwin":
+        from network.macos import MacOS
+
+        return Aliases(MacOS(), interface, journal)
+    from network.windows import Windows
+
+    return Aliases(Windows(), interface, journal)

@@ -46,7 +46,8 @@ class ArpSeen:
     """An ARP packet (RFC 826) from another machine that names a watched address.
 
     A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
-    `sender_ip == target_ip`.
+    `sender_ip == target_ip`. `uses_others`, of a probe: its MAC was last seen to use another address than the
+    one it asks for, so it may be another node that held that one, and need not be its owner.
     """
 
     interface: str
@@ -54,6 +55,7 @@ class ArpSeen:
     sender_mac: str
     sender_ip: IPv4Address
     target_ip: IPv4Address
+    uses_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class Network(Protocol):
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """From now on post ArpSeen for packets from other machines that give one of `ips` as their sender's
         or their target's address. This machine's own packets (any of its MACs) are never posted. A flood
-        from one MAC about one address may be thinned to ten a second.
+        from one MAC about one address may be thinned to ten a second. Before start(), or when that failed,
+        nothing is posted, and probe() raises.
         """
 
     def probe(self, interface: str, ip: IPv4Address) -> None:
@@ -139,4 +142,7 @@ class Network(Protocol):
         """Remove the address if it is there with our mark; nothing else is touched. Absence is success."""
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        """The MAC that was last seen to own `ip`, from the neighbour table or the watch; None: unknown."""
+        """The MAC that was last seen to use `ip`, from the neighbour table or the watch.
+
+        None: unknown, or it uses other addresses too, and so may be another node that held this one.
+        """

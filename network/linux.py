@@ -6,23 +6,28 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETROUTE
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from network import arp, rtnl
 from network.interface import Address, Event, Loan, NetworkError
 from network.privilege import HOW_TO_GRANT, missing_capabilities
-from network.route import Route, reasons
+from network.route import HEADER_BYTES, Route, attribute, attributes, reasons
 from network.watch import Watch
 
 _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
+# family, length of destination and source, TOS, table, protocol, scope, type, flags
+_RTMSG = struct.Struct("=8BI")
+# family, two of padding, interface's index, state, flags, type
+_NDMSG = struct.Struct("=BBHiHBB")
+_NDA_DST, _NDA_LLADDR = 1, 2
 
 
 class Netlink:
@@ -103,17 +108,25 @@ class Netlink:
         return frozenset(IPv4Address(gateway) for gateway in found)
 
     def _default_routes(self) -> list[Any]:
-        question = rtmsg()
-        question["family"] = socket.AF_INET
         with reasons("the routes of this machine could not be read"):
-            routes = self._route.dump(RTM_GETROUTE, question)
-        return [route for route in routes if route["dst_len"] == 0 and route["type"] == _RTN_UNICAST]
+            told = self._route.dump(RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, *[0] * 8))
+        routes = []
+        for raw in told:
+            _family, length, _src, _tos, _table, _by, _scope, kind, _flags = _RTMSG.unpack_from(
+                raw, HEADER_BYTES
+            )
+            if length == 0 and kind == _RTN_UNICAST:
+                route = rtmsg(raw)
+                route.decode()
+                routes.append(route)
+        return routes
 
     def mac(self, interface: str) -> str:
         return arp.mac(interface)
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
-        self._started().watch(ips)
+        if self._watch is not None:
+            self._watch.watch(ips)
 
     def probe(self, interface: str, ip: IPv4Address) -> None:
         self._started().send(interface, arp.probe(arp.mac(interface), ip))
@@ -164,20 +177,25 @@ class Netlink:
                 rtnl.remove(self._route, there)
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        watch = self._started()
-        question = ndmsg()
-        question["family"] = socket.AF_INET
-        question["ifindex"] = self._index(interface)
-        question["attrs"] = [("NDA_DST", str(ip))]
-        try:
-            entries = self._route.get(RTM_GETNEIGH, question)
-        except (NetlinkError, OSError):  # ENOENT where the machine had nothing to do with it
-            entries = []
-        for entry in entries:
-            mac: Optional[str] = entry.get_attr("NDA_LLADDR")
+        watch = self._watch
+        if watch is None:
+            return None
+        for mac in (self._neighbour(interface, ip), watch.last_mac(interface, ip)):
             if mac and not watch.is_own(mac):
-                return mac
-        return watch.last_mac(interface, ip)
+                return None if watch.uses_others(interface, mac, ip) else mac
+        return None
+
+    def _neighbour(self, interface: str, ip: IPv4Address) -> Optional[str]:
+        try:
+            head = _NDMSG.pack(socket.AF_INET, 0, 0, socket.if_nametoindex(interface), 0, 0, 0)
+            told = self._route.get(RTM_GETNEIGH, head + attribute(_NDA_DST, ip.packed))
+        except (NetlinkError, OSError):  # ENOENT: this machine had nothing to do with it
+            return None
+        for one in told:
+            mac = attributes(one, HEADER_BYTES + _NDMSG.size).get(_NDA_LLADDR)
+            if mac:
+                return mac.hex(":")
+        return None
 
     def _started(self) -> Watch:
         if self._watch is None:

@@ -10,22 +10,24 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
-from typing import Any, Optional
+from typing import Optional
 
 from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 
 from network.interface import Loan, NetworkError
-from network.route import Route, reasons
+from network.route import HEADER_BYTES, Route, attribute, attributes, reasons
 
 _LABEL_LENGTH = 15
 _MARK = re.compile(r"(?P<name>.+):f(?P<holder>[0-9]+)\.(?P<owner>[0-9]+)", re.ASCII)
 _IFA_F_NOPREFIXROUTE = 0x200
 _FOREVER = 0xFFFFFFFF
+_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface's index
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 6, 8
 
 
 @dataclass(frozen=True)
@@ -71,22 +73,18 @@ def read(route: Route) -> tuple[KernelAddress, ...]:
 
     Raises NetworkError where the kernel could not be asked.
     """
-    question = ifaddrmsg()
-    question["family"] = socket.AF_INET
     with reasons("the addresses of this machine could not be read"):
-        answers = route.dump(RTM_GETADDR, question)
+        answers = route.dump(RTM_GETADDR, _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0))
     names: dict[int, str] = {}
     found = []
     for answer in answers:
-        index = answer["index"]
+        index, ip, text = read_one(answer)
         if index not in names:
             try:
                 names[index] = socket.if_indextoname(index)
             except OSError:  # it went away since; so did its addresses
                 continue
-        ip = IPv4Interface((answer.get_attr("IFA_LOCAL"), answer["prefixlen"]))
-        mark = read_mark(answer.get_attr("IFA_LABEL"), names[index])
-        found.append(KernelAddress(index, names[index], ip, mark))
+        found.append(KernelAddress(index, names[index], ip, read_mark(text, names[index])))
     return tuple(found)
 
 
@@ -128,30 +126,34 @@ def remove(route: Route, there: KernelAddress) -> None:
                 raise
 
 
-def _named(address: KernelAddress) -> Any:
+def read_one(message: bytes) -> tuple[int, IPv4Interface, Optional[str]]:
+    """The interface's index, the address and the label that a message of the kernel names."""
+    _family, prefix, _flags, _scope, index = _IFADDRMSG.unpack_from(message, HEADER_BYTES)
+    told = attributes(message, HEADER_BYTES + _IFADDRMSG.size)
+    ip = IPv4Interface((told.get(_IFA_LOCAL) or told[_IFA_ADDRESS], prefix))
+    return index, ip, told.get(_IFA_LABEL, b"").rstrip(b"\0").decode("utf-8", "replace") or None
+
+
+def _named(address: KernelAddress) -> bytes:
     if address.mark is None:
         raise NetworkError(f"{address.ip} on {address.interface} is no loan and is left alone")
-    message = ifaddrmsg()
-    message["family"] = socket.AF_INET
-    message["prefixlen"] = address.ip.network.prefixlen
-    message["index"] = address.index
-    message["attrs"] = [
-        ("IFA_LOCAL", str(address.ip.ip)),
-        ("IFA_ADDRESS", str(address.ip.ip)),
-        ("IFA_LABEL", label(address.interface, address.mark)),
-    ]
-    return message
+    text = label(address.interface, address.mark).encode() + b"\0"
+    return b"".join((
+        _IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index),
+        attribute(_IFA_LOCAL, address.ip.ip.packed),
+        attribute(_IFA_ADDRESS, address.ip.ip.packed),
+        attribute(_IFA_LABEL, text),
+    ))  # fmt: skip
 
 
-def _lent(address: KernelAddress, lease_s: int) -> Any:
+def _lent(address: KernelAddress, lease_s: int) -> bytes:
     # No broadcast address: the machine's own has it already. No route: the subnet's stays the machine's own.
     lifetime = lease_s or _FOREVER
-    message = _named(address)
-    message["attrs"] += [
-        ("IFA_FLAGS", _IFA_F_NOPREFIXROUTE),
-        ("IFA_CACHEINFO", {"ifa_valid": lifetime, "ifa_preferred": lifetime}),
-    ]
-    return message
+    return b"".join((
+        _named(address),
+        attribute(_IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
+        attribute(_IFA_CACHEINFO, struct.pack("=IIII", lifetime, lifetime, 0, 0)),
+    ))  # fmt: skip
 
 
 def remove_leading(route: Route, holder: int) -> None:

@@ -9,8 +9,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from ipaddress import IPv4Address
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address, IPv4Interface
 from typing import Any, Optional
 
 from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR
@@ -18,9 +19,10 @@ from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 
 from network import arp, rtnl
 from network.interface import AddressesChanged, ArpSeen, Event, LinkUp, NetworkError
-from network.route import Route, reasons
+from network.route import HEADER_BYTES, Route, reasons
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
+_IFINFOMSG = bytes(16)
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_S = 2.0
 _AT_ONCE = 64  # packets read before the other sockets have their turn
@@ -43,6 +45,12 @@ def _link(message: Any) -> _Link:
         bool(flags & _IFF_UP and flags & _IFF_RUNNING),
         frozenset(mac for mac in macs if mac and mac != arp.NOBODY),
     )
+
+
+def _decoded(raw: bytes) -> Any:
+    message = ifinfmsg(raw)
+    message.decode()
+    return message
 
 
 class Thinning:
@@ -78,7 +86,7 @@ class Watch:
         self._ips: frozenset[IPv4Address] = frozenset()
         self._links: dict[int, _Link] = {}
         self._own: frozenset[str] = frozenset()
-        self._known: set[tuple[int, str, int]] = set()
+        self._known: set[tuple[int, IPv4Interface]] = set()
         self._last: dict[tuple[str, IPv4Address], str] = {}
         self._thinning = Thinning()
         self._wire = arp.Wire()
@@ -111,6 +119,13 @@ class Watch:
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         return self._last.get((interface, ip))
+
+    def uses_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
+        """Whether that MAC was last seen to use addresses other than `ip`, as another node that held it does."""
+        return any(
+            user == mac and there == interface and other != ip
+            for (there, other), user in list(self._last.items())
+        )
 
     def is_own(self, mac: str) -> bool:
         return mac in self._own
@@ -151,23 +166,25 @@ class Watch:
         for ip in (seen.sender_ip, seen.target_ip):
             if ip in self._ips:
                 if self._thinning.passes(seen, ip, now_s):
-                    self._post(seen)
+                    probe = seen.sender_ip == arp.UNSPECIFIED
+                    others = probe and self.uses_others(seen.interface, seen.sender_mac, ip)
+                    self._post(replace(seen, uses_others=True) if others else seen)
                 return
 
     def _kernel_says(self) -> None:
         try:
             messages = self._kernel.receive()
         except OSError as exc:
-            if exc.errno != errno.ENOBUFS:
-                raise
-            self._missed_some()
-            return
+            if exc.errno == errno.ENOBUFS:
+                self._missed_some()
+            return  # else it was woken for nothing
         for message in messages:
-            kind = message["header"]["type"]
-            if kind in {RTM_NEWADDR, RTM_DELADDR}:
-                self._address_changed(message, gone=kind == RTM_DELADDR)
-            elif message["family"] == socket.AF_UNSPEC:  # a bridge tells of its ports in its own family
-                self._link_changed(message, gone=kind == RTM_DELLINK)
+            if message.kind in {RTM_NEWADDR, RTM_DELADDR}:
+                self._address_changed(message.raw, gone=message.kind == RTM_DELADDR)
+            elif (
+                message.raw[HEADER_BYTES] == socket.AF_UNSPEC
+            ):  # a bridge tells of its ports in its own family
+                self._link_changed(_decoded(message.raw), gone=message.kind == RTM_DELLINK)
 
     def _link_changed(self, message: Any, *, gone: bool) -> None:
         before = self._links.pop(message["index"], None)
@@ -177,11 +194,12 @@ class Watch:
                 self._post(LinkUp(link.name))
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 
-    def _address_changed(self, message: Any, *, gone: bool) -> None:
-        address = (message["index"], message.get_attr("IFA_LOCAL"), message["prefixlen"])
+    def _address_changed(self, message: bytes, *, gone: bool) -> None:
+        index, ip, label = rtnl.read_one(message)
+        address = (index, ip)
         if gone:
             self._known.discard(address)
-            if not rtnl.is_marked(message.get_attr("IFA_LABEL")):
+            if not rtnl.is_marked(label):
                 self._tidy()
         elif address in self._known:
             return  # a renewed lease is told in the same words as a new address
@@ -192,7 +210,8 @@ class Watch:
     def _missed_some(self) -> None:
         """The kernel had more to say than fitted: take everything for changed."""
         self._known.clear()
-        self._read_links()
+        with suppress(NetworkError):  # the links as they were known are better than no watch
+            self._read_links()
         for link in self._links.values():
             if link.up:
                 self._post(LinkUp(link.name))
@@ -201,7 +220,7 @@ class Watch:
 
     def _read_links(self) -> None:
         with reasons("the interfaces of this machine could not be read"):
-            links = self._route.dump(RTM_GETLINK, ifinfmsg())
+            links = [_decoded(raw) for raw in self._route.dump(RTM_GETLINK, _IFINFOMSG)]
         self._links = {message["index"]: _link(message) for message in links}
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 

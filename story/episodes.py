@@ -28,6 +28,11 @@ def round_trips(answers_ms: Sequence[float]) -> Optional[RoundTrips]:
     return RoundTrips(p50, p99, ranked[-1])
 
 
+def _between(start: datetime, end: datetime) -> float:
+    # a clock that was put back in between leaves no duration that could be known
+    return max(0.0, (end - start).total_seconds())
+
+
 @dataclass(frozen=True)
 class Outage:
     """A running worker without its master. `end`: None where that process did not see it end; then `until` is
@@ -41,7 +46,7 @@ class Outage:
 
     @property
     def duration_s(self) -> float:
-        return (self.until - self.start).total_seconds()
+        return _between(self.start, self.until)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Failover:
         """None: not taken, or its end is not known."""
         if self.taken is None or self.released is None:
             return None
-        return (self.released - self.taken).total_seconds()
+        return _between(self.taken, self.released)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ repeats what is held already has no outcome of its own, and is no failover.
 from __future__ import annotations
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from typing import Any, Optional
 
 from .episodes import Failover
 from .reading import Line
-from .runs import RunDraft
+from .runs import RunDraft, decimal
 
 _UNANSWERED = {
     "stopped": "the worker stopped before it had an outcome",
@@ -43,14 +42,6 @@ def data_of(line: Line) -> Mapping[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return data if isinstance(data, dict) else {}
-
-
-def _duration_ms(text: str) -> Optional[float]:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
 
 
 def _address(order: Mapping[str, Any]) -> Optional[str]:
@@ -193,7 +184,7 @@ class Orders:
             return
         order = self._settle(line, run, node, address)
         order.outcome = "taken"
-        order.took_ms = _duration_ms(line.fields.get("took_ms", ""))
+        order.took_ms = decimal(line.fields.get("took_ms", ""))
         self._were_taken.append(order)
         self._held[order.node] = order
         self._answers_due[order.node] += 1
@@ -209,15 +200,18 @@ class Orders:
         order.reason = line.fields.get("reason", "no reason logged")
 
     def _released(self, line: Line, node: Optional[int], address: Optional[str]) -> None:
-        held = self._holder(self._held, node, address)
-        if not held:
+        # a worker that finds its former process's loan and its owner alive gives it back without adopting it
+        for holds in (self._held, self._left_behind):
+            held = self._holder(holds, node, address)
+            if not held:
+                continue
+            if held.released is None:
+                # the first of conflict, loss and release is when it was off the interface
+                held.released = line.when
+                held.release_reason = line.fields.get("reason") or line.event.replace("_", " ")
+            if line.event == "release_done":
+                del holds[held.node]
             return
-        if held.released is None:
-            # the first of conflict, loss and release is when it was off the interface
-            held.released = line.when
-            held.release_reason = line.fields.get("reason") or line.event.replace("_", " ")
-        if line.event == "release_done":
-            del self._held[held.node]
 
     def _answered(self, data: Mapping[str, Any]) -> None:
         """A success that no takeover_done stands for answers an order that repeats what is held."""

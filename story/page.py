@@ -10,7 +10,18 @@ from string import Template
 from .episodes import Story
 from .lanes import draw
 from .timeline import span
-from .words import Clock, address_name, duration, headline, held_for, node_name, remarks, sentences, visible
+from .words import (
+    Clock,
+    address_name,
+    duration,
+    headline,
+    held_for,
+    node_name,
+    period,
+    remarks,
+    sentences,
+    visible,
+)
 
 ROWS = 1000
 """Rows of a table on the page; what is left out is said, and `--json` has it."""
@@ -20,9 +31,7 @@ def render(story: Story) -> str:
     """The page. Whatever stands in the logs is escaped: their texts come from the network."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     whole = span(story)
-    title = "What happened"
-    if whole:
-        title = f"What happened, {whole[0]:%Y-%m-%d %H:%M} to {whole[1].astimezone(whole[0].tzinfo):%Y-%m-%d %H:%M}"
+    title = f"What happened, {period(story)}" if whole else "What happened"
     return template.substitute(
         title=escape(title),
         headline=escape(headline(story)),

@@ -120,9 +120,9 @@ def lines_of(file: BufferedIOBase) -> Iterator[bytes]:
 
 
 def _open(path: Path, stack: ExitStack) -> BufferedIOBase:
-    """The file, unpacked where its first bytes say that it is gzipped, whatever its name says."""
+    """The file, unpacked where its name and its first bytes say that it is gzipped."""
     file = stack.enter_context(path.open("rb"))
-    if file.peek(2)[:2] == _GZIP_MAGIC:
+    if path.suffix == ".gz" and file.peek(2)[:2] == _GZIP_MAGIC:
         return stack.enter_context(gzip.GzipFile(fileobj=file))
     return file
 
@@ -160,7 +160,8 @@ class Folder:
             self.faults.append(f"{self.path}: {exc.strerror or exc}")
             return
         if not any(files.values()):
-            self.faults.append(f"{self.path}: no ping.log or comms.log in it; give a worker's LOG_DIR")
+            if not self.faults:
+                self.faults.append(f"{self.path}: no ping.log or comms.log in it; give a worker's LOG_DIR")
             return
         pings = self._read(files["ping"])
         ahead = next(pings, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from datetime import datetime, timedelta
 from typing import Optional
@@ -11,6 +12,8 @@ from .reading import EPOCH, Item, Line, Ping
 
 SENT_KEPT = 1000
 """Unacknowledged pings that are remembered in case an answer comes; an older one's never does."""
+MOST_S = 366 * 86400.0
+"""Seconds of a connection that are believed."""
 INCIDENTS = frozenset(
     {
         "address_adopted",
@@ -24,6 +27,15 @@ INCIDENTS = frozenset(
 )
 
 
+def decimal(text: str) -> Optional[float]:
+    """A duration as a field gives it; None: it is none."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and value >= 0 else None
+
+
 def moment(item: Item) -> datetime:
     """When the line was written, with its own offset."""
     if isinstance(item, Ping):
@@ -34,8 +46,8 @@ def moment(item: Item) -> datetime:
 class RunDraft:
     """A process of which more lines may come. `node`: None until a line tells it."""
 
-    def __init__(self, first: Item, node: Optional[int] = None) -> None:
-        self.node = node
+    def __init__(self, first: Item) -> None:
+        self.node: Optional[int] = None
         self.first = self.last = first
         self.started: Optional[datetime] = None
         self.version = ""
@@ -122,6 +134,7 @@ class RunDraft:
             # a worker that leaves has no outage
             return
         elif line.event == "disconnected":
+            self._see_unlogged_connection(line)
             self._down = self._down or (line.when, line.fields.get("reason", "no reason logged"))
         elif line.event in ("connecting", "connect_failed"):
             if not self._down:
@@ -130,6 +143,19 @@ class RunDraft:
             start, reason = self._down
             if reason == "start" and line.event == "connect_failed":
                 self._down = (start, f"start: {line.fields.get('error', 'no error logged')}")
+
+    def _see_unlogged_connection(self, line: Line) -> None:
+        """A connection that ends while none is known had begun `connected_s` before: LOG_LEVEL=WARNING leaves
+        out the line that said so.
+        """
+        connected_s = decimal(line.fields.get("connected_s", ""))
+        if not self._down or not connected_s:
+            return
+        start, reason = self._down
+        end = line.when - timedelta(seconds=min(connected_s, MOST_S))
+        if end >= start:
+            self.outages.append(Outage(start, end, end, reason))
+            self._down = None
 
     def finish(self) -> Run:
         """The process as it stands after its last line; an outage that it did not see end is among its own."""

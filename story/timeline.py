@@ -40,9 +40,11 @@ class Diary:
             if self.runs:
                 self.runs[-1].superseded = True
                 self.orders.begin_run()
-            self.runs.append(RunDraft(line, number(line.fields.get("node"))))
+            self.runs.append(RunDraft(line))
         run = self.runs[-1]
-        if run.node is None and line.event == "sent":
+        if line.event == "started":
+            run.node = number(line.fields.get("node"))
+        elif run.node is None and line.event == "sent":
             run.node = number(data_of(line).get("NODE_ID"))
         run.add(line)
         self.orders.add(line, run)

@@ -182,18 +182,26 @@ def _what_happened(event: str, fields: Mapping[str, str]) -> str:
     return f"logged {event}: {fields.get('error', 'no error logged')}"
 
 
-def headline(story: Story) -> str:
-    """What was read and how much happened, in one line."""
+def period(story: Story) -> str:
+    """From the first line to the last, with the offset that all times are told in; empty: there is no line."""
     whole = span(story)
-    unreadable = f"{_count(story.unreadable_lines, 'line')} did not fit"
     if whole is None:
+        return ""
+    first, last = whole[0], whole[1].astimezone(whole[0].tzinfo)
+    until = f"{last:%H:%M:%S}" if last.date() == first.date() else f"{last:%Y-%m-%d %H:%M:%S}"
+    return f"{first:%Y-%m-%d %H:%M:%S} to {until} {first:%z}"
+
+
+def headline(story: Story) -> str:
+    """What was read and how much happened, in one line. A start that found its master is no outage here."""
+    unreadable = f"{_count(story.unreadable_lines, 'line')} did not fit"
+    if not story.nodes:
         return f"Nothing to tell: no line could be read, {unreadable}."
-    first, last = whole
-    outages = sum(len(node.outages) for node in story.nodes)
+    reasons = [outage.reason for node in story.nodes for outage in node.outages]
+    outages = sum(reason != "start" for reason in reasons)
     return (
-        f"{_count(len(story.nodes), 'node')}, {first:%Y-%m-%d %H:%M:%S} to "
-        f"{last.astimezone(first.tzinfo):%Y-%m-%d %H:%M:%S} ({first:%z}): "
-        f"{_count(len(story.failovers), 'failover')}, {_count(outages, 'outage')}, {unreadable}"
+        f"{_count(len(story.nodes), 'node')}, {period(story)}: {_count(len(story.failovers), 'failover')}, "
+        f"{_count(outages, 'outage')}, {unreadable}"
     )
 
 

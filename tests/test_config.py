@@ -363,6 +363,13 @@ def test_a_secret_in_a_url_is_not_shown(value):
     assert ("credentials do not belong in it" in "".join(faults)) == ("@" in value)
 
 
+def test_a_list_of_many_faults_is_cut():
+    faults = faults_of({"NODE_ID": "3", "MASTER_URL": f"http://u:{SECRET}@a" + "," * 5000})
+    assert len(faults) == 11
+    assert "it has 4991 faults more" in faults[-1]
+    assert SECRET not in "".join(faults)
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
@@ -550,6 +557,8 @@ def test_secrets_are_shown_nowhere(tmp_path, home):
         wrong,
         {**wrong, "PASSWORD": SECRET},
         {"NODE_ID": SECRET, "PASSWORD": SECRET},
+        {"NODE_ID": f"{SECRET}\r\nx", "PASSWORD": f"{SECRET}\r\nx"},  # a faulty one is a secret too
+        {"NODE_ID": f"{SECRET}-token", "MASTER_TOKEN": "that of .env does not count"},
         {"NODE_ID": SECRET, "PASSWORD_FILE": str(tmp_path / "secret")},
         {
             "NODE_ID": "3",
@@ -583,6 +592,7 @@ def test_a_folder_that_cannot_be_written(value, tmp_path):
     value = value.format(file=tmp_path / "file")
     assert "a folder that can be made and written" in fault_of("LOG_DIR", value)
     assert "a file in a folder that exists" in fault_of("METRICS_FILE", f"{value}/x")
+    assert "a file in a folder that exists" in fault_of("METRICS_FILE", "/proc/worker.prom")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")

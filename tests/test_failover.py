@@ -150,7 +150,10 @@ def cause(happening: Happening, desk: Desk) -> None:
         desk.wire.hosts.clear()
         desk.run({State.DOUBTED: 3.0, State.WAITING: 1.25}.get(desk.state(), 0.2))
     elif happening is Happening.ANSWER:
-        desk.wire.claim(IP)
+        if desk.state() is State.DOUBTED:
+            desk.wire.answer(IP)
+        else:
+            desk.wire.claim(IP)
         desk.run(0)
     elif happening is Happening.RIVAL:
         desk.wire.ask(IP, LOWER_MAC)
@@ -532,6 +535,22 @@ def test_the_mac_of_an_owner_that_was_waited_for_is_remembered():
     desk.wire.ask(IP, OWNER_MAC)
     desk.run(0.1)
     assert desk.state() is D
+
+
+def test_doubted_and_the_same_claim_again_at_once_is_no_answer():
+    desk = reach(D)
+    desk.wire.claim(IP)
+    desk.run(0.1)
+    assert desk.state() is D
+    desk.until(H, 3.5)
+
+
+def test_doubted_and_a_claim_that_goes_on_cedes():
+    desk = reach(D)
+    desk.run(1)
+    desk.wire.claim(IP)
+    desk.run(0.1)
+    assert desk.state() is F
 
 
 def test_doubted_and_an_answer_cedes_with_the_reason():

@@ -32,7 +32,7 @@ except ClaimError as error:
     print("refused", getattr(error, "pid", "-"), error, flush=True)
     sys.exit(78)
 if len(sys.argv) > 3:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], close_fds=False)
     print("held", child.pid, flush=True)
 else:
     print("held", flush=True)
@@ -135,6 +135,13 @@ def test_claims_are_given_back(tmp_path):
     held.close()
     claim(tmp_path, NODE).close()
     assert (tmp_path / ".worker.lock").exists()
+
+
+def test_nothing_of_an_earlier_pid_is_left(tmp_path):
+    file = tmp_path / ".worker.lock"
+    file.write_text("12345678901234567890\n")
+    claim(tmp_path, None).close()
+    assert file.read_text() == f"{os.getpid()}\n"
 
 
 def test_nothing_is_held_after_a_refusal(tmp_path):

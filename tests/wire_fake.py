@@ -105,6 +105,10 @@ class Wire:
         """One gratuitous ARP from another machine."""
         self._say(ArpSeen("eth0", False, mac, ip, ip))
 
+    def answer(self, ip: IPv4Address, mac: str = HIGHER_MAC) -> None:
+        """What another machine that has `ip` says to a probe."""
+        self._say(ArpSeen("eth0", True, mac, ip, NOBODY))
+
     def ask(self, ip: IPv4Address, mac: str) -> None:
         """A probe from another machine."""
         self._say(ArpSeen("eth0", False, mac, NOBODY, ip))
@@ -136,6 +140,8 @@ class Wire:
                 self.take_away(loan)
         while self._coming and self._coming[0][0] <= self.clock.now:
             at, _, arp = heapq.heappop(self._coming)
+            if not self.down and arp.sender_ip != NOBODY:
+                self.macs[arp.sender_ip] = arp.sender_mac
             if not self.down and not self._watched.isdisjoint((arp.sender_ip, arp.target_ip)):
                 self.heard.append((at, arp))
                 self._post(arp)

@@ -126,6 +126,10 @@ class Host:
     def sh(self, script: str) -> str:
         return self.run("sh", "-ec", script).stdout
 
+    def pids(self) -> list[int]:
+        """What runs in this host's namespace."""
+        return [int(pid) for pid in _ip("netns", "pids", self.ns).split()]
+
     def addresses(self) -> list[str]:
         """This host's IPv4 addresses on its card, the first one first: `10.9.0.2/24`."""
         out = self.run("ip", "-4", "-o", "addr", "show", "dev", self.interface, check=False).stdout

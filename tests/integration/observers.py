@@ -9,6 +9,7 @@ import socket
 import struct
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Callable, Optional, TypeVar
@@ -225,3 +226,28 @@ class Holders:
             last = next_at
             longest = max(longest, last - began)
         return longest
+
+
+class Inside:
+    """A thread that lives in a namespace. An object made through it sees that network; so do its methods and
+    the threads that it starts.
+
+        net = inside.call(Netlink, 3, None, 10)
+        inside.call(net.hold, loan)
+    """
+
+    def __init__(self, ns: str) -> None:
+        self._pool = in_namespace(ns, self._settle)
+
+    @staticmethod
+    def _settle() -> ThreadPoolExecutor:
+        # Its one worker starts here, and inherits the namespace of this thread.
+        pool = ThreadPoolExecutor(max_workers=1)
+        pool.submit(int).result()
+        return pool
+
+    def call(self, function: Callable[..., T], *args: object) -> T:
+        return self._pool.submit(function, *args).result(20)
+
+    def close(self) -> None:
+        self._pool.shutdown()

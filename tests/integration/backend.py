@@ -1,0 +1,64 @@
+"""The netlink backend of node 3, called inside its namespace."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Interface
+
+import pytest
+
+from network.interface import Loan
+from tests.integration.netns import Lab
+from tests.integration.observers import Inside
+
+LOAN = Loan(2, IPv4Interface("10.9.0.2/24"), "eth0")
+OWN = IPv4Interface("10.9.0.3/24")
+IP = LOAN.ip.ip
+
+
+class Node:
+    """Node 3's backend, called inside its namespace, and the events that it posted."""
+
+    def __init__(self, host, interface=None, lease_s=10, node_id=3):
+        from network.linux import Netlink
+
+        self.host, self.events = host, []
+        self.inside = Inside(host.ns)
+        self.net = self.inside.call(Netlink, node_id, interface, lease_s)
+
+    def __getattr__(self, name):
+        return lambda *args: self.inside.call(getattr(self.net, name), *args)
+
+    def open(self):
+        self.start(self.events.append)
+        return self
+
+    def shut(self):
+        self.close()
+        self.inside.close()
+
+    def of(self, kind):
+        return [event for event in list(self.events) if isinstance(event, kind)]
+
+    def heard(self, ip):
+        """The MAC that the watch saw last with that address, whoever it is."""
+        return self.net._watch.last_mac("eth0", ip)
+
+    def details(self):
+        """What `ip` tells of each address on the card."""
+        out = self.host.run("ip", "-4", "-d", "-j", "addr", "show", "dev", self.host.interface).stdout
+        return {f"{a['local']}/{a['prefixlen']}": a for a in json.loads(out)[0]["addr_info"]}
+
+
+@pytest.fixture
+def lab():
+    with Lab(nodes=(3,)) as lab:
+        yield lab
+
+
+@pytest.fixture
+def node(lab):
+    lab.node(3).sh("ip route add default via 10.9.0.10")
+    node = Node(lab.node(3)).open()
+    yield node
+    node.shut()

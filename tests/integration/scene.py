@@ -1,0 +1,59 @@
+"""What the takeover tests act on, and what holds for each of them: never two holders for more than a second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Optional
+
+from tests.integration.cluster import Director, Worker
+from tests.integration.netns import Lab
+
+OWNER = "10.9.0.2"
+
+
+class Scene:
+    """Workers on the hosts of a Lab, an onlooker who asks for node 2's address all the time.
+
+    `double_s` is for how long two may answer for it: a second, or the rest of the lease where the test leaves a
+    holder without a worker. Leaving the block asserts it.
+    """
+
+    def __init__(self, lab: Lab, folder: Path, director: Optional[Director] = None) -> None:
+        self.lab, self.folder = lab, folder
+        self._director = director
+        self.workers: dict[int, Worker] = {}
+        self.double_s = 1.0
+        self.holders = lab.holders(OWNER)
+
+    def __enter__(self) -> Scene:
+        self.holders.__enter__()
+        return self
+
+    def __exit__(self, kind: object, *_exc: object) -> None:
+        self.holders.__exit__()
+        if kind is None:
+            longest_s = self.holders.longest_double_s()
+            assert longest_s <= self.double_s, f"two holders for {longest_s:.2f} s: {self.holders.macs()}"
+
+    @property
+    def director(self) -> Director:
+        assert self._director is not None
+        return self._director
+
+    def start(self, *nodes: int, **environ: str) -> None:
+        """Start workers, and wait until each has joined."""
+        for node in nodes:
+            self.workers[node] = Worker(self.lab, node, self.folder / str(node), **environ)
+        for node in nodes:
+            if self._director:
+                self._director.wait("join", node, limit_s=10)
+            else:
+                self.workers[node].wait_log("connected", limit_s=10)
+
+    def take(self, by: int, node: int = 2) -> None:
+        """Order node's address taken, which nobody answers for."""
+        answer = self.director.recover(node, by)
+        assert answer.get("secondary_ip") == f"10.9.0.{node}", answer
+
+    def __getitem__(self, node: int) -> Worker:
+        return self.workers[node]

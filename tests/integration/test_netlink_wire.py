@@ -1,0 +1,237 @@
+"""The wire and the links, as the netlink backend asks them and hears of them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from ipaddress import IPv4Address
+
+import pytest
+
+from network import arp
+from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from tests.integration.backend import IP, LOAN, OWN, Node, lab, node
+from tests.integration.netns import needs_namespaces, until
+from tests.integration.observers import in_namespace
+
+__all__ = ["lab", "node"]
+pytestmark = needs_namespaces
+
+
+def test_a_probe_is_answered_by_who_holds_the_address(lab, node):
+    client = IPv4Address(lab.client.ip)
+    node.watch(frozenset({client, IP, OWN.ip}))
+    with lab.capture() as capture:
+        began = time.monotonic()
+        node.probe("eth0", client)
+        (seen,) = until(lambda: node.of(ArpSeen))
+        took_s = time.monotonic() - began
+        node.probe("eth0", IP)
+        node.probe("eth0", OWN.ip)
+        until(lambda: len(capture.probes("10.9.0.3")) == 1)
+        (probe,) = capture.probes("10.9.0.2")
+    assert (seen.interface, seen.reply) == ("eth0", True)
+    assert (seen.sender_mac, seen.sender_ip) == (lab.client.mac, client)
+    assert took_s < 0.1
+    assert probe.seen == ArpSeen("n3", False, lab.node(3).mac, IPv4Address(0), IP)
+    assert len(node.of(ArpSeen)) == 1
+
+
+def test_an_announcement_moves_a_warm_cache_at_once(lab, node):
+    dead = lab.add("n2", "10.9.0.2", "02:fc:00:00:00:02")
+    assert lab.client.answers("10.9.0.2")
+    with lab.capture() as capture, lab.client.pings("10.9.0.2", every_s=0.005) as pings:
+        dead.cut()
+        # The kernel ignores a change within 1 s of the last (locktime).
+        time.sleep(1.1)
+        node.hold(LOAN)
+        node.announce("eth0", IP)
+        there_s = time.monotonic()
+        until(lambda: any(at > there_s for at in pings.answered.values()))
+        first_s = min(at for at in pings.answered.values() if at > there_s)
+        told = [frame.seen for frame in capture.claims("10.9.0.2") if frame.seen.target_ip == IP]
+    assert first_s - there_s < 0.1
+    assert told == [ArpSeen("n3", reply, node.host.mac, IP, IP) for reply in (False, True)]
+
+
+def test_what_cannot_be_sent_is_never_silence(lab, node):
+    def fails(reason, interface="eth0"):
+        for send in (node.probe, node.announce):
+            with pytest.raises(NetworkError, match=reason):
+                send(interface, IP)
+
+    fails("not Ethernet", "lo")
+    fails("there is no interface nosuch0", "nosuch0")
+    node.host.cut()
+    fails("eth0 has no link")
+    with pytest.raises(NetworkError, match="has no link"):
+        node.hold(LOAN)
+    node.host.mend()
+    node.host.sh("ip link set eth0 arp off")
+    fails("speaks no ARP")
+    node.host.sh("ip link set eth0 arp on; ip link set eth0 down")
+    fails("eth0 is down")
+    node.host.sh("ip link del eth0")
+    fails("there is no interface eth0")
+    with pytest.raises(NetworkError, match="there is no interface eth0"):
+        node.hold(LOAN)
+    node.release(LOAN)
+
+
+def test_another_vlan_is_not_heard(lab, node):
+    """The kernel hands frames of a VLAN that it does not know to the card itself, their tag taken off."""
+    node.watch(frozenset({IP}))
+    frame = arp.announcements("02:fc:00:00:00:99", IP)[0]
+    other = IPv4Address("10.9.0.9")
+    sock = in_namespace(lab.client.ns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0))
+    with sock:
+        in_namespace(lab.client.ns, lambda: sock.bind(("eth0", 0)))
+        sock.send(frame[:12] + b"\x81\x00\x00\x4d" + frame[12:])
+        sock.send(arp.announcements("02:fc:00:00:00:99", other)[0])
+    until(lambda: node.heard(other))
+    assert node.last_mac("eth0", IP) is None
+    assert node.of(ArpSeen) == []
+
+
+def test_only_other_machines_are_heard(lab, node):
+    """A machine with two cards on one segment answers its own probe from the other card's MAC."""
+    lab.plug(node.host, "n3b", "eth1", "02:fc:00:00:01:03")
+    node.hold(LOAN)
+    node.watch(frozenset({IP}))
+    with lab.capture() as capture:
+        node.probe("eth1", IP)
+        until(lambda: [frame for frame in capture.claims("10.9.0.2") if frame.seen.reply])
+        lab.client.run("ip", "neigh", "flush", "all")
+        assert lab.client.answers("10.9.0.2")
+        until(lambda: node.of(ArpSeen))
+    assert {seen.sender_mac for seen in node.of(ArpSeen)} == {lab.client.mac}
+    assert {(seen.sender_ip, seen.target_ip) for seen in node.of(ArpSeen)} == {
+        (IPv4Address(lab.client.ip), IP)
+    }
+
+
+def test_only_watched_addresses_are_told_of(lab, node):
+    lab.client.run("ip", "addr", "add", "10.9.0.2/24", "dev", "eth0")
+    client = Node(lab.client, node_id=1).open()
+    other = IPv4Address("10.9.0.7")
+    client.announce("eth0", IP)
+    client.announce("eth0", other)
+    until(lambda: node.heard(other))
+    node.watch(frozenset({IP}))
+    client.announce("eth0", other)
+    client.announce("eth0", IP)
+    until(lambda: len(node.of(ArpSeen)) == 2)
+    client.shut()
+    assert [seen.reply for seen in node.of(ArpSeen)] == [False, True]
+    assert {seen.sender_ip for seen in node.of(ArpSeen)} == {IP}
+
+
+def test_a_flood_is_thinned(lab, node):
+    client = Node(lab.client, node_id=1).open()
+    node.watch(frozenset({IP}))
+    for _ in range(500):
+        client.announce("eth0", IP)
+    last = IPv4Address("10.9.0.9")
+    client.announce("eth0", last)
+    until(lambda: node.heard(last))
+    client.shut()
+    assert 10 <= len(node.of(ArpSeen)) <= 40
+
+
+def test_a_mac_that_uses_other_addresses_too_is_not_taken_for_the_owner_s(lab, node):
+    client = Node(lab.client, node_id=1).open()
+    client.announce("eth0", IP)
+    assert until(lambda: node.last_mac("eth0", IP)) == lab.client.mac
+    client.announce("eth0", IPv4Address("10.9.0.9"))
+    until(lambda: node.heard(IPv4Address("10.9.0.9")))
+    client.shut()
+    assert node.last_mac("eth0", IP) is None
+
+
+def test_the_link_comes_back(node):
+    node.hold(LOAN)
+    node.host.cut()
+    time.sleep(0.05)
+    assert node.of(LinkUp) == []
+    node.host.mend()
+    assert until(lambda: node.of(LinkUp)) == [LinkUp("eth0")]
+    node.host.down()
+    node.host.up()
+    until(lambda: len(node.of(LinkUp)) == 2)
+    node.events.clear()
+    node.host.sh("ip link set eth0 mtu 1400; ip addr add 10.9.0.77/24 dev eth0")
+    until(lambda: node.of(AddressesChanged))
+    assert node.of(LinkUp) == []
+    node.probe("eth0", IP)
+
+
+def test_leaving_a_bridge_is_no_new_link(node):
+    """The kernel tells of it as of a link that went, in the family of bridges."""
+    node.host.sh("ip link add br1 type bridge; ip link set eth0 master br1; ip link set eth0 nomaster")
+    node.host.sh("ip link set eth0 mtu 1400; ip addr add 10.9.0.77/24 dev eth0")
+    until(lambda: node.of(AddressesChanged))
+    assert LinkUp("eth0") not in node.events
+
+
+def test_the_interface_goes_and_comes_back(lab, node):
+    node.hold(LOAN)
+    node.watch(frozenset({IPv4Address(lab.client.ip)}))
+    node.host.sh("ip link del eth0")
+    assert until(lambda: node.of(AddressesChanged))
+    assert node.host.addresses() == []
+    lab.plug(node.host, "n3", "eth0", "02:fc:00:00:00:33")
+    assert until(lambda: node.of(LinkUp)) == [LinkUp("eth0")]
+    node.host.sh("ip addr add 10.9.0.3/24 dev eth0")
+    node.hold(LOAN)
+    node.probe("eth0", IPv4Address(lab.client.ip))
+    assert until(lambda: node.of(ArpSeen))
+    assert node.mac("eth0") == "02:fc:00:00:00:33"
+
+
+def test_the_owner_s_mac_is_remembered(lab, node):
+    client = IPv4Address(lab.client.ip)
+    assert node.last_mac("eth0", client) is None
+    assert node.last_mac("nosuch0", client) is None
+    node.host.sh("ip neigh add 10.9.0.100 lladdr 02:aa:00:00:00:01 dev eth0 nud stale")
+    assert node.last_mac("eth0", client) == "02:aa:00:00:00:01"
+    node.host.sh("ip neigh flush all")
+    assert node.last_mac("eth0", client) is None
+    lab.client.answers("10.9.0.10")
+    assert until(lambda: node.last_mac("eth0", client)) == lab.client.mac
+    assert node.last_mac("eth0", IPv4Address("10.9.0.99")) is None
+
+
+def test_events_that_the_kernel_could_not_deliver_are_made_up_for(lab):
+    node = Node(lab.node(3))
+    blocked, held_up = threading.Event(), threading.Event()
+
+    def post(event):
+        node.events.append(event)
+        held_up.set()
+        blocked.wait(20)
+
+    node.start(post)
+    node.hold(LOAN)
+    assert held_up.wait(5)
+    burst = "".join(f"address add 10.8.{n // 250}.{n % 250 + 1}/32 dev lo\n" for n in range(2500))
+    for command in (burst, burst.replace(" add ", " del "), burst, burst.replace(" add ", " del ")):
+        node.host.run("ip", "-batch", "-", input=command)
+    node.host.sh("ip addr del 10.9.0.2/24 dev eth0")
+    node.events.clear()
+    blocked.set()
+    # No link had changed: only what was lost can have raised this.
+    until(lambda: LinkUp("eth0") in node.events, 10)
+    until(lambda: node.of(AddressesChanged))
+    node.shut()
+
+
+def test_close_leaves_addresses_and_nothing_else(lab):
+    node = Node(lab.node(3)).open()
+    node.hold(LOAN)
+    before = threading.active_count()
+    began = time.monotonic()
+    node.shut()
+    assert time.monotonic() - began < 0.5
+    assert threading.active_count() <= before - 2  # its watch, and the thread inside the namespace
+    assert "10.9.0.2/24" in lab.node(3).addresses()

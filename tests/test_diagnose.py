@@ -1,0 +1,383 @@
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta, timezone
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from story.episodes import as_json
+from story.page import render
+from story.reading import Folder
+from story.terminal import show
+from story.timeline import Diary, tell
+from tests.story_logs import PIECES, Worker, a_night, stamp
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, str(ROOT / "diagnose.py")]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def diagnose(*arguments, **environment):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        timeout=30,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+
+
+@pytest.fixture
+def night(tmp_path):
+    return a_night(tmp_path)
+
+
+def outage(start, end, length, reason, zone=timezone.utc):
+    return {"start": stamp(start, zone), "end": stamp(end, zone), "duration_s": length, "reason": reason}
+
+
+def test_json_is_the_object_of_the_contract_to_the_letter(night):
+    done = diagnose(*night, "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    zone = timezone(timedelta(hours=-5))
+    assert json.loads(done.stdout) == {
+        "nodes": [
+            {
+                "node": 1,
+                "from": stamp(0),
+                "to": stamp(29),
+                "pings": 15,
+                "missed": 0,
+                "rtt_ms": {"p50": 1.8, "p99": 1.8, "max": 1.8},
+                "outages": [outage(0, 0.04, 0.04, "start")],
+            },
+            {
+                "node": 2,
+                "from": stamp(0),
+                "to": stamp(29),
+                "pings": 7,
+                "missed": 0,
+                "rtt_ms": {"p50": 1.5, "p99": 2.0, "max": 2.0},
+                "outages": [outage(0, 0.04, 0.04, "start"), outage(20, 20.04, 0.04, "start")],
+            },
+            {
+                "node": 3,
+                "from": stamp(0, zone),
+                "to": stamp(28, zone),
+                "pings": 13,
+                "missed": 1,
+                "rtt_ms": {"p50": 1.5, "p99": 1.5, "max": 1.5},
+                "outages": [
+                    outage(0, 0.04, 0.04, "start", zone),
+                    outage(12.5, 15.25, 2.75, "ping timeout", zone),
+                ],
+            },
+        ],
+        "failovers": [
+            {
+                "disconnected_node": 2,
+                "recovery_node": 3,
+                "address": "10.9.0.2/24",
+                "outcome": "refused",
+                "reason": "no interface holds 10.9.0.2",
+                "received": stamp(8, zone),
+                "taken": None,
+                "released": None,
+                "takeover_ms": None,
+            },
+            {
+                "disconnected_node": 2,
+                "recovery_node": 1,
+                "address": "10.9.0.2/24",
+                "outcome": "taken",
+                "reason": None,
+                "received": stamp(8.297),
+                "taken": stamp(8.3),
+                "released": stamp(20.7),
+                "takeover_ms": 3.1,
+            },
+        ],
+        "unreadable_lines": 0,
+    }
+
+
+def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_told(night, tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = diagnose(tmp_path / "missing", night[0], tmp_path / "empty", "--json")
+    assert done.returncode == 1
+    assert [node["node"] for node in json.loads(done.stdout)["nodes"]] == [1]
+    complaints = done.stderr.decode().splitlines()
+    assert [str(tmp_path / name) in line for name, line in zip(("missing", "empty"), complaints)] == [
+        True,
+        True,
+    ]
+    assert len(complaints) == 2
+
+
+def test_the_object_is_printed_where_nothing_could_be_read(tmp_path):
+    done = diagnose(tmp_path / "missing", "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout) == {"nodes": [], "failovers": [], "unreadable_lines": 0}
+    assert diagnose(tmp_path / "missing").returncode == 1
+
+
+def test_unreadable_lines_are_counted_over_all_folders_and_are_no_fault(night):
+    for folder in night[:2]:
+        with (folder / "comms.log").open("ab") as file:
+            file.write(b"\xff\xfe\n\nnot ours\n[2026-11-24 22:")
+    done = diagnose(*night, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["unreadable_lines"] == 8
+
+
+def test_rotated_and_packed_logs_tell_the_same(night):
+    whole = diagnose(*night, "--json").stdout
+    for folder in night:
+        for name in ("ping.log", "comms.log"):
+            lines = (folder / name).read_bytes().splitlines(keepends=True)
+            third = len(lines) // 3
+            (folder / f"{name}.2.gz").write_bytes(gzip.compress(b"".join(lines[:third])))
+            (folder / f"{name}.1").write_bytes(b"".join(lines[third : 2 * third]))
+            (folder / name).write_bytes(b"".join(lines[2 * third :]))
+    assert diagnose(*night, "--json").stdout == whole
+
+
+def test_a_folder_given_twice_is_read_once(night):
+    again = night[0].parent / "." / night[0].name / ".." / night[0].name
+    once, twice = diagnose(night[0], "--json"), diagnose(night[0], again, "--json")
+    assert once.stdout == twice.stdout
+
+
+def test_the_tables_say_the_same_in_a_hundred_columns(night):
+    done = diagnose(*night)
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode()
+    assert max(map(len, text.splitlines())) <= 100
+    for words in (
+        "3 nodes, 2026-11-24 22:47:00 to 22:47:29 +0000: 2 failovers, 1 outage, 0 lines did not fit",
+        "22:47:03.000  node 2 fell silent for 17.0 s",
+        "22:47:08.300  node 1 took 10.9.0.2/24 for node 2 in 3.1 ms",
+        "22:47:20.700  node 1 gave 10.9.0.2/24 back after 12.4 s",
+        "ping timeout",
+        "no interface holds",
+    ):
+        assert words in text
+
+
+def test_a_node_whose_logs_were_not_given_is_named(night):
+    assert "No log of node 2 was given" in diagnose(night[0]).stdout.decode()
+
+
+def in_a_terminal(*arguments, **environment):
+    pty = pytest.importorskip("pty")
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm-256color", **environment},
+    )
+    os.close(slave)
+    output = b""
+    try:
+        while block := os.read(master, 65536):
+            output += block
+    except OSError:
+        pass  # how Linux says that the other end is closed
+    finally:
+        os.close(master)
+        assert process.wait(30) == 0
+    return output
+
+
+def test_colour_is_for_terminals_alone(night):
+    assert b"\x1b[" in in_a_terminal(*night, NO_COLOR="")
+    assert b"\x1b[" not in in_a_terminal(*night, NO_COLOR="1")
+    assert b"\x1b[" not in diagnose(*night, FORCE_COLOR="1").stdout
+
+
+HOSTILE = "</script><script>alert(1)</script>\x1b[2J\u202e[red]:bomb:" + "x" * 900
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    worker = Worker(1).start(0).ping(1, 5).say(6, "disconnected", reason=HOSTILE)
+    worker.say(7, "takeover_refused", node=2, address=HOSTILE, reason=HOSTILE)
+    worker.say(8, "address_conflict", node=2, address=HOSTILE, mac=HOSTILE).say(9, "crashed", error=HOSTILE)
+    return worker.write(tmp_path / "node1")
+
+
+def test_nothing_in_a_log_reaches_the_terminal_raw(hostile):
+    output = in_a_terminal(hostile, NO_COLOR="1").decode()
+    assert "\x1b" not in output
+    assert "\u202e" not in output
+    assert "[red]:bomb:" in output
+
+
+class Page(HTMLParser):
+    """What a page is made of, and what of it would make a browser fetch something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.fetched = []
+        self.text = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.fetched += [
+            value for name, value in attributes if name in ("src", "href", "srcset", "xlink:href")
+        ]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def page_of(*folders):
+    file = folders[0].parent / "page.html"
+    done = diagnose(*folders, "--html", file)
+    assert (done.returncode, done.stderr) == (0, b"")
+    return file.read_text(encoding="utf-8")
+
+
+def picture_of(page):
+    """The picture, which has to be well-formed."""
+    svg = page[page.index("<svg") : page.index("</svg>") + len("</svg>")]
+    return ET.fromstring(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '))
+
+
+def shapes(picture, kind):
+    return [element for element in picture.iter() if kind in (element.get("class") or "").split()]
+
+
+def test_the_page_needs_nothing_from_elsewhere(night):
+    text = page_of(*night)
+    page = Page(text)
+    assert page.fetched == []
+    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_the_page_says_in_words_what_its_picture_shows(night):
+    text = " ".join(Page(page_of(*night)).text)
+    for words in (
+        "node 1 took 10.9.0.2/24 for node 2 in 3.1 ms",
+        "node 3 refused to take 10.9.0.2/24 for node 2: no interface holds 10.9.0.2",
+        "node 2 fell silent for 17.0 s",
+        "12.4 s",
+        "2.750",
+    ):
+        assert words in text
+
+
+def test_the_picture_has_a_lane_for_each_node_and_marks_what_happened(night):
+    picture = picture_of(page_of(*night))
+    assert len(shapes(picture, "lane")) == 3
+    assert len(shapes(picture, "rtt")) == 3
+    assert len(shapes(picture, "outage")) == 5
+    assert [shape.find(f"{SVG}title").text for shape in shapes(picture, "silence")] == ["nothing was logged"]
+    (held,) = shapes(picture, "held")
+    assert held.find(f"{SVG}title").text == "node 1 held 10.9.0.2/24 of node 2: 12.4 s"
+    assert float(held.get("width")) == pytest.approx(900 * 12.4 / 29, abs=0.1)
+    assert len(shapes(picture, "refused")) == 1
+    assert len(shapes(picture, "arrow")) == 1
+
+
+def test_a_spike_of_one_ping_in_a_day_stands_in_the_picture(tmp_path):
+    worker = Worker(1)
+    for seq in range(20_000):
+        worker.say(seq * 4, "ping", seq=seq, rtt_ms=900.0 if seq == 12_345 else 1.0)
+    page = page_of(worker.write(tmp_path / "node1"))
+    (curve,) = shapes(picture_of(page), "rtt")
+    steps = curve.get("d").split("V")
+    assert len(steps) == 2
+    assert float(steps[1].split("L")[0]) < 40
+    assert len(page) < 100_000
+
+
+def test_nothing_in_a_log_is_markup_on_the_page(hostile):
+    text = page_of(hostile)
+    assert "<script" not in text
+    assert "\x1b" not in text
+    picture_of(text)
+    assert "</script><script>alert(1)</script>" in " ".join(Page(text).text)
+
+
+def test_a_page_that_cannot_be_written_is_named(night, tmp_path):
+    file = tmp_path / "missing" / "page.html"
+    done = diagnose(*night, "--json", "--html", file)
+    assert done.returncode == 1
+    assert str(file).encode() in done.stderr
+    assert len(json.loads(done.stdout)["nodes"]) == 3
+
+
+def test_a_page_of_nothing_is_one_all_the_same(tmp_path):
+    done = diagnose(tmp_path / "missing", "--html", tmp_path / "page.html")
+    assert done.returncode == 1
+    assert "Nothing to tell" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+def test_a_reader_that_leaves_early_is_no_fault(tmp_path):
+    worker = Worker(1).start(0)
+    for second in range(3000):
+        worker.say(second, "disconnected", reason="gone").say(second, "connected", master="m")
+    process = subprocess.Popen(
+        [*COMMAND, str(worker.write(tmp_path / "node1")), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"{\n"
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(30) == 0
+    process.stderr.close()
+
+
+def test_an_output_that_is_not_unicode_gets_what_it_can_spell(night):
+    worker = Worker(1).start(0).say(1, "disconnected", reason="Zeitüberschreitung …")
+    done = diagnose(worker.write(night[0]), PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"Zeit\\xfcberschreitung" in done.stdout
+
+
+def test_help_and_wrong_calls():
+    helped = diagnose("--help")
+    assert helped.returncode == 0
+    assert all(option in helped.stdout for option in (b"LOGDIR", b"--html", b"--json"))
+    wrong = diagnose()
+    assert (wrong.returncode, b"LOGDIR" in wrong.stderr) == (2, True)
+
+
+@given(
+    logs=st.dictionaries(
+        st.sampled_from(["ping.log", "comms.log", "comms.log.1"]), st.lists(PIECES), min_size=1
+    )
+)
+def test_no_bytes_in_a_folder_end_it(tmp_path_factory, logs):
+    path = tmp_path_factory.mktemp("logs")
+    for name, pieces in logs.items():
+        (path / name).write_bytes(b"\n".join(pieces))
+    folder = Folder(path)
+    diary = Diary("logs")
+    diary.read(folder.items())
+    story = tell([diary], folder.unreadable)
+    printed = io.StringIO()
+    show(story, printed)
+    page = render(story)
+    page.encode()
+    if story.nodes:
+        picture_of(page)
+    assert "\x1b" not in printed.getvalue() + page
+    assert json.loads(json.dumps(as_json(story), allow_nan=False))["unreadable_lines"] == folder.unreadable
