@@ -143,7 +143,7 @@ def refusal(data: Mapping[str, Any], error: str, keys: Sequence[str] = RECOVER_K
     each cut.
     """
     if _is_small(data):
-        echo = {key: value for key, value in data.items() if key not in ("secondary_ip", "error")}
+        echo = {key: value for key, value in data.items() if key != "secondary_ip"}
     else:
         echo = {key: _cut(data[key]) for key in keys if key in data}
     return {**echo, "error": error}

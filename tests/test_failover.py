@@ -399,6 +399,15 @@ def test_asked_and_a_second_loaner_the_lower_mac_goes_on(state, mac, goes_on):
         assert mac in desk.sent[0][1]["error"]
 
 
+@pytest.mark.parametrize("state", [A, W])
+def test_asked_and_a_lower_mac_that_only_looks_it_up(state):
+    desk = reach(state)
+    desk.wire.hosts.clear()
+    desk.wire.question(IP, ip_of(1), LOWER_MAC)
+    desk.run(1.5)
+    assert kinds(desk.sent) == ["taken"]
+
+
 def test_waiting_and_silence_for_as_long_as_asked_takes_it():
     desk = reach(W)
     desk.run(5)
@@ -597,6 +606,15 @@ def test_held_and_gone_asks_before_it_takes_it_again():
     assert desk.held == []
 
 
+def test_gone_again_and_again_is_no_doubt():
+    desk = holding()
+    for _ in range(6):
+        desk.wire.take_away(loan_of(2))
+        desk.run(1)
+    assert desk.state() is H
+    assert desk.sent == []
+
+
 def test_held_and_gone_without_being_told_is_seen_at_the_next_renewal():
     desk = holding()
     del desk.wire.loans[loan_of(2)]
@@ -648,6 +666,13 @@ def test_held_and_frozen_beyond_its_lease_is_taken_again_after_a_question():
     assert desk.held == []
     desk.run(0.02)
     assert desk.held == [2]
+
+
+def test_held_and_gone_in_a_freeze_without_being_told():
+    desk = holding()
+    del desk.wire.loans[loan_of(2)]
+    desk.freeze(1)
+    assert desk.log.events() == ["address_lost"]
 
 
 def test_held_and_the_worker_stops():
@@ -719,6 +744,8 @@ def test_what_could_not_be_removed_and_is_held_again_stays():
     desk.wire.broken.clear()
     desk.run(30)
     assert desk.held == [2]
+    assert "address_lost" not in desk.log.events()
+    assert len(desk.wire.added) == 0
 
 
 def test_found_at_start_two_for_one_owner_only_one_stays():
@@ -730,6 +757,15 @@ def test_found_at_start_two_for_one_owner_only_one_stays():
     desk.run(1)
     assert list(desk.wire.loans) == [other]
     assert list(desk.failover.held) == [other]
+
+
+def test_found_for_a_node_no_longer_listed_it_can_be_given_back():
+    desk = found({}, 77)
+    desk.run(1)
+    assert desk.held == [77]
+    assert desk.restore({"restore_node": 77}) is None
+    assert desk.held == []
+    assert desk.restore({"restore_node": 77})
 
 
 def test_an_adopted_address_that_is_lost_fails_with_the_keys_of_an_order():
@@ -803,6 +839,7 @@ def test_conflict_wait_0_refuses_at_once():
     desk.run(0.01)
     assert kinds(desk.sent) == ["failed"]
     assert OWNER_MAC in desk.sent[0][1]["error"]
+    assert desk.log.events() == ["takeover_started", "takeover_refused"]
 
 
 def test_an_order_that_waits_does_not_hold_up_another_node_s():
@@ -892,14 +929,22 @@ def test_a_machine_that_cannot_be_asked_fails_the_order_and_keeps_what_is_held()
     desk.run(1)
     assert desk.held == [2]
     assert desk.state() is H
+    desk.recover(order())
+    assert len(desk.sent) == 3
 
 
-@pytest.mark.parametrize("method", ["interface_for", "gateways", "addresses", "probe", "last_mac", "watch"])
+def test_an_owner_s_mac_that_cannot_be_looked_up_is_unknown():
+    desk = Desk()
+    desk.wire.broken["last_mac"] = "no such neighbour"
+    desk.recover(order())
+    desk.run(1)
+    assert kinds(desk.sent) == ["taken"]
+
+
+@pytest.mark.parametrize("method", ["interface_for", "gateways", "addresses", "probe", "watch"])
 def test_each_failure_of_the_machine_is_an_answer(method):
     desk = Desk(conflict_wait_s=0.0)
     desk.wire.broken[method] = "the card fell out"
-    if method == "last_mac":
-        desk.wire.cut()
     desk.recover(order())
     desk.run(2)
     assert kinds(desk.sent) == ["failed"]
