@@ -10,13 +10,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional, Protocol
 
 from logging_setup import Log
 
-LATE_S = 1.0
-"""A wake-up that comes this much too late means that the process was frozen, not the master."""
+LATE_S = 0.02
+"""A wake-up that comes this much too late tells of a process that stood still, not of the master."""
+GRACE_S = 0.1
+"""At least, after such a wake-up, for the reading thread to find what came meanwhile."""
 OVERDUE_LIMIT = 1000
 """Pings whose answer may still come; of more, the oldest are forgotten."""
 
@@ -28,6 +31,16 @@ class Wire(Protocol):
     def last_packet_s(self) -> float: ...
 
     def ping(self, seq: int, data: str) -> bool: ...
+
+
+@dataclass
+class _Ping:
+    """One without an answer, in monotonic seconds; `forgiven`: it got more time, once, after a freeze."""
+
+    sent_s: float
+    over_s: float
+    forgiven: bool = False
+    missed: bool = False
 
 
 class PingMonitor:
@@ -54,8 +67,8 @@ class PingMonitor:
         self._quiet_s: Optional[float] = None  # None: no connection
         self._since_s = self._paused_s = 0.0
         self._seq = 0
-        self._sent: dict[int, float] = {}
-        self._overdue: dict[int, tuple[float, bool]] = {}  # when it was sent, whether it counted as missed
+        self._sent: dict[int, _Ping] = {}
+        self._overdue: dict[int, _Ping] = {}
         self._missed_in_row = 0
         self._acknowledges = False
         self._next_s = 0.0
@@ -99,15 +112,12 @@ class PingMonitor:
         """An answer came; the reading thread's."""
         now = time.monotonic()
         with self._changed:
-            if seq in self._sent:
-                sent_s, missed = self._sent.pop(seq), False
-            elif seq in self._overdue:
-                sent_s, missed = self._overdue.pop(seq)
-            else:
+            ping = self._sent.pop(seq, None) or self._overdue.pop(seq, None)
+            if ping is None:
                 return
             self._acknowledges = True
             self._missed_in_row = 0
-            self._log.info("ping", seq=seq, rtt_ms=(now - sent_s) * 1000, late=missed or None)
+            self._log.info("ping", seq=seq, rtt_ms=(now - ping.sent_s) * 1000, late=ping.missed or None)
 
     def _run(self) -> None:
         while True:
@@ -121,7 +131,7 @@ class PingMonitor:
                     return
                 now = time.monotonic()
                 if due is not None and now - due > LATE_S:
-                    self._forgive(now - due)
+                    self._forgive(now - due, now)
                 if self._quiet_s is not None:
                     if self._next_s <= now:
                         self._ping(now)
@@ -134,32 +144,31 @@ class PingMonitor:
         """When there is something to do: a ping to send, or one to give up; None: not before a change."""
         if self._quiet_s is None:
             return None
-        return min([self._next_s, *(at + self._timeout_s for at in self._sent.values())])
+        return min([self._next_s, *(ping.over_s for ping in self._sent.values())])
 
     def _ping(self, now: float) -> None:
         # the cadence is kept, but what a freeze has let slip is not made up for
         self._next_s = max(self._next_s + self._interval_s, now)
         self._seq += 1
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]
-        self._sent[self._seq] = now
+        self._sent[self._seq] = _Ping(now, now + self._timeout_s)
         if not self._wire.ping(self._seq, text):
             del self._sent[self._seq]
 
     def _judge(self, now: float) -> Optional[str]:
         """Give up the pings whose time is over; the reason when that makes the master dead, else None."""
-        over = [seq for seq, at in self._sent.items() if at + self._timeout_s <= now]
+        over = [seq for seq, ping in self._sent.items() if ping.over_s <= now]
         for seq in over:
-            sent_s = self._sent.pop(seq)
-            missed = self._acknowledges and self._wire.last_packet_s < sent_s
+            ping = self._overdue[seq] = self._sent.pop(seq)
+            ping.missed = self._acknowledges and self._wire.last_packet_s < ping.sent_s
             if not self._acknowledges:
                 self._log.info("ping_sent", seq=seq)
-            elif missed:
+            elif ping.missed:
                 self._missed_in_row += 1
                 timeout_ms = self._timeout_s * 1000
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
             else:
                 self._missed_in_row = 0
-            self._overdue[seq] = (sent_s, missed)
             if len(self._overdue) > OVERDUE_LIMIT:
                 del self._overdue[next(iter(self._overdue))]
         if self._acknowledges and self._missed_in_row >= self._max_missed:
@@ -169,7 +178,13 @@ class PingMonitor:
             return f"nothing from the master for {quiet_for_s:.0f} s"
         return None
 
-    def _forgive(self, gap_s: float) -> None:
-        """The process itself stood still for `gap_s`: that time counts against no ping."""
-        self._sent = {seq: at + gap_s for seq, at in self._sent.items()}
+    def _forgive(self, gap_s: float, now: float) -> None:
+        """The process itself stood still for `gap_s`: that counts against no ping, and an answer that came
+        meanwhile has yet to be read. Only once for each, since a busy machine may always be late.
+        """
+        grace_s = min(self._timeout_s, max(GRACE_S, gap_s))
+        for ping in self._sent.values():
+            if not ping.forgiven:
+                ping.forgiven = True
+                ping.over_s = max(ping.over_s, now + grace_s)
         self._since_s += gap_s

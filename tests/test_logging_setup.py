@@ -99,10 +99,10 @@ def spellings(text):
 
 def test_a_secret_is_hidden_however_it_is_spelled(tmp_path):
     texts = list(spellings(SECRET))
-    with logs_in(tmp_path, secrets=(SECRET, "other")) as logs:
+    with logs_in(tmp_path, secrets=(SECRET, "other", "a plain one")) as logs:
         for text in texts:
             logs.comms.info("received", data=f"<{text}>", more={"auth": [text]})
-        logs.ping.info("ping", reason=SECRET, error=ValueError(SECRET), name="other")
+        logs.ping.info("ping", reason=SECRET, error=ValueError(SECRET), name="other", form="a+plain+one")
     for entry in [*entries(tmp_path / "comms.log"), *entries(tmp_path / "ping.log")]:
         for value in entry.fields.values():
             assert "***" in value
@@ -304,14 +304,14 @@ from logging_setup import Logs
 logs = Logs(Path(sys.argv[1]), secrets=("hunter2",))
 logs.take_over_python_s_own()
 for n in range(int(sys.argv[2])):
-    logs.comms.info("line", n=n, text="x" * 200)
+    logs.comms.info("line", n=n, text="x" * int(sys.argv[3]))
 logs.ping.info("ping", seq=1, reason="hunter2")
 logs.close()
 """
 
 
-def speak(folder, count, **options):
-    argv = [sys.executable, "-c", SPEAKER, str(folder), str(count)]
+def speak(folder, count, size=200, **options):
+    argv = [sys.executable, "-c", SPEAKER, str(folder), str(count), str(size)]
     return subprocess.Popen(argv, cwd=REPOSITORY, stdin=subprocess.DEVNULL, **options)
 
 
@@ -334,7 +334,8 @@ def test_a_stderr_that_takes_nothing_does_not_hold_up_the_files(tmp_path, kind):
         options = {"preexec_fn": lambda: os.close(2)}
     elif kind == "full":
         options = {"stderr": os.open("/dev/full", os.O_WRONLY)}
-    process = speak(tmp_path, 1000, **options)
+    # a terminal that is called writable need not have room for a long line
+    process = speak(tmp_path, 1000, 5000 if kind == "terminal" else 200, **options)
     try:
         assert process.wait(15) == 0
     finally:

@@ -124,15 +124,20 @@ def test_answers_that_come_late_are_logged_and_keep_the_connection(work, serve):
     assert not worker.all("disconnected")
 
 
+@pytest.mark.slow
 def test_its_own_freeze_is_no_fault_of_the_master(work, serve):
-    master = serve(Master())
-    worker = work(master)
+    """A ping is on its way whenever it is frozen, and its answer waits for it when it goes on."""
+    puppet = serve(Puppet())
+    worker = work(puppet, PING_INTERVAL=0.4, PING_TIMEOUT=0.3)
     worker.wait("ping", 2, log="pings")
-    for frozen_s in (0.4, 0.6, 0.8, 1.1, 2.2):
+    puppet.acks = 0.15
+    for frozen_s in (0.45, 0.7, 1.3):
+        asked = len(puppet.pings)
+        until(lambda asked=asked: len(puppet.pings) > asked)
         worker.send(signal.SIGSTOP)
         time.sleep(frozen_s)
         worker.send(signal.SIGCONT)
-        worker.wait("ping", 3, since=len(worker.pings.read()), log="pings")
+        worker.wait("ping", since=len(worker.pings.read()), log="pings")
     assert not worker.all("ping_missed", log="pings")
     assert not worker.all("disconnected")
 
