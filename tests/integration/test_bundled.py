@@ -1,0 +1,116 @@
+"""The bundled master and its workers together, through the faults in which it must ask again or ask another."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cluster import Bundled
+from tests.integration.netns import Lab, needs_namespaces, until
+from tests.integration.scene import OWNER, Scene
+
+pytestmark = [needs_namespaces, pytest.mark.slow]
+
+
+@pytest.fixture
+def bundled(lab: Lab) -> Bundled:
+    return Bundled(lab.master, dead_after_s=0.6)
+
+
+@pytest.fixture
+def scene(lab: Lab, bundled: Bundled, tmp_path: Path) -> Iterator[Scene]:
+    with Scene(lab, tmp_path) as scene:
+        yield scene
+
+
+def start(scene: Scene, bundled: Bundled, **environ: str) -> None:
+    scene.start(1, 2, 3, PING_INTERVAL="0.1", CONFLICT_PROBE="0.1", ADDRESS_LEASE="3", **environ)
+    until(lambda: bundled.knows(1, 2, 3))
+
+
+def test_cable_of_a_node_is_pulled_and_plugged_in_again(scene: Scene, bundled: Bundled) -> None:
+    start(scene, bundled)
+    owner = scene.lab.node(2)
+    owner.cut()
+    until(lambda: bundled.holder(2) == 1)
+    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene.lab.client.answers(OWNER)
+    owner.mend()
+    until(lambda: bundled.knows(1, 2, 3) and bundled.holder(2) is None, 10)
+    assert scene[1].loans == scene[3].loans == []
+    until(lambda: scene.holders.macs(time.monotonic() - 0.1) == {owner.mac})
+
+
+def test_owner_whose_worker_is_killed_is_left_alone_until_it_falls_silent(
+    scene: Scene, bundled: Bundled
+) -> None:
+    """Every neighbour refuses, and names its MAC; the master asks again as long as nobody holds the address."""
+    start(scene, bundled, CONFLICT_WAIT="0")
+    owner = scene.lab.node(2)
+    scene[2].kill()
+    for node in (1, 3):
+        refused = scene[node].wait_log("takeover_refused")
+        assert owner.mac in refused.fields["reason"]
+    assert scene.holders.macs() == {owner.mac}
+    owner.cut()
+    until(lambda: bundled.holder(2) in (1, 3), 7)
+
+
+def test_owner_that_reboots_answers_on_for_a_while(scene: Scene, bundled: Bundled) -> None:
+    start(scene, bundled)
+    owner = scene.lab.node(2)
+    scene[2].stop()
+    assert scene[1].wait_log("owner_alive").fields["mac"] == owner.mac
+    time.sleep(1.5)  # of the kernel's answers without a worker
+    assert scene.holders.macs() == {owner.mac}
+    cut = time.monotonic()
+    owner.cut()
+    until(lambda: bundled.holder(2) == 1)
+    assert time.monotonic() - cut < 2.5
+
+
+def test_holder_upgraded_by_a_restart(scene: Scene, bundled: Bundled) -> None:
+    """The address finds a new holder at once, and stays there."""
+    start(scene, bundled)
+    scene.lab.node(2).cut()
+    until(lambda: bundled.holder(2) == 1)
+    with scene.lab.client.pings(OWNER) as pings:
+        until(lambda: pings.answered)
+        stopped = time.monotonic()
+        scene[1].stop()
+        until(lambda: bundled.holder(2) == 3, 2)
+        outage_s = until(lambda: pings.outage_s(stopped + 0.2))
+    assert outage_s < 1
+    scene[1].start()
+    until(lambda: bundled.knows(1, 3))
+    assert bundled.holder(2) == 3
+    assert scene[1].loans == []
+    assert scene[3].loans == [f"{OWNER}/24"]
+
+
+def test_killed_holder_is_followed_when_its_lease_is_over(scene: Scene, bundled: Bundled) -> None:
+    start(scene, bundled)
+    scene.lab.node(2).cut()
+    until(lambda: bundled.holder(2) == 1)
+    killed = time.monotonic()
+    scene[1].kill()
+    until(lambda: bundled.holder(2) == 3, 6)
+    assert time.monotonic() - killed < 5.5
+    assert scene[1].loans == []
+    assert scene[3].loans == [f"{OWNER}/24"]
+
+
+def test_master_restarted_while_held(scene: Scene, bundled: Bundled) -> None:
+    """It learns from the holder's join who holds what, and has it given back when the owner's worker joins."""
+    start(scene, bundled)
+    scene.lab.node(2).cut()
+    until(lambda: bundled.holder(2) == 1)
+    bundled.kill()
+    bundled.start()
+    until(lambda: bundled.holder(2) == 1)
+    scene.lab.node(2).mend()
+    until(lambda: bundled.knows(1, 2, 3) and bundled.holder(2) is None, 10)
+    assert scene[1].loans == []
