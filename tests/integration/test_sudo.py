@@ -267,11 +267,15 @@ def test_within_three_times_of_netlink(lab, asked):
     asks = ("addresses()", "gateways()", "interface_for(loan.ip.ip)", "last_mac('eth0', loan.ip.ip)")
     does = ("hold(loan)", "announce('eth0', loan.ip.ip)", "addresses()")
     act = f"({', '.join(f'net.{one}' for one in (*asks, *does))})"
-    rounds = f"sorted((took(lambda: {act}), net.release(loan))[0] for _ in range(60))[30]"
-    medians = {}
+    rounds = f"sorted((took(lambda: {act}), net.release(loan))[0] for _ in range(20))[10]"
+    workers = {}
     for capabilities, password in (("", PASSWORD), ("+net_admin,+net_raw", None)):
         worker = Worker(lab.node(3), asked, password, capabilities=capabilities)
         worker.value("net.start(events.append)")
-        medians[worker.value("net.backend")] = worker.value(rounds)
-        worker.process.kill()
-    assert medians["sudo"] <= 3 * medians["netlink"]
+        workers[worker.value("net.backend")] = worker
+    # in turn, and the best of each, since other work on this machine is not what is measured
+    best = dict.fromkeys(workers, float("inf"))
+    for _ in range(5):
+        for backend, worker in workers.items():
+            best[backend] = min(best[backend], worker.value(rounds))
+    assert best["sudo"] <= 3 * best["netlink"]
