@@ -262,8 +262,8 @@ def test_with_ambient_capabilities_no_sudo_is_needed(lab, asked):
     assert lab.node(3).addresses() == ["10.9.0.3/24", "10.9.0.2/24"]
 
 
-def test_within_three_times_of_netlink(lab, asked):
-    """All that an order makes a worker ask of the network; the release between two rounds is not counted."""
+def test_an_order_waits_two_milliseconds_more_than_with_netlink_at_most(lab, asked):
+    """In ms, for all that an order makes a worker ask of the network; the release between two rounds is not counted."""
     asks = ("addresses()", "gateways()", "interface_for(loan.ip.ip)", "last_mac('eth0', loan.ip.ip)")
     does = ("hold(loan)", "announce('eth0', loan.ip.ip)", "addresses()")
     act = f"({', '.join(f'net.{one}' for one in (*asks, *does))})"
@@ -278,4 +278,4 @@ def test_within_three_times_of_netlink(lab, asked):
     for _ in range(5):
         for backend, worker in workers.items():
             best[backend] = min(best[backend], worker.value(rounds))
-    assert best["sudo"] <= 3 * best["netlink"]
+    assert best["sudo"] - best["netlink"] <= 2
