@@ -1075,6 +1075,17 @@ def test_own_address_is_announced_at_start_when_its_link_comes_back_and_after_a_
     assert len(own_announcements(desk)) == 3
 
 
+def test_own_address_is_announced_before_another_s_is_asked_for():
+    desk = Desk()
+    desk.run(5)
+    desk.recover(order())
+    desk.recover(order())
+    assert [at - 1000 for at in own_announcements(desk)] == pytest.approx([0, 5])
+    desk.run(1)
+    desk.recover(order())
+    assert len(own_announcements(desk)) == 2
+
+
 def test_own_address_claimed_is_defended_at_most_once_in_10_s():
     desk = Desk()
     for _ in range(24):

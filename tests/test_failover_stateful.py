@@ -33,7 +33,7 @@ A_LITTLE = 1e-6
 OWNERS = (2, 5)
 owners = st.sampled_from(OWNERS)
 macs = st.sampled_from([LOWER_MAC, HIGHER_MAC])
-spans = st.sampled_from([0.001, 0.02, 0.07, 0.2, 0.5, 1.0, 3.0, 12.0])
+spans = st.sampled_from([0.001, 0.02, 0.07, 0.2, 0.5, 1.05, 3.0, 12.0])
 
 
 def mac_of(node: int) -> str:
@@ -101,6 +101,7 @@ class Worker(RuleBasedStateMachine):
         assert self.desk.recover(data) is None or self.wire.down
         self.read_answers()
         if rival:
+            self.desk.run(0.01)
             self.probed(owner, rival)
 
     @rule(owner=owners)

@@ -246,7 +246,7 @@ class Lines(NoLog):
         self.entries.append(parse_line(format_line(datetime.now(timezone.utc), level, event, fields)))
 
     def events(self) -> list[str]:
-        return [entry.event for entry in self.entries]
+        return [entry.event for entry in self.entries if entry.level != "DEBUG"]
 
 
 @dataclass(frozen=True)
