@@ -79,6 +79,8 @@ class Session(requests.Session):
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["allow_redirects"] = False
+        # the library waits for a new connection as long as for what a long poll brings
+        kwargs["timeout"] = (SOCKET_TIMEOUT_S, kwargs["timeout"])
         return super().request(*args, **kwargs)
 
 

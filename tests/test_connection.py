@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import re
+import signal
 
+import engineio
 import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attempt import Attempt, Down, Hooks, Target
 from connection import ATTEMPT_S, back_off
 from failure import explain
+from logging_setup import NoLog
 from tests.masters import (
     OPEN,
     BlackHole,
@@ -176,12 +181,16 @@ def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     assert master.order("restore", {"restore_node": 2}) == [{"accepted": True}]
     assert master.wait("restore node").data["status"] is True
     worker.wait("ping", 3, log="pings")
-    # a dead one is noticed, and the threads that waited for it are not left behind
+    # the threads that waited for one that is gone, or dead, are not left behind
     threads = worker.status("Threads")
     master.kick()
     worker.wait("connected", 2)
     master.wait("ping", since=len(master.heard))
     until(lambda: worker.status("Threads") <= threads, 5)
+    master.send(signal.SIGSTOP)
+    worker.wait("disconnected", 2)
+    # the owner, the writer, the keep-alive and the next attempt; a TLS handshake cannot be cut, but is short
+    until(lambda: worker.status("Threads") <= 4, 6 if tls else 2)
     code, took_s = worker.stop()
     assert code == 0
     assert took_s < 2
@@ -189,9 +198,11 @@ def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
 
 def test_the_token_goes_to_the_master_alone(work, serve):
     elsewhere = serve(Raw(answering(http("200 OK", b"gotcha"))))
-    target = f"Location: {elsewhere.url}/socket.io/?EIO=4&transport=websocket"
+    place = f"{elsewhere.url}/socket.io/?EIO=4&transport=websocket"
     redirecting = [
-        serve(Raw(answering(http(status, b"", target)))) for status in ("301 Moved", "307 Temporary", "308 P")
+        serve(Raw(answering(http(status, b"", f"Location: {place.replace('http', scheme)}"))))
+        for status in ("301 Moved", "307 Temporary", "308 Permanent")
+        for scheme in ("http", "ws")
     ]
     workers = [work(master, MASTER_TOKEN=TOKEN) for master in redirecting]
     for worker in workers:
@@ -296,6 +307,15 @@ def test_a_name_that_nobody_knows_and_a_name_server_that_is_silent(serve, work, 
     code, took_s = hanging.stop()  # in the next look-up by now
     assert code == 0
     assert took_s < 2
+
+
+def test_an_attempt_that_failed_leaves_nothing_behind_in_the_library(serve):
+    puppet = serve(Puppet(welcome=PUPPETS["an open packet of nonsense"][2]))
+    ends = queue.SimpleQueue()
+    attempt = Attempt(Target(puppet.url, None, None), Hooks(ends.put, lambda seq: None, frozenset()), NoLog())
+    attempt.start()
+    assert isinstance(ends.get(timeout=5), Down)
+    assert not engineio.base_client.connected_clients
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_join_is_first_and_comes_again_every_join_interval(work, serve):
 def test_no_join_but_on_connect_with_an_interval_of_0(work, serve):
     master = serve(Master())
     work(master, JOIN_INTERVAL=0)
-    master.wait("ping", 12)
+    master.wait("ping", 7)
     assert len(master.all("join")) == 1
 
 
@@ -284,7 +284,7 @@ def test_whatever_answers_in_the_master_s_place_it_is_back_soon_after_the_master
             worker.wait("connecting", 6)
             healths[name] = worker.status("Threads"), worker.descriptors, worker.status("VmRSS")
         for name, worker in workers.items():
-            worker.wait("connecting", 40, limit_s=20)
+            worker.wait("connecting", 24, limit_s=20)
             threads, descriptors, memory_kb = healths[name]
             assert worker.status("VmRSS") < memory_kb + 4096, name
             until(
@@ -435,23 +435,22 @@ def test_no_secret_stands_anywhere_even_when_the_master_echoes_it(work, serve):
     assert texts["comms"].count("***") >= 20
 
 
-def test_a_master_that_takes_the_addresses_of_others_by_force_is_not_followed(work, serve):
-    """A burst of orders is answered in its order, each once."""
+def test_a_burst_of_orders_is_answered_in_its_order_each_once(work, serve):
     puppet = serve(Puppet())
     worker = work(puppet)
     assert puppet.up.wait(10)
     worker.wait("ping", log="pings")
-    orders = [f'42{n}["restore",{{"restore_node":{n % 9 + 1}}}]' for n in range(300)]
+    orders = [f'42{n}["restore",{{"restore_node":{n % 9 + 1}}}]' for n in range(3000)]
     puppet.say(*orders)
 
     def acknowledged():
         return [int(said[2 : said.index("[")]) for said in puppet.said if said.startswith("43")]
 
-    until(lambda: len(acknowledged()) == 300, 10, lambda: len(acknowledged()))
-    assert acknowledged() == list(range(300))
+    until(lambda: len(acknowledged()) == 3000, 10, lambda: len(acknowledged()))
+    assert acknowledged() == list(range(3000))
     answers = [json.loads(said[2:])[1] for said in puppet.said if said.startswith('42["restore node"')]
-    assert [answer["restore_node"] for answer in answers] == [n % 9 + 1 for n in range(300)]
-    assert [answer["status"] for answer in answers] == [n % 9 + 1 != 3 for n in range(300)]
+    assert [answer["restore_node"] for answer in answers] == [n % 9 + 1 for n in range(3000)]
+    assert [answer["status"] for answer in answers] == [n % 9 + 1 != 3 for n in range(3000)]
 
 
 # the end
@@ -501,7 +500,7 @@ def test_it_ends_within_two_seconds_in_every_state(work, serve, tmp_path, number
     assert workers["holding"].wait("release_done").fields["reason"] == "stopping"
     for master, n in ((holder, 2), (asking, 1)):
         assert master.wait("update node", n).data == {**RECOVER, "error": "stopping"}
-        master.wait("disconnect")
+        assert master.wait("disconnect").data == "client disconnect"  # it said goodbye
 
 
 class FullPipe:
