@@ -8,15 +8,26 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any, Optional
-
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETROUTE
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from typing import Optional
 
 from network import arp, rtnl
 from network.interface import Address, Event, Loan, NetworkError
+from network.message import (
+    NDA_DST,
+    NDA_LLADDR,
+    NDMSG,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTMSG,
+    attribute_bytes,
+    nexthops,
+    number,
+)
 from network.privilege import HOW_TO_GRANT, missing_capabilities
 from network.route import Route, reasons
 from network.watch import Watch
@@ -81,33 +92,37 @@ class Netlink:
         return name
 
     def default_interface(self) -> Optional[str]:
-        routes = [route for route in self._default_routes() if route.get_attr("RTA_OIF")]
+        routes = [route for route in self._default_routes() if RTA_OIF in route]
         routes.sort(
             key=lambda route: (
-                route.get_attr("RTA_TABLE") != _RT_TABLE_MAIN,
-                route.get_attr("RTA_PRIORITY") or 0,
+                number(route[RTA_TABLE]) != _RT_TABLE_MAIN,
+                number(route[RTA_PRIORITY]) if RTA_PRIORITY in route else 0,
             )
         )
         for route in routes:
             try:
-                return socket.if_indextoname(route.get_attr("RTA_OIF"))
+                return socket.if_indextoname(number(route[RTA_OIF]))
             except OSError:  # it went away since
                 continue
         return None
 
     def gateways(self) -> frozenset[IPv4Address]:
-        found: set[str] = set()
+        found = set()
         for route in self._default_routes():
-            hops = [route, *(route.get_attr("RTA_MULTIPATH") or ())]
-            found.update(filter(None, (hop.get_attr("RTA_GATEWAY") for hop in hops)))
-        return frozenset(IPv4Address(gateway) for gateway in found)
+            for hop in (route, *nexthops(route.get(RTA_MULTIPATH, b""))):
+                if RTA_GATEWAY in hop:
+                    found.add(IPv4Address(hop[RTA_GATEWAY]))
+        return frozenset(found)
 
-    def _default_routes(self) -> list[Any]:
-        question = rtmsg()
-        question["family"] = socket.AF_INET
+    def _default_routes(self) -> list[dict[int, bytes]]:
         with reasons("the routes of this machine could not be read"):
-            routes = self._route.dump(RTM_GETROUTE, question)
-        return [route for route in routes if route["dst_len"] == 0 and route["type"] == _RTN_UNICAST]
+            answers = self._route.dump(RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+        found = []
+        for answer in answers:
+            _family, length, _source, _tos, _table, _by, _scope, kind, _flags = RTMSG.unpack_from(answer.body)
+            if length == 0 and kind == _RTN_UNICAST:
+                found.append(answer.attributes(RTMSG))
+        return found
 
     def mac(self, interface: str) -> str:
         return arp.mac(interface)
@@ -168,21 +183,19 @@ class Netlink:
         watch = self._watch
         if watch is None:
             return None
-        told = [entry.get_attr("NDA_LLADDR") for entry in self._neighbours(interface, ip)]
-        for mac in (*told, watch.last_mac(interface, ip)):
+        for mac in (*self._neighbours(interface, ip), watch.last_mac(interface, ip)):
             if mac and not watch.is_own(mac):
                 return None if watch.speaks_for_others(interface, mac, ip) else mac
         return None
 
-    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Any]:
-        question = ndmsg()
-        question["family"] = socket.AF_INET
-        question["attrs"] = [("NDA_DST", str(ip))]
+    def _neighbours(self, interface: str, ip: IPv4Address) -> list[str]:
+        """What the kernel's neighbour table tells of that address."""
         try:
-            question["ifindex"] = socket.if_nametoindex(interface)
-            return self._route.get(RTM_GETNEIGH, question)
-        except (NetlinkError, OSError):  # ENOENT: this machine had nothing to do with it
+            head = NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
+            entries = self._route.get(RTM_GETNEIGH, head + attribute_bytes({NDA_DST: ip.packed}))
+        except OSError:  # ENOENT: this machine had nothing to do with it
             return []
+        return [arp.mac_text(entry.attributes(NDMSG).get(NDA_LLADDR, b"")) for entry in entries]
 
     def _started(self) -> Watch:
         if self._watch is None:
