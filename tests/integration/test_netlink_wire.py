@@ -79,6 +79,24 @@ def test_what_cannot_be_sent_is_never_silence(lab, node):
     node.release(LOAN)
 
 
+def test_a_cut_is_known_at_once(node):
+    """The interface's flags lag behind; a probe in that gap would take silence for an answer."""
+    for _ in range(60):
+        node.host.cut()
+        with pytest.raises(NetworkError, match="has no link"):
+            node.probe("eth0", IP)
+        node.host.mend()
+        until(lambda: not refuses(node))
+
+
+def refuses(node):
+    try:
+        node.probe("eth0", IP)
+    except NetworkError:
+        return True
+    return False
+
+
 def test_another_vlan_is_not_heard(lab, node):
     """The kernel hands frames of a VLAN that it does not know to the card itself, their tag taken off."""
     node.watch(frozenset({IP}))
