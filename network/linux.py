@@ -8,15 +8,25 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any, Optional
-
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETROUTE
-from pyroute2.netlink.rtnl.ndmsg import ndmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from typing import Optional
 
 from network import arp, rtnl
 from network.interface import Address, Event, Loan, NetworkError
+from network.messages import (
+    NDA_DST,
+    NDA_LLADDR,
+    NDMSG,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTMSG,
+    Message,
+    next_hops,
+)
 from network.privilege import HOW_TO_GRANT, missing_capabilities
 from network.route import Route, reasons
 from network.watch import Watch
@@ -81,33 +91,27 @@ class Netlink:
         return name
 
     def default_interface(self) -> Optional[str]:
-        routes = [route for route in self._default_routes() if route.get_attr("RTA_OIF")]
-        routes.sort(
-            key=lambda route: (
-                route.get_attr("RTA_TABLE") != _RT_TABLE_MAIN,
-                route.get_attr("RTA_PRIORITY") or 0,
-            )
-        )
+        routes = [route for route in self._default_routes() if route.number(RTA_OIF)]
+        routes.sort(key=lambda route: (route.number(RTA_TABLE) != _RT_TABLE_MAIN, route.number(RTA_PRIORITY)))
         for route in routes:
             try:
-                return socket.if_indextoname(route.get_attr("RTA_OIF"))
+                return socket.if_indextoname(route.number(RTA_OIF))
             except OSError:  # it went away since
                 continue
         return None
 
     def gateways(self) -> frozenset[IPv4Address]:
-        found: set[str] = set()
+        found = set()
         for route in self._default_routes():
-            hops = [route, *(route.get_attr("RTA_MULTIPATH") or ())]
-            found.update(filter(None, (hop.get_attr("RTA_GATEWAY") for hop in hops)))
-        return frozenset(IPv4Address(gateway) for gateway in found)
+            for hop in (route.attributes, *next_hops(route.attributes.get(RTA_MULTIPATH, b""))):
+                if RTA_GATEWAY in hop:
+                    found.add(IPv4Address(hop[RTA_GATEWAY]))
+        return frozenset(found)
 
-    def _default_routes(self) -> list[Any]:
-        question = rtmsg()
-        question["family"] = socket.AF_INET
+    def _default_routes(self) -> list[Message]:
         with reasons("the routes of this machine could not be read"):
-            routes = self._route.dump(RTM_GETROUTE, question)
-        return [route for route in routes if route["dst_len"] == 0 and route["type"] == _RTN_UNICAST]
+            routes = self._route.dump(RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+        return [route for route in routes if route.head[1] == 0 and route.head[7] == _RTN_UNICAST]
 
     def mac(self, interface: str) -> str:
         return arp.mac(interface)
@@ -169,19 +173,16 @@ class Netlink:
         if watch is None:
             return None
         for entry in self._neighbours(interface, ip):
-            mac: Optional[str] = entry.get_attr("NDA_LLADDR")
+            mac = arp.mac_text(entry.attributes.get(NDA_LLADDR, b""))
             if mac and not watch.is_own(mac):
                 return mac
         return watch.last_mac(interface, ip)
 
-    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Any]:
-        question = ndmsg()
-        question["family"] = socket.AF_INET
-        question["attrs"] = [("NDA_DST", str(ip))]
+    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Message]:
         try:
-            question["ifindex"] = socket.if_nametoindex(interface)
-            return self._route.get(RTM_GETNEIGH, question)
-        except (NetlinkError, OSError):  # ENOENT: this machine had nothing to do with it
+            head = NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
+            return self._route.get(RTM_GETNEIGH, head, [(NDA_DST, ip.packed)])
+        except (OSError, ValueError):  # ENOENT: this machine had nothing to do with it
             return []
 
     def _started(self) -> Watch:

@@ -10,16 +10,27 @@ from __future__ import annotations
 import errno
 import re
 import socket
+import struct
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
-from typing import Any, Optional
-
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+from typing import Optional
 
 from network.interface import Loan, NetworkError
+from network.messages import (
+    CACHEINFO,
+    IFA_ADDRESS,
+    IFA_CACHEINFO,
+    IFA_FLAGS,
+    IFA_LABEL,
+    IFA_LOCAL,
+    IFADDRMSG,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_GETADDR,
+    RTM_NEWADDR,
+)
 from network.route import Route, reasons
 
 _LABEL_LENGTH = 15
@@ -71,22 +82,19 @@ def read(route: Route) -> tuple[KernelAddress, ...]:
 
     Raises NetworkError where the kernel could not be asked.
     """
-    question = ifaddrmsg()
-    question["family"] = socket.AF_INET
     with reasons("the addresses of this machine could not be read"):
-        answers = route.dump(RTM_GETADDR, question)
+        answers = route.dump(RTM_GETADDR, IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0))
     names: dict[int, str] = {}
     found = []
     for answer in answers:
-        index = answer["index"]
+        _family, prefix, _flags, _scope, index = answer.head
         if index not in names:
             try:
                 names[index] = socket.if_indextoname(index)
             except OSError:  # it went away since; so did its addresses
                 continue
-        ip = IPv4Interface((answer.get_attr("IFA_LOCAL"), answer["prefixlen"]))
-        mark = read_mark(answer.get_attr("IFA_LABEL"), names[index])
-        found.append(KernelAddress(index, names[index], ip, mark))
+        ip = IPv4Interface((answer.attributes[IFA_LOCAL], prefix))
+        found.append(KernelAddress(index, names[index], ip, read_mark(answer.text(IFA_LABEL), names[index])))
     return tuple(found)
 
 
@@ -109,49 +117,47 @@ def add(route: Route, index: int, loan: Loan, mark: Mark, lease_s: int) -> None:
     """Add a loan; `lease_s` 0: for ever. Raises NetworkError, also where it is there already."""
     with reasons(f"{loan.ip} could not be added to {loan.interface}"):
         address = KernelAddress(index, loan.interface, loan.ip, mark)
-        route.change(RTM_NEWADDR, _lent(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
+        route.change(RTM_NEWADDR, _head(address), _lent(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
 
 
 def renew(route: Route, there: KernelAddress, lease_s: int) -> None:
     """Begin the lease anew. The kernel adds the address when it is gone, so the caller has looked just now."""
     with reasons(f"the lease of {there.ip} on {there.interface} could not be renewed"):
-        route.change(RTM_NEWADDR, _lent(there, lease_s), NLM_F_REPLACE)
+        route.change(RTM_NEWADDR, _head(there), _lent(there, lease_s), NLM_F_REPLACE)
 
 
 def remove(route: Route, there: KernelAddress) -> None:
     """Remove exactly this loan: the kernel compares prefix and label once more. Absence is success."""
     with reasons(f"{there.ip} could not be removed from {there.interface}"):
         try:
-            route.change(RTM_DELADDR, _named(there))
-        except NetlinkError as exc:
-            if exc.code not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
+            route.change(RTM_DELADDR, _head(there), _named(there))
+        except OSError as exc:
+            if exc.errno not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
                 raise
 
 
-def _named(address: KernelAddress) -> Any:
+def _head(address: KernelAddress) -> bytes:
+    return IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index)
+
+
+def _named(address: KernelAddress) -> list[tuple[int, bytes]]:
     if address.mark is None:
         raise NetworkError(f"{address.ip} on {address.interface} is no loan and is left alone")
-    message = ifaddrmsg()
-    message["family"] = socket.AF_INET
-    message["prefixlen"] = address.ip.network.prefixlen
-    message["index"] = address.index
-    message["attrs"] = [
-        ("IFA_LOCAL", str(address.ip.ip)),
-        ("IFA_ADDRESS", str(address.ip.ip)),
-        ("IFA_LABEL", label(address.interface, address.mark)),
+    return [
+        (IFA_LOCAL, address.ip.ip.packed),
+        (IFA_ADDRESS, address.ip.ip.packed),
+        (IFA_LABEL, label(address.interface, address.mark).encode() + b"\0"),
     ]
-    return message
 
 
-def _lent(address: KernelAddress, lease_s: int) -> Any:
+def _lent(address: KernelAddress, lease_s: int) -> list[tuple[int, bytes]]:
     # No broadcast address: the machine's own has it already. No route: the subnet's stays the machine's own.
     lifetime = lease_s or _FOREVER
-    message = _named(address)
-    message["attrs"] += [
-        ("IFA_FLAGS", _IFA_F_NOPREFIXROUTE),
-        ("IFA_CACHEINFO", {"ifa_valid": lifetime, "ifa_preferred": lifetime}),
+    return [
+        *_named(address),
+        (IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
+        (IFA_CACHEINFO, CACHEINFO.pack(lifetime, lifetime, 0, 0)),
     ]
-    return message
 
 
 def remove_leading(route: Route, holder: int) -> None:

@@ -12,13 +12,24 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Any, Optional
-
-from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from typing import Optional
 
 from network import arp, rtnl
 from network.interface import AddressesChanged, ArpSeen, Event, LinkUp, NetworkError
+from network.messages import (
+    IFA_LABEL,
+    IFA_LOCAL,
+    IFINFOMSG,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_PERM_ADDRESS,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    Message,
+)
 from network.route import Route, reasons
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
@@ -36,13 +47,13 @@ class _Link:
     macs: frozenset[str]
 
 
-def _link(message: Any) -> _Link:
-    flags = message["flags"]
-    macs = {message.get_attr("IFLA_ADDRESS"), message.get_attr("IFLA_PERM_ADDRESS")}
+def _link(message: Message) -> _Link:
+    flags = message.head[3]
+    macs = {arp.mac_text(message.attributes.get(name, b"")) for name in (IFLA_ADDRESS, IFLA_PERM_ADDRESS)}
     return _Link(
-        message.get_attr("IFLA_IFNAME"),
+        message.text(IFLA_IFNAME),
         bool(flags & _IFF_UP and flags & _IFF_RUNNING),
-        frozenset(mac for mac in macs if mac and mac != arp.NOBODY),
+        frozenset(macs - {"", arp.NOBODY}),
     )
 
 
@@ -79,7 +90,7 @@ class Watch:
         self._ips: frozenset[IPv4Address] = frozenset()
         self._links: dict[int, _Link] = {}
         self._own: frozenset[str] = frozenset()
-        self._known: set[tuple[int, str, int]] = set()
+        self._known: set[tuple[int, bytes, int]] = set()
         self._last: dict[tuple[str, IPv4Address], str] = {}
         self._thinning = Thinning()
         self._wire = arp.Wire()
@@ -162,26 +173,29 @@ class Watch:
             if exc.errno == errno.ENOBUFS:
                 self._missed_some()
             return  # else it was woken for nothing
+        except ValueError:
+            self._missed_some()
+            return
         for message in messages:
-            kind = message["header"]["type"]
-            if kind in {RTM_NEWADDR, RTM_DELADDR}:
-                self._address_changed(message, gone=kind == RTM_DELADDR)
-            elif message["family"] == socket.AF_UNSPEC:  # a bridge tells of its ports in its own family
-                self._link_changed(message, gone=kind == RTM_DELLINK)
+            if message.kind in {RTM_NEWADDR, RTM_DELADDR}:
+                self._address_changed(message, gone=message.kind == RTM_DELADDR)
+            # A bridge tells of its ports in its own family.
+            elif message.kind in {RTM_NEWLINK, RTM_DELLINK} and message.head[0] == socket.AF_UNSPEC:
+                self._link_changed(message, gone=message.kind == RTM_DELLINK)
 
-    def _link_changed(self, message: Any, *, gone: bool) -> None:
-        before = self._links.pop(message["index"], None)
+    def _link_changed(self, message: Message, *, gone: bool) -> None:
+        before = self._links.pop(message.head[2], None)
         if not gone:
-            link = self._links[message["index"]] = _link(message)
+            link = self._links[message.head[2]] = _link(message)
             if link.up and not (before and before.up and before.name == link.name):
                 self._post(LinkUp(link.name))
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 
-    def _address_changed(self, message: Any, *, gone: bool) -> None:
-        address = (message["index"], message.get_attr("IFA_LOCAL"), message["prefixlen"])
+    def _address_changed(self, message: Message, *, gone: bool) -> None:
+        address = (message.head[4], message.attributes.get(IFA_LOCAL, b""), message.head[1])
         if gone:
             self._known.discard(address)
-            if not rtnl.is_marked(message.get_attr("IFA_LABEL")):
+            if not rtnl.is_marked(message.text(IFA_LABEL)):
                 self._tidy()
         elif address in self._known:
             return  # a renewed lease is told in the same words as a new address
@@ -202,8 +216,8 @@ class Watch:
 
     def _read_links(self) -> None:
         with reasons("the interfaces of this machine could not be read"):
-            links = self._route.dump(RTM_GETLINK, ifinfmsg())
-        self._links = {message["index"]: _link(message) for message in links}
+            links = self._route.dump(RTM_GETLINK, IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+        self._links = {message.head[2]: _link(message) for message in links}
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 
     def _tidy(self) -> None:
