@@ -6,7 +6,7 @@ import struct
 from ipaddress import IPv4Address
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from network import messages
@@ -26,6 +26,7 @@ heads = st.tuples(*[st.integers(0, 255)] * 4, st.integers(0, 2**32 - 1))
 numbers = st.integers(0, 2**32 - 1)
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.lists(st.tuples(heads, values, numbers, st.integers(0, 0xFFFF)), max_size=4))
 def test_what_is_built_is_parsed(wanted):
     data = b"".join(
@@ -37,6 +38,7 @@ def test_what_is_built_is_parsed(wanted):
     assert all(one.kind == RTM_NEWADDR and one.error == 0 for one in parse(data))
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.binary(max_size=120))
 def test_any_bytes_are_parsed_or_refused(data):
     try:
@@ -45,6 +47,7 @@ def test_any_bytes_are_parsed_or_refused(data):
         return
 
 
+@settings(deadline=None)  # the machine is shared
 @given(heads, values.filter(bool), st.data())
 def test_a_message_cut_short_is_refused(head, attributes, data):
     whole = build(RTM_NEWADDR, 0, 1, IFADDRMSG.pack(*head), attributes.items())
@@ -88,6 +91,7 @@ def test_the_flags_of_an_attribute_are_no_part_of_its_type():
     assert next(parse(data)).attributes == {IFA_LOCAL: b"\1\2\3\4"}
 
 
+@settings(deadline=None)  # the machine is shared
 @given(st.lists(st.integers(0, 2**32 - 1).map(IPv4Address), max_size=5))
 def test_next_hops(gateways):
     hop = struct.Struct("=HBBiHH4s")
