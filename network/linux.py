@@ -6,28 +6,33 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Any, Optional
-
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_GETNEIGH, RTM_GETROUTE
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
+from typing import Optional
 
 from network import arp, rtnl
 from network.interface import Address, Event, Loan, NetworkError
+from network.messages import (
+    NDA_DST,
+    NDA_LLADDR,
+    NDMSG,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTMSG,
+    Message,
+    next_hops,
+)
 from network.privilege import HOW_TO_GRANT, missing_capabilities
-from network.route import HEADER_BYTES, Route, attribute, attributes, reasons
+from network.route import Route, reasons
 from network.watch import Watch
 
 _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
-# family, length of destination and source, TOS, table, protocol, scope, type, flags
-_RTMSG = struct.Struct("=8BI")
-# family, two of padding, interface's index, state, flags, type
-_NDMSG = struct.Struct("=BBHiHBB")
-_NDA_DST, _NDA_LLADDR = 1, 2
 
 
 class Netlink:
@@ -86,40 +91,27 @@ class Netlink:
         return name
 
     def default_interface(self) -> Optional[str]:
-        routes = [route for route in self._default_routes() if route.get_attr("RTA_OIF")]
-        routes.sort(
-            key=lambda route: (
-                route.get_attr("RTA_TABLE") != _RT_TABLE_MAIN,
-                route.get_attr("RTA_PRIORITY") or 0,
-            )
-        )
+        routes = [route for route in self._default_routes() if route.number(RTA_OIF)]
+        routes.sort(key=lambda route: (route.number(RTA_TABLE) != _RT_TABLE_MAIN, route.number(RTA_PRIORITY)))
         for route in routes:
             try:
-                return socket.if_indextoname(route.get_attr("RTA_OIF"))
+                return socket.if_indextoname(route.number(RTA_OIF))
             except OSError:  # it went away since
                 continue
         return None
 
     def gateways(self) -> frozenset[IPv4Address]:
-        found: set[str] = set()
+        found = set()
         for route in self._default_routes():
-            hops = [route, *(route.get_attr("RTA_MULTIPATH") or ())]
-            found.update(filter(None, (hop.get_attr("RTA_GATEWAY") for hop in hops)))
-        return frozenset(IPv4Address(gateway) for gateway in found)
+            for hop in (route.attributes, *next_hops(route.attributes.get(RTA_MULTIPATH, b""))):
+                if RTA_GATEWAY in hop:
+                    found.add(IPv4Address(hop[RTA_GATEWAY]))
+        return frozenset(found)
 
-    def _default_routes(self) -> list[Any]:
+    def _default_routes(self) -> list[Message]:
         with reasons("the routes of this machine could not be read"):
-            told = self._route.dump(RTM_GETROUTE, _RTMSG.pack(socket.AF_INET, *[0] * 8))
-        routes = []
-        for raw in told:
-            _family, length, _src, _tos, _table, _by, _scope, kind, _flags = _RTMSG.unpack_from(
-                raw, HEADER_BYTES
-            )
-            if length == 0 and kind == _RTN_UNICAST:
-                route = rtmsg(raw)
-                route.decode()
-                routes.append(route)
-        return routes
+            routes = self._route.dump(RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+        return [route for route in routes if route.head[1] == 0 and route.head[7] == _RTN_UNICAST]
 
     def mac(self, interface: str) -> str:
         return arp.mac(interface)
@@ -180,22 +172,20 @@ class Netlink:
         watch = self._watch
         if watch is None:
             return None
-        for mac in (self._neighbour(interface, ip), watch.last_mac(interface, ip)):
+        told = [
+            arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbours(interface, ip)
+        ]
+        for mac in (*told, watch.last_mac(interface, ip)):
             if mac and not watch.is_own(mac):
                 return None if watch.uses_others(interface, mac, ip) else mac
         return None
 
-    def _neighbour(self, interface: str, ip: IPv4Address) -> Optional[str]:
+    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Message]:
         try:
-            head = _NDMSG.pack(socket.AF_INET, 0, 0, socket.if_nametoindex(interface), 0, 0, 0)
-            told = self._route.get(RTM_GETNEIGH, head + attribute(_NDA_DST, ip.packed))
-        except (NetlinkError, OSError):  # ENOENT: this machine had nothing to do with it
-            return None
-        for one in told:
-            mac = attributes(one, HEADER_BYTES + _NDMSG.size).get(_NDA_LLADDR)
-            if mac:
-                return mac.hex(":")
-        return None
+            head = NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
+            return self._route.get(RTM_GETNEIGH, head, [(NDA_DST, ip.packed)])
+        except (OSError, ValueError):  # ENOENT: this machine had nothing to do with it
+            return []
 
     def _started(self) -> Watch:
         if self._watch is None:

@@ -15,19 +15,28 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface
 from typing import Optional
 
-from pyroute2.netlink import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_GETADDR, RTM_NEWADDR
-
 from network.interface import Loan, NetworkError
-from network.route import HEADER_BYTES, Route, attribute, attributes, reasons
+from network.messages import (
+    CACHEINFO,
+    IFA_ADDRESS,
+    IFA_CACHEINFO,
+    IFA_FLAGS,
+    IFA_LABEL,
+    IFA_LOCAL,
+    IFADDRMSG,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    NLM_F_REPLACE,
+    RTM_DELADDR,
+    RTM_GETADDR,
+    RTM_NEWADDR,
+)
+from network.route import Route, reasons
 
 _LABEL_LENGTH = 15
 _MARK = re.compile(r"(?P<name>.+):f(?P<holder>[0-9]+)\.(?P<owner>[0-9]+)", re.ASCII)
 _IFA_F_NOPREFIXROUTE = 0x200
 _FOREVER = 0xFFFFFFFF
-_IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface's index
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_LABEL, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 3, 6, 8
 
 
 @dataclass(frozen=True)
@@ -74,17 +83,18 @@ def read(route: Route) -> tuple[KernelAddress, ...]:
     Raises NetworkError where the kernel could not be asked.
     """
     with reasons("the addresses of this machine could not be read"):
-        answers = route.dump(RTM_GETADDR, _IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0))
+        answers = route.dump(RTM_GETADDR, IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0))
     names: dict[int, str] = {}
     found = []
     for answer in answers:
-        index, ip, text = read_one(answer)
+        _family, prefix, _flags, _scope, index = answer.head
         if index not in names:
             try:
                 names[index] = socket.if_indextoname(index)
             except OSError:  # it went away since; so did its addresses
                 continue
-        found.append(KernelAddress(index, names[index], ip, read_mark(text, names[index])))
+        ip = IPv4Interface((answer.attributes[IFA_LOCAL], prefix))
+        found.append(KernelAddress(index, names[index], ip, read_mark(answer.text(IFA_LABEL), names[index])))
     return tuple(found)
 
 
@@ -107,53 +117,47 @@ def add(route: Route, index: int, loan: Loan, mark: Mark, lease_s: int) -> None:
     """Add a loan; `lease_s` 0: for ever. Raises NetworkError, also where it is there already."""
     with reasons(f"{loan.ip} could not be added to {loan.interface}"):
         address = KernelAddress(index, loan.interface, loan.ip, mark)
-        route.change(RTM_NEWADDR, _lent(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
+        route.change(RTM_NEWADDR, _head(address), _lent(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
 
 
 def renew(route: Route, there: KernelAddress, lease_s: int) -> None:
     """Begin the lease anew. The kernel adds the address when it is gone, so the caller has looked just now."""
     with reasons(f"the lease of {there.ip} on {there.interface} could not be renewed"):
-        route.change(RTM_NEWADDR, _lent(there, lease_s), NLM_F_REPLACE)
+        route.change(RTM_NEWADDR, _head(there), _lent(there, lease_s), NLM_F_REPLACE)
 
 
 def remove(route: Route, there: KernelAddress) -> None:
     """Remove exactly this loan: the kernel compares prefix and label once more. Absence is success."""
     with reasons(f"{there.ip} could not be removed from {there.interface}"):
         try:
-            route.change(RTM_DELADDR, _named(there))
-        except NetlinkError as exc:
-            if exc.code not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
+            route.change(RTM_DELADDR, _head(there), _named(there))
+        except OSError as exc:
+            if exc.errno not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
                 raise
 
 
-def read_one(message: bytes) -> tuple[int, IPv4Interface, Optional[str]]:
-    """The interface's index, the address and the label that a message of the kernel names."""
-    _family, prefix, _flags, _scope, index = _IFADDRMSG.unpack_from(message, HEADER_BYTES)
-    told = attributes(message, HEADER_BYTES + _IFADDRMSG.size)
-    ip = IPv4Interface((told.get(_IFA_LOCAL) or told[_IFA_ADDRESS], prefix))
-    return index, ip, told.get(_IFA_LABEL, b"").rstrip(b"\0").decode("utf-8", "replace") or None
+def _head(address: KernelAddress) -> bytes:
+    return IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index)
 
 
-def _named(address: KernelAddress) -> bytes:
+def _named(address: KernelAddress) -> list[tuple[int, bytes]]:
     if address.mark is None:
         raise NetworkError(f"{address.ip} on {address.interface} is no loan and is left alone")
-    text = label(address.interface, address.mark).encode() + b"\0"
-    return b"".join((
-        _IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index),
-        attribute(_IFA_LOCAL, address.ip.ip.packed),
-        attribute(_IFA_ADDRESS, address.ip.ip.packed),
-        attribute(_IFA_LABEL, text),
-    ))  # fmt: skip
+    return [
+        (IFA_LOCAL, address.ip.ip.packed),
+        (IFA_ADDRESS, address.ip.ip.packed),
+        (IFA_LABEL, label(address.interface, address.mark).encode() + b"\0"),
+    ]
 
 
-def _lent(address: KernelAddress, lease_s: int) -> bytes:
+def _lent(address: KernelAddress, lease_s: int) -> list[tuple[int, bytes]]:
     # No broadcast address: the machine's own has it already. No route: the subnet's stays the machine's own.
     lifetime = lease_s or _FOREVER
-    return b"".join((
-        _named(address),
-        attribute(_IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
-        attribute(_IFA_CACHEINFO, struct.pack("=IIII", lifetime, lifetime, 0, 0)),
-    ))  # fmt: skip
+    return [
+        *_named(address),
+        (IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
+        (IFA_CACHEINFO, CACHEINFO.pack(lifetime, lifetime, 0, 0)),
+    ]
 
 
 def remove_leading(route: Route, holder: int) -> None:

@@ -11,18 +11,28 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv4Interface
-from typing import Any, Optional
-
-from pyroute2.netlink.rtnl import RTM_DELADDR, RTM_DELLINK, RTM_GETLINK, RTM_NEWADDR
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+from ipaddress import IPv4Address
+from typing import Optional
 
 from network import arp, rtnl
 from network.interface import AddressesChanged, ArpSeen, Event, LinkUp, NetworkError
-from network.route import HEADER_BYTES, Route, reasons
+from network.messages import (
+    IFA_LABEL,
+    IFA_LOCAL,
+    IFINFOMSG,
+    IFLA_ADDRESS,
+    IFLA_IFNAME,
+    IFLA_PERM_ADDRESS,
+    RTM_DELADDR,
+    RTM_DELLINK,
+    RTM_GETLINK,
+    RTM_NEWADDR,
+    RTM_NEWLINK,
+    Message,
+)
+from network.route import Route, reasons
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
-_IFINFOMSG = bytes(16)
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_S = 2.0
 _AT_ONCE = 64  # packets read before the other sockets have their turn
@@ -37,20 +47,14 @@ class _Link:
     macs: frozenset[str]
 
 
-def _link(message: Any) -> _Link:
-    flags = message["flags"]
-    macs = {message.get_attr("IFLA_ADDRESS"), message.get_attr("IFLA_PERM_ADDRESS")}
+def _link(message: Message) -> _Link:
+    flags = message.head[3]
+    macs = {arp.mac_text(message.attributes.get(name, b"")) for name in (IFLA_ADDRESS, IFLA_PERM_ADDRESS)}
     return _Link(
-        message.get_attr("IFLA_IFNAME"),
+        message.text(IFLA_IFNAME),
         bool(flags & _IFF_UP and flags & _IFF_RUNNING),
-        frozenset(mac for mac in macs if mac and mac != arp.NOBODY),
+        frozenset(macs - {"", arp.NOBODY}),
     )
-
-
-def _decoded(raw: bytes) -> Any:
-    message = ifinfmsg(raw)
-    message.decode()
-    return message
 
 
 class Thinning:
@@ -86,7 +90,7 @@ class Watch:
         self._ips: frozenset[IPv4Address] = frozenset()
         self._links: dict[int, _Link] = {}
         self._own: frozenset[str] = frozenset()
-        self._known: set[tuple[int, IPv4Interface]] = set()
+        self._known: set[tuple[int, bytes, int]] = set()
         self._last: dict[tuple[str, IPv4Address], str] = {}
         self._thinning = Thinning()
         self._wire = arp.Wire()
@@ -122,10 +126,8 @@ class Watch:
 
     def uses_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
         """Whether that MAC was last seen to use addresses other than `ip`, as another node that held it does."""
-        return any(
-            user == mac and there == interface and other != ip
-            for (there, other), user in list(self._last.items())
-        )
+        last = list(self._last.items())
+        return any(user == mac and there == interface and other != ip for (there, other), user in last)
 
     def is_own(self, mac: str) -> bool:
         return mac in self._own
@@ -178,28 +180,29 @@ class Watch:
             if exc.errno == errno.ENOBUFS:
                 self._missed_some()
             return  # else it was woken for nothing
+        except ValueError:
+            self._missed_some()
+            return
         for message in messages:
             if message.kind in {RTM_NEWADDR, RTM_DELADDR}:
-                self._address_changed(message.raw, gone=message.kind == RTM_DELADDR)
-            elif (
-                message.raw[HEADER_BYTES] == socket.AF_UNSPEC
-            ):  # a bridge tells of its ports in its own family
-                self._link_changed(_decoded(message.raw), gone=message.kind == RTM_DELLINK)
+                self._address_changed(message, gone=message.kind == RTM_DELADDR)
+            # A bridge tells of its ports in its own family.
+            elif message.kind in {RTM_NEWLINK, RTM_DELLINK} and message.head[0] == socket.AF_UNSPEC:
+                self._link_changed(message, gone=message.kind == RTM_DELLINK)
 
-    def _link_changed(self, message: Any, *, gone: bool) -> None:
-        before = self._links.pop(message["index"], None)
+    def _link_changed(self, message: Message, *, gone: bool) -> None:
+        before = self._links.pop(message.head[2], None)
         if not gone:
-            link = self._links[message["index"]] = _link(message)
+            link = self._links[message.head[2]] = _link(message)
             if link.up and not (before and before.up and before.name == link.name):
                 self._post(LinkUp(link.name))
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 
-    def _address_changed(self, message: bytes, *, gone: bool) -> None:
-        index, ip, label = rtnl.read_one(message)
-        address = (index, ip)
+    def _address_changed(self, message: Message, *, gone: bool) -> None:
+        address = (message.head[4], message.attributes.get(IFA_LOCAL, b""), message.head[1])
         if gone:
             self._known.discard(address)
-            if not rtnl.is_marked(label):
+            if not rtnl.is_marked(message.text(IFA_LABEL)):
                 self._tidy()
         elif address in self._known:
             return  # a renewed lease is told in the same words as a new address
@@ -220,8 +223,8 @@ class Watch:
 
     def _read_links(self) -> None:
         with reasons("the interfaces of this machine could not be read"):
-            links = [_decoded(raw) for raw in self._route.dump(RTM_GETLINK, _IFINFOMSG)]
-        self._links = {message["index"]: _link(message) for message in links}
+            links = self._route.dump(RTM_GETLINK, IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+        self._links = {message.head[2]: _link(message) for message in links}
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 
     def _tidy(self) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import re
 import stat
+import subprocess
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -410,34 +411,28 @@ def test_interface_names_that_can_be_one(value):
     os.geteuid() != 0 if hasattr(os, "geteuid") else True, reason="adds interfaces: needs root"
 )
 def test_interface_names_are_those_that_the_kernel_takes():
-    pytest.importorskip("pyroute2")
-    from pyroute2 import IPRoute, NetlinkError, netns
-
-    netns.create(space := f"cfg-name-{os.getpid()}")
+    space = f"cfg-name-{os.getpid()}"
+    subprocess.run(["ip", "netns", "add", space], check=True)
     try:
-        with IPRoute(netns=space) as kernel:
-            for name in (
-                "a/b",
-                "a b",
-                ".",
-                "..",
-                "x" * 15,
-                "é" * 7,
-                "eth0:1",
-                "...",
-                "-",
-                "à",
-                "a\x0bb",
-                "\x1b",
-            ):
-                try:
-                    kernel.link("add", ifname=name, kind="bridge")
-                    taken = True
-                except NetlinkError:
-                    taken = False
-                assert config_values._can_name_an_interface(name, "linux") == taken, name
+        for name in (
+            "a/b",
+            "a b",
+            ".",
+            "..",
+            "x" * 15,
+            "é" * 7,
+            "eth0:1",
+            "...",
+            "-",
+            "à",
+            "a\x0bb",
+            "\x1b",
+        ):
+            command = ["ip", "-n", space, "link", "add", "name", name, "type", "bridge"]
+            taken = subprocess.run(command, capture_output=True).returncode == 0
+            assert config_values._can_name_an_interface(name, "linux") == taken, name
     finally:
-        netns.remove(space)
+        subprocess.run(["ip", "netns", "del", space], check=True)
 
 
 def test_interface_names_of_windows_are_aliases():
