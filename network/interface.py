@@ -110,8 +110,8 @@ class Network(Protocol):
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """From now on post ArpSeen for packets from other machines that give one of `ips` as their sender's
         or their target's address. This machine's own packets (any of its MACs) are never posted. A flood
-        from one MAC about one address may be thinned to ten a second. Before start(), or when that failed,
-        nothing is posted, and probe() raises.
+        from one MAC about one address may be thinned to ten a second, and ten after each probe. Before
+        start(), or when that failed, nothing is posted, and probe() raises.
         """
 
     def probe(self, interface: str, ip: IPv4Address) -> None:

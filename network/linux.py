@@ -121,7 +121,7 @@ class Netlink:
             self._watch.watch(ips)
 
     def probe(self, interface: str, ip: IPv4Address) -> None:
-        self._started().send(interface, arp.probe(arp.mac(interface), ip))
+        self._started().ask(interface, arp.probe(arp.mac(interface), ip), ip)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._started().send(interface, *arp.announcements(arp.mac(interface), ip))

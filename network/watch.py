@@ -59,18 +59,24 @@ def _link(message: Message) -> _Link:
 
 class Thinning:
     """Says which events of a flood are passed on. Claims and questions are counted apart, so that a host
-    whom many ask does not lose sight of one who claims.
+    whom many ask does not lose sight of one who claims, and each question of this machine's own makes room
+    for its answers anew: in a flood too, silence must mean that nobody answered.
     """
 
     def __init__(self) -> None:
         self._second = 0
         self._passed: Counter[tuple[object, ...]] = Counter()
+        self._questions: Counter[IPv4Address] = Counter()
+
+    def asked(self, ip: IPv4Address) -> None:
+        self._questions[ip] += 1
 
     def passes(self, seen: ArpSeen, ip: IPv4Address, now_s: float) -> bool:
         if int(now_s) != self._second:
             self._second = int(now_s)
             self._passed.clear()
-        of_all = (ip, seen.sender_ip == ip)
+            self._questions.clear()
+        of_all = (ip, seen.sender_ip == ip, self._questions[ip])
         of_mac = (*of_all, seen.sender_mac)
         if self._passed[of_all] >= _PER_ADDRESS or self._passed[of_mac] >= _PER_MAC:
             return False
@@ -120,6 +126,11 @@ class Watch:
         if not self._thread.is_alive():
             raise NetworkError("the watch for network events has ended")
         self._wire.send(interface, *frames)
+
+    def ask(self, interface: str, frame: bytes, ip: IPv4Address) -> None:
+        """Send a question for `ip`, whose answers the thinning of a flood will not drop."""
+        self._thinning.asked(ip)
+        self.send(interface, frame)
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         return self._last.get((interface, ip))

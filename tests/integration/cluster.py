@@ -57,15 +57,16 @@ class Director:
         self.wait("listening")
 
     def _listen(self) -> None:
-        for line in self._process.stdout:
+        for line in self._process.stdout or ():
             heard = json.loads(line)
             self.heard.append(heard)
 
     def tell(self, node: int, event: str, *data: Any, ack: bool = False) -> float:
         """Order, once for each of `data`, with or without an acknowledgement; returns when, time.monotonic()."""
         at = time.monotonic()
-        self._process.stdin.write("".join(json.dumps([node, event, one, ack]) + "\n" for one in data))
-        self._process.stdin.flush()
+        if self._process.stdin:
+            self._process.stdin.write("".join(json.dumps([node, event, one, ack]) + "\n" for one in data))
+            self._process.stdin.flush()
         return at
 
     def answers(self, event: str, node: int, since: float = 0.0) -> list[Any]:
@@ -86,12 +87,12 @@ class Director:
 
         return until(find, limit_s)
 
-    def recover(self, node: int, by: int, limit_s: float = 5.0, **other: Any) -> dict[str, Any]:
+    def recover(self, node: int, by: int, limit_s: float = 5.0, **other: Any) -> Any:
         """Order a takeover and wait for its answer's data."""
         at = self.tell(by, "recover", recover(node, by, **other))
         return self.wait("update node", by, at, limit_s)["data"]
 
-    def restore(self, node: int, by: int) -> dict[str, Any]:
+    def restore(self, node: int, by: int) -> Any:
         at = self.tell(by, "restore", {"restore_node": node})
         return self.wait("restore node", by, at)["data"]
 
@@ -113,13 +114,14 @@ class Bundled:
         self.process = self._host.popen(
             *self._argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
+        assert self.process.stdout
         assert self.process.stdout.readline().startswith("listening")
 
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
-    def told(self) -> dict[str, Any]:
+    def told(self) -> Any:
         """What GET /json says."""
         sock = in_namespace(self._host.ns, lambda: socket.create_connection((self._host.ip, PORT), timeout=5))
         with sock, sock.makefile("rb") as answer:

@@ -51,7 +51,7 @@ def why_not() -> Optional[str]:
 needs_namespaces = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
-def until(condition: Callable[[], T], limit_s: float = 5.0, pause_s: float = 0.01) -> T:
+def until(condition: Callable[[], Optional[T]], limit_s: float = 5.0, pause_s: float = 0.01) -> T:
     """The first true value of `condition`; the test fails when there is none within the limit."""
     end_s = time.monotonic() + limit_s
     while True:
