@@ -27,6 +27,9 @@ __all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format
 CONSOLE_FAREWELL_S = 0.3
 """For which the end waits for a stderr that is slow to take the last lines."""
 
+GATHER_S = 0.02
+"""For which lines gather before the writer takes them."""
+
 
 class Log:
     """One of the logs. Its methods may be called from any thread and return without touching the disk.
@@ -90,6 +93,7 @@ class Logs:
         # held for an append or a swap of a queue, never across a system call
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._hurry = threading.Event()
         self._reopen = self._closing = False
         self._console = Console() if console else None
         self._files = [
@@ -123,6 +127,7 @@ class Logs:
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits and end the writer; after `timeout_s` on a disk that stalls, leave it behind."""
         self._closing = True
+        self._hurry.set()
         self._wake.set()
         self._writer.join(timeout_s)
 
@@ -157,6 +162,9 @@ class Logs:
         while True:
             self._wake.wait(1.0)
             self._wake.clear()
+            # the line that woke it is often an order's: what the order does comes before the disk, and lines
+            # that come together are written together
+            self._hurry.wait(GATHER_S)
             closing = self._closing
             reopen, self._reopen = self._reopen, False
             for file in self._files:

@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import threading
 from ipaddress import IPv4Address
 from typing import Optional
 
@@ -102,14 +103,25 @@ def parse(frame: bytes, interface: str) -> Optional[ArpSeen]:
     return ArpSeen(interface, operation == _REPLY, mac, IPv4Address(sender_ip), IPv4Address(target_ip))
 
 
+class _Asking(threading.local):
+    """A socket for ioctls, kept by each thread: an order asks a dozen times, and a thread may have a network
+    namespace of its own.
+    """
+
+    def __init__(self) -> None:
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+
+_asking = _Asking()
+
+
 def _ask_kernel(request: int, interface: str) -> bytes:
-    """The answer to an interface ioctl (netdevice(7)); it is made for the caller's network namespace."""
+    """The answer to an interface ioctl (netdevice(7)), in the calling thread's network namespace."""
     name = interface.encode()
     if not 0 < len(name) < 16:
         raise NetworkError(f"there is no interface {interface}")
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            return fcntl.ioctl(sock, request, struct.pack("16s24x", name))[16:]
+        return fcntl.ioctl(_asking.sock, request, struct.pack("16s24x", name))[16:]
     except OSError as exc:
         if exc.errno == errno.ENODEV:
             raise NetworkError(f"there is no interface {interface}") from exc
@@ -128,9 +140,8 @@ def _has_carrier(interface: str) -> bool:
     """
     value = ctypes.create_string_buffer(struct.pack("II", _ETHTOOL_GLINK, 0), 8)
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(value))
-            fcntl.ioctl(sock, _SIOCETHTOOL, request)
+        request = struct.pack("16sP16x", interface.encode(), ctypes.addressof(value))
+        fcntl.ioctl(_asking.sock, _SIOCETHTOOL, request)
     except OSError as exc:
         if exc.errno == errno.EOPNOTSUPP:
             return True
@@ -144,13 +155,17 @@ def is_running(interface: str) -> bool:
     return bool(flags & _IFF_UP and flags & _IFF_RUNNING) and _has_carrier(interface)
 
 
-def check_running(interface: str) -> None:
-    """Raise NetworkError, with the reason, where the interface is absent, down or has no link."""
+def check_running(interface: str, *, for_arp: bool = False) -> None:
+    """Raise NetworkError, with the reason, where the interface is absent, down, has no link or, `for_arp`, speaks
+    no ARP.
+    """
     flags = _flags(interface)
     if not flags & _IFF_UP:
         raise NetworkError(f"interface {interface} is down")
     if not flags & _IFF_RUNNING or not _has_carrier(interface):
         raise NetworkError(f"interface {interface} has no link")
+    if for_arp and flags & _IFF_NOARP:
+        raise NetworkError(f"interface {interface} speaks no ARP")
 
 
 def mac(interface: str) -> str:
@@ -201,9 +216,7 @@ class Wire:
         """Send frames out of an interface. Raises NetworkError where it is absent, down, without a link or
         without ARP: the kernel would take a frame for a dead link and drop it in silence.
         """
-        check_running(interface)
-        if _flags(interface) & _IFF_NOARP:
-            raise NetworkError(f"interface {interface} speaks no ARP")
+        check_running(interface, for_arp=True)
         try:
             for frame in frames:
                 self._sock.sendto(frame, (interface, _ETHERTYPE))

@@ -86,7 +86,7 @@ class Netlink:
         longest = max(there.ip.network.prefixlen for there in fitting)
         # Of two cards on one segment either serves.
         names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
-        name = next((name for name in names if arp.is_running(name)), names[0])
+        name = names[0] if len(names) == 1 else next(filter(arp.is_running, names), names[0])
         arp.check_running(name)
         return name
 

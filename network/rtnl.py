@@ -12,6 +12,7 @@ import re
 import socket
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Interface
 from typing import Optional
 
@@ -93,9 +94,15 @@ def read(route: Route) -> tuple[KernelAddress, ...]:
                 names[index] = socket.if_indextoname(index)
             except OSError:  # it went away since; so did its addresses
                 continue
-        ip = IPv4Interface((answer.attributes[IFA_LOCAL], prefix))
+        ip = _interface(answer.attributes[IFA_LOCAL], prefix)
         found.append(KernelAddress(index, names[index], ip, read_mark(answer.text(IFA_LABEL), names[index])))
     return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _interface(packed: bytes, prefix: int) -> IPv4Interface:
+    """Kept, since making one costs as much as reading it, and a machine has few."""
+    return IPv4Interface((packed, prefix))
 
 
 def stands_behind(loan: KernelAddress, addresses: tuple[KernelAddress, ...]) -> bool:
