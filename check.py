@@ -14,9 +14,10 @@ from attempt import Attempt, Down, Hooks, Target, Up
 from config import Config
 from connection import ATTEMPT_S
 from logging_setup import NoLog
-from network.choose import open_network, resolve
+from network.choose import resolve
 from network.interface import Address, ArpSeen, Network, NetworkError
 from node import Node
+from worker import network_of
 
 STRANGERS, STRANGER_S = 4, 0.9
 """Addresses that are asked for to find proxy ARP, and the seconds spent on it."""
@@ -65,14 +66,7 @@ def _machine(config: Config) -> Iterator[Item]:
     try:
         backend, why = resolve(config.vip_backend)
         yield Item(True, "backend", f"{backend}: {why}")
-        network = open_network(
-            config.vip_backend,
-            config.node_id,
-            config.interface,
-            config.address_lease_s,
-            password=config.password,
-            allowed=config.allowed_networks,
-        )
+        network = network_of(config)
         node = Node(config.node_id, (), config.interface, network, log)
         node.find(None)
     except NetworkError as exc:

@@ -25,7 +25,7 @@ from failover import Failover
 from loans import Outcome
 from logging_setup import Logs
 from network.choose import open_network
-from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.interface import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError
 from node import Node
 from ping_monitor import PingMonitor
 
@@ -57,6 +57,19 @@ class Judge:
     as_of: float
 
 
+def network_of(config: Config) -> Network:
+    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
+    return open_network(
+        config.vip_backend,
+        config.node_id,
+        config.interface,
+        config.address_lease_s,
+        password=config.password,
+        allowed=config.allowed_networks,
+        journal_dir=config.log_dir,
+    )
+
+
 class Worker:
     def __init__(self, config: Config, version: str, inbox: SimpleQueue[object]) -> None:
         self._config = config
@@ -71,14 +84,7 @@ class Worker:
             secrets=config.secrets,
         )
         self._log = self._logs.comms
-        self._network = open_network(
-            config.vip_backend,
-            config.node_id,
-            config.interface,
-            config.address_lease_s,
-            password=config.password,
-            allowed=config.allowed_networks,
-        )
+        self._network = network_of(config)
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
         rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
