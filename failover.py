@@ -91,7 +91,7 @@ class Failover:
             self._loans.refuse_recover(data, str(exc))
             return str(exc)
         claim.orders.append(order)
-        if claim.state is State.FREE:
+        if claim.state is State.FREE and self._rules.conflict_probe_s:
             # so that others tell this node's questions from those of an owner that comes back
             self._node.announce()
         self._happens(claim, Happening.RECOVER, now)
