@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Optional
 
-from claim import DOUBT_S, HOLDING, RETAKES, WATCH_S, Claim, Happening, State
+from claim import AGAIN_S, DOUBT_S, HOLDING, RETAKES, WATCH_S, Claim, Happening, State
 from loans import Loans
 from network.interface import Network, NetworkError
 
@@ -69,7 +69,7 @@ class Cells:
         loan = claim.loan
         try:
             if claim.renew_s <= now:
-                claim.renew_s = now + WATCH_S  # when this fails
+                claim.renew_s = now + AGAIN_S  # when this fails
                 if not self._loans.is_there(claim):
                     self._happens(claim, Happening.GONE, now)
                     return
@@ -154,7 +154,7 @@ class Cells:
             self._loans.say(
                 "WARNING", "owner_alive", claim, mac=claim.other_mac, wait_s=self._rules.conflict_wait_s
             )
-        claim.round_s = now + WATCH_S
+        claim.round_s = now + AGAIN_S
 
     def refuse_alive(self, claim: Claim, now: float) -> None:
         """Refuses: the owner is alive (MAC), only its worker is gone."""

@@ -12,8 +12,10 @@ from orders import Recover
 
 PROBES = 3
 """Questions (RFC 5227 §2.1.1) in the time for which the wire is asked."""
-WATCH_S = 1.0
-"""Between two questions while an address is held, and between two rounds while a living owner is waited for."""
+WATCH_S = 0.95
+"""Between two questions while an address is held: a little less than the second that two holders may last."""
+AGAIN_S = 1.0
+"""Between two rounds while a living owner is waited for, and before a failed change is tried again."""
 DOUBT_S = 3.0
 """For which the wire is asked after somebody claimed an address that was held."""
 ADOPT_PROBE_S = 0.2

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from claim import HOLDING, WATCH_S, Claim, State
+from claim import AGAIN_S, HOLDING, Claim, State
 from logging_setup import Log
 from network.interface import Address, Loan, Network, NetworkError
 from orders import RESTORE_KEYS, Recover, refusal
@@ -85,14 +85,14 @@ class Loans:
         """As `remove`, for a claim that ends either way: what is still there is removed by `clear_up`."""
         if not self.remove(claim, held_s, reason):
             self._leftovers.append(claim)
-            self.clear_up_s = now + WATCH_S
+            self.clear_up_s = now + AGAIN_S
 
     def clear_up(self, now: float) -> None:
         """Once a second until it is gone, remove what could not be removed when its claim ended."""
         if now < self.clear_up_s:
             return
         self._leftovers = [claim for claim in self._leftovers if not self._cleared(claim)]
-        self.clear_up_s = now + WATCH_S if self._leftovers else math.inf
+        self.clear_up_s = now + AGAIN_S if self._leftovers else math.inf
 
     def _cleared(self, claim: Claim) -> bool:
         newer = self.claims.get(claim.loan.owner)

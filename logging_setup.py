@@ -27,7 +27,7 @@ __all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format
 CONSOLE_FAREWELL_S = 0.3
 """For which the end waits for a stderr that is slow to take the last lines."""
 
-GATHER_S = 0.02
+GATHER_S = 0.01
 """For which lines gather before the writer takes them."""
 
 

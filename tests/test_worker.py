@@ -70,9 +70,13 @@ def test_join_is_first_and_comes_again_every_join_interval(work, serve):
     for before, after in zip(joins, joins[1:]):
         assert after.at_s - before.at_s == pytest.approx(0.5, abs=0.3)
     assert master.all("connect")[0].data is None  # without a token there is nothing to say
+
     # what went out is what is logged
-    logged = [json.loads(e.fields["data"]) for e in worker.all("sent") if e.fields["event"] == "join"]
-    assert logged[: len(joins)] == [join.data for join in joins]
+    def logged():
+        return [json.loads(e.fields["data"]) for e in worker.all("sent") if e.fields["event"] == "join"]
+
+    until(lambda: len(logged()) >= len(joins))
+    assert logged()[: len(joins)] == [join.data for join in joins]
     master.kick()
     master.wait("join", since=master.heard.index(master.wait("connect", 2)))
     again = master.heard.index(master.wait("connect", 2))
