@@ -151,24 +151,28 @@ def test_a_loan_put_under_another_prefix_by_hand_is_not_the_worker_s(scene: Scen
     assert scene[1].loans == [f"{OWNER}/25"]
 
 
-def test_the_loan_is_never_the_node_s_own_nor_its_source(scene: Scene) -> None:
-    scene.start(1)
+@pytest.mark.parametrize(
+    "length, netmask", [(24, "255.255.255.0"), (16, "255.255.0.0"), (25, "255.255.255.128")]
+)
+def test_the_loan_is_never_the_node_s_own_nor_its_source(scene: Scene, length: int, netmask: str) -> None:
+    """Nor does it bring a route: not with a mask that is shorter than the subnet's, nor with a longer one."""
+    scene.start(1, ALLOWED_NETWORKS="10.9.0.0/16")
     host = scene.lab.node(1)
     scene.lab.node(2).cut()
     routes = host.sh("ip route show table all")
-    scene.take(1)
+    assert scene.director.recover(2, 1, netmask=netmask)["secondary_netmask"] == netmask
+    assert scene[1].loans == [f"{OWNER}/{length}"]
     added = set(host.sh("ip route show table all").splitlines()) - set(routes.splitlines())
-    assert [line.split()[:2] for line in added] == [["local", OWNER]]
+    # where the masks differ the kernel itself adds the loan's broadcast address
+    assert [line for line in added if not line.startswith(("local 10.9.0.2 ", "broadcast "))] == []
     sources = {host.source_for(to) for to in ("10.9.0.100", "10.9.0.10", "10.9.0.3")}
     assert sources == {"10.9.0.1"}
+    scene[1].kill()
     scene.director.kill()
     scene.director.start()
-    scene.director.wait("join", 1, limit_s=10)
-    scene[1].kill()
     scene[1].start()
-    until(lambda: len(scene.director.answers("join", 1)) >= 2, 10)
-    for join in scene.director.answers("join", 1):
-        assert (join["primary_ip"], join["secondary_ip"]) == ("10.9.0.1", OWNER)
+    join = scene.director.wait("join", 1, limit_s=10)["data"]
+    assert (join["primary_ip"], join["secondary_ip"]) == ("10.9.0.1", OWNER)
 
 
 def test_without_an_address_of_its_own_nothing_is_taken(lab: Lab, scene: Scene) -> None:
