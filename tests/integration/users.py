@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.metadata
 import os
 import re
 import secrets
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class User:
     project: Path
     """A copy of the project that the user can read."""
     python: str
-    """An interpreter that the user can run, with the libraries of the one that runs the tests."""
+    """An interpreter that the user can run, with copies of the worker's libraries."""
 
     @property
     def sudo_log(self) -> Path:
@@ -81,6 +81,17 @@ def _remove_left_behind() -> None:
             _remove(found[0])
 
 
+def _copy_libraries(to: Path) -> None:
+    """What requirements.txt names and is installed; the user may not reach where it is."""
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        found = re.match(r"([A-Za-z0-9._-]+)==", line)
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            for file in importlib.metadata.files(found[1]) or () if found else ():
+                if ".." not in file.parts and file.suffix != ".pyc":
+                    (to / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(file.locate(), to / file)
+
+
 @contextlib.contextmanager
 def made_up_user(sudo: Optional[str], suffix: str = "") -> Iterator[User]:
     """`sudo`: what sudoers(5) says of the user after its name; None: nothing."""
@@ -104,7 +115,7 @@ def made_up_user(sudo: Optional[str], suffix: str = "") -> Iterator[User]:
         subprocess.run([_interpreter() or "", "-m", "venv", "--without-pip", str(env)], check=True)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         libraries = env / "lib" / version / "site-packages"
-        (libraries / "tests.pth").write_text(f"{sysconfig.get_path('purelib')}\n")
+        _copy_libraries(libraries)
         uid = int(subprocess.run(["id", "-u", name], capture_output=True, text=True, check=True).stdout)
         yield User(name, uid, project, str(env / "bin" / "python"))
     finally:
