@@ -177,7 +177,7 @@ def test_without_a_password_where_sudo_asks(lab, asked):
     assert "a password is required" in reason and "PASSWORD_FILE" in reason
 
 
-@pytest.mark.parametrize("password", [None, PASSWORD])
+@pytest.mark.parametrize("password", [None, PASSWORD], ids=["none given", "one given"])
 def test_passwordless_sudo(lab, asked, password):
     rule = users.SUDOERS / f"{asked.name}-too"
     rule.write_text(f"{asked.name} ALL=(root) NOPASSWD: ALL\n")
