@@ -22,7 +22,7 @@ from socketio.packet import ACK, DISCONNECT, EVENT
 
 from failure import EIO3, Failure, explain, explain_answer
 from logging_setup import Log, compact_json
-from transport import Session, open_socket
+from transport import Session, WebSocket, open_socket
 from wire import SOCKET_TIMEOUT_S, Client
 
 LARGE = 8192
@@ -217,7 +217,7 @@ class Attempt:
     def _connect_by(self, transport: str) -> Optional[Failure]:
         url, ca_file = self.target.url, self.target.ca_file
         session = Session(url, ca_file, self._keep)
-        options: dict[str, Any] = {"redirect_limit": 0, "skip_utf8_validation": True}
+        options: dict[str, Any] = {"class_": WebSocket, "redirect_limit": 0, "skip_utf8_validation": True}
         try:
             if transport == "polling":
                 self._ask_by_polling(session)

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
+import websocket
 from requests.utils import get_environ_proxies
 
 from wire import SOCKET_TIMEOUT_S
@@ -59,6 +60,21 @@ def _secured(
     keep(secured)
     secured.do_handshake()
     return secured
+
+
+class WebSocket(websocket.WebSocket):  # type: ignore[misc]
+    """Takes nothing but a websocket for one: some releases of the library, told to follow no redirect, take the
+    redirect itself for the connection.
+    """
+
+    def connect(self, url: str, **options: Any) -> None:
+        super().connect(url, **options)
+        answer = self.handshake_response
+        if answer is not None and answer.status != 101:
+            self.shutdown()
+            raise websocket.WebSocketBadStatusException(
+                f"handshake status {answer.status}", answer.status, None, answer.headers, b""
+            )
 
 
 class Session(requests.Session):
