@@ -44,6 +44,10 @@ class LogFile:
         self._queue.append(line)
         self._queued_bytes += len(line)
 
+    def waiting(self) -> bool:
+        """Whether there are lines to write."""
+        return bool(self._queue)
+
     def take(self) -> tuple[list[bytes], int]:
         """What waits to be written, and the number of lines that were dropped and not yet told of."""
         batch, self._queue = self._queue, []

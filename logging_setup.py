@@ -100,6 +100,7 @@ class Logs:
             LogFile(directory / name, max_bytes, backup_count) for name in ("comms.log", "ping.log")
         ]
         threshold = LEVELS.index(level)
+        self._comms_file = self._files[0]
         self.comms, self.ping = (Log(self, file, threshold) for file in self._files)
         self._writer = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
         self._writer.start()
@@ -162,9 +163,10 @@ class Logs:
         while True:
             self._wake.wait(1.0)
             self._wake.clear()
-            # the line that woke it is often an order's: what the order does comes before the disk, and lines
-            # that come together are written together
-            self._hurry.wait(GATHER_S)
+            # a line of comms.log is often an order's: what the order does comes before the disk, and lines that
+            # come together are written together
+            if self._comms_file.waiting():
+                self._hurry.wait(GATHER_S)
             closing = self._closing
             reopen, self._reopen = self._reopen, False
             for file in self._files:
