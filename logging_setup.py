@@ -161,7 +161,7 @@ class Logs:
 
     def _write_on(self) -> None:
         while True:
-            self._wake.wait(1.0)
+            self._wake.wait(2.0)
             self._wake.clear()
             # a line of comms.log is often an order's: what the order does comes before the disk, and lines that
             # come together are written together
