@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from queue import Empty, SimpleQueue
-from typing import Optional
 
 from attempt import Attempt, Down, Hooks, Target, Up
 from config import Config
@@ -17,7 +16,7 @@ from logging_setup import NoLog
 from network.choose import resolve
 from network.interface import Address, ArpSeen, Network, NetworkError
 from node import Node
-from worker import network_of
+from worker import network_of, targets_of
 
 STRANGERS, STRANGER_S = 4, 0.9
 """Addresses that are asked for to find proxy ARP, and the seconds spent on it."""
@@ -49,16 +48,12 @@ def items(config: Config) -> Iterator[Item]:
     for text in config.warnings:
         yield Item(False, "configuration", text)
     yield from _machine(config)
-    for url in config.masters:
-        yield _master(Target(url, _auth(config), config.master_ca_file))
+    for target in targets_of(config):
+        yield _master(target)
 
 
 def _list(nodes: tuple[int, ...]) -> str:
     return ", ".join(map(str, nodes)) or "none"
-
-
-def _auth(config: Config) -> Optional[dict[str, object]]:
-    return {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
 
 
 def _machine(config: Config) -> Iterator[Item]:

@@ -70,6 +70,12 @@ def network_of(config: Config) -> Network:
     )
 
 
+def targets_of(config: Config) -> tuple[Target, ...]:
+    """The masters, in their order, and what each is shown."""
+    auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
+    return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
+
+
 class Worker:
     def __init__(self, config: Config, version: str, inbox: SimpleQueue[object]) -> None:
         self._config = config
@@ -88,14 +94,12 @@ class Worker:
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
         rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
-        self._failover = Failover(rules, self._node, self._network, self._log, self._answers_append)
         self._answers: deque[Outcome] = deque()
+        self._failover = Failover(rules, self._node, self._network, self._log, self._answers.append)
         orders = frozenset(("recover", "restore"))
         hooks = Hooks(inbox.put, lambda seq: self._pings.acknowledged(seq), orders)
-        auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
-        targets = tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
         self._connection = Connection(
-            targets, config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
+            targets_of(config), config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
         )
         self._pings = PingMonitor(
             self._connection,
@@ -243,9 +247,6 @@ class Worker:
         if order.ack_id is not None:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.attempt, order.ack_id, answer)
-
-    def _answers_append(self, outcome: Outcome) -> None:
-        self._answers.append(outcome)
 
     def _tell(self, now: float) -> None:
         """Join where that is due, then send the answers that wait; without a connection they go on waiting."""
