@@ -21,19 +21,18 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Callable, Optional, TypeVar
+from typing import Any, Optional
 
 import pytest
 
 from tests.integration.observers import Capture, Holders, Pings, in_namespace
+from tests.waiting import until
 
 __all__ = ["Host", "Lab", "in_namespace", "needs_namespaces", "until", "why_not"]
 
 PREFIX = "fwlab"
-T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
@@ -49,18 +48,6 @@ def why_not() -> Optional[str]:
 
 
 needs_namespaces = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
-
-
-def until(condition: Callable[[], Optional[T]], limit_s: float = 5.0, pause_s: float = 0.01) -> T:
-    """The first true value of `condition`; the test fails when there is none within the limit."""
-    end_s = time.monotonic() + limit_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end_s:
-            pytest.fail(f"not within {limit_s} s: {condition}")
-        time.sleep(pause_s)
 
 
 def _ip(*args: str) -> str:

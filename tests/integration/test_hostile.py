@@ -106,7 +106,7 @@ def test_ten_thousand_orders_in_a_burst(scene: Scene) -> None:
     # with a living owner's address among them: each time the wire is asked, and the answer must be heard
     short = [recover(2, 1), *(order for order in RECOVERS if LONG not in order.values())]
     director.tell(1, "recover", *(short[i % len(short)] for i in range(10_000)))
-    until(lambda: len(director.answers("update node", 1)) == 10_000, 40, 0.2)
+    until(lambda: len(director.answers("update node", 1)) == 10_000, 40, pause_s=0.2)
     assert all(
         answer["error"] and "secondary_ip" not in answer for answer in director.answers("update node", 1)
     )
@@ -122,7 +122,7 @@ def test_the_same_valid_order_a_thousand_times(scene: Scene) -> None:
     scene.start(1)
     scene.lab.node(2).cut()
     scene.director.tell(1, "recover", *[recover(2, 1)] * 1000)
-    until(lambda: len(scene.director.answers("update node", 1)) == 1000, 20, 0.1)
+    until(lambda: len(scene.director.answers("update node", 1)) == 1000, 20, pause_s=0.1)
     assert {answer.get("secondary_ip") for answer in scene.director.answers("update node", 1)} == {OWNER}
     assert scene[1].loans == [f"{OWNER}/24"]
 
