@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import time
+from typing import Callable, Optional, TypeVar
 
 import pytest
 
 
-def until(condition, limit_s=5.0, what=None, pause_s=0.01):
+T = TypeVar("T")
+
+
+def until(
+    condition: Callable[[], Optional[T]],
+    limit_s: float = 5.0,
+    what: Optional[Callable[[], object]] = None,
+    pause_s: float = 0.01,
+) -> T:
     """The first true value of `condition`; the test fails when there is none within the limit."""
     end_s = time.monotonic() + limit_s
     while True:
