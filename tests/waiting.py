@@ -7,7 +7,6 @@ from typing import Callable, Optional, TypeVar
 
 import pytest
 
-
 T = TypeVar("T")
 
 
