@@ -23,6 +23,18 @@ def stamp(second, zone=timezone.utc):
     return at(second, zone).isoformat(timespec="milliseconds")
 
 
+NODE = ("node", "from", "to", "pings", "missed", "rtt_ms", "outages")
+OUTAGE = ("start", "end", "duration_s", "reason")
+
+
+def contract(story):
+    """What the contract names of the object that `--json` prints; nothing of it may be missing."""
+    nodes = [{key: node[key] for key in NODE} for node in story["nodes"]]
+    for node in nodes:
+        node["outages"] = [{key: outage[key] for key in OUTAGE} for outage in node["outages"]]
+    return {"nodes": nodes, "failovers": story["failovers"], "unreadable_lines": story["unreadable_lines"]}
+
+
 def recover(node, holder, **changes):
     data = {
         "disconnected_node": node,
