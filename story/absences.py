@@ -209,6 +209,3 @@ class Absences:
             named = {node for _, order in case.orders for node in order.active_neighbours}
             for node in sorted(named.difference(node for node in self._nodes if node is not None)):
                 yield f"whether node {node} took the address: no log of it was given"
-        involved = {owner, *(order.recovery_node for _, order in case.orders)}.intersection(self._nodes)
-        if len(involved) > 1 and involved.difference(self._ahead_s):
-            yield "how far the clocks are apart: what is told here from several logs may be off by that"

@@ -13,7 +13,7 @@ from .moments import seconds
 TOGETHER_S = 0.5
 """By which the clocks of nodes, once laid side by side, may still differ."""
 BLINK_S = 0.3
-"""A connection that lasted no longer, as after a freeze that it did not outlive, was no return."""
+"""A connection that lasted no longer after a freeze did not outlive it: that was no return."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,12 @@ class Aways:
 
     def _between(self) -> Iterable[tuple[float, float, Optional[float]]]:
         """The start of each connection, its end, and the start of the next one."""
-        ups = [up for up in self._node.connected[:-1] if up[1] - up[0] > BLINK_S]
-        ups.extend(self._node.connected[-1:])
+        thaws = {seconds(freeze.end) for freeze in self._node.freezes if freeze.end}
+        ups = [
+            up
+            for up in self._node.connected
+            if up[1] - up[0] > BLINK_S or up[0] not in thaws or up == self._node.connected[-1]
+        ]
         for (up, end), (back, _) in zip(ups, ups[1:]):
             yield up, end, back
         if ups and self._is_away_at_the_end():

@@ -40,12 +40,14 @@ _TEXTS = tuple(
         (r"no answer|without an answer|nothing from the master|time[d-]? ?out", NO_ANSWER),
     )
 )
+_URL = re.compile(r"https?://\S+")
 _SURE = re.compile(r"connection (?:was )?refused|nothing listens", re.IGNORECASE)
 _SENT_AWAY = re.compile(r"disconnected this node", re.IGNORECASE)
 
 
 def of_text(text: str) -> str:
     """The cause that a reason or an error names by itself; `unknown`: none."""
+    text = _URL.sub("", text)
     return next((cause for pattern, cause in _TEXTS if pattern.search(text)), UNKNOWN)
 
 

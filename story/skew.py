@@ -24,7 +24,7 @@ TOGETHER_S = 0.5
 EVENTS = 30
 """The last events of a kind that vote."""
 ALIKE = 0.7
-"""Of two differences with about as many votes the smaller is believed: what repeats itself votes for many."""
+"""Where a smaller difference has so much of the votes that the likeliest has, none is believed."""
 APART_S = 1.0
 """Clocks that differ by less are told to agree."""
 FEW_S = 0.5
@@ -146,20 +146,20 @@ def _difference(votes: Sequence[tuple[float, int, int]]) -> Optional[_Difference
         count = min(len({mine for _, mine, _ in inside}), len({theirs for _, _, theirs in inside}))
         values = [value for value, _, _ in inside]
         bundles.append(_Difference(median(values), count, values[-1] - values[0]))
-    most = max((bundle.votes for bundle in bundles), default=0)
-    likely = [bundle for bundle in bundles if bundle.votes >= max(1, ALIKE * most)]
-    if not likely:
+    if not bundles:
         return None
-    best = min(likely, key=lambda bundle: (abs(bundle.seconds) > FEW_S, -bundle.votes, abs(bundle.seconds)))
-    if abs(best.seconds) > FEW_S:
-        rivals = (
-            bundle
-            for bundle in likely
-            if bundle.votes == best.votes and abs(bundle.seconds - best.seconds) > 2 * TOGETHER_S
-        )
-        if best.votes < 2 or any(rivals):
-            return None
-    return best
+    best = max(bundles, key=lambda bundle: (bundle.votes, -abs(bundle.seconds)))
+    if abs(best.seconds) <= FEW_S:
+        return best
+    # what repeats itself, such as a restart each hour, speaks for differences that are none
+    rivals = (
+        bundle
+        for bundle in bundles
+        if bundle.votes >= ALIKE * best.votes
+        and (bundle.votes == best.votes or abs(bundle.seconds) < abs(best.seconds))
+        and abs(bundle.seconds - best.seconds) > 2 * TOGETHER_S
+    )
+    return None if best.votes < 2 or any(rivals) else best
 
 
 def _joined(numbers: Sequence[int], edges: Mapping[tuple[int, int], _Difference]) -> tuple[Offset, ...]:

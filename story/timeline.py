@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Union
 
@@ -14,7 +15,7 @@ from .episodes import NodeStory, Outage, Run, Silence, Span, Story, round_trips
 from .items import Item, Line, Ping
 from .moments import seconds, spans, without
 from .orders import Orders, data_of, number, numbers
-from .runs import RunDraft, Window
+from .runs import RunDraft, Window, moment
 from .skew import Call, allowed_for
 from .skew import offsets as clock_offsets
 from .unknowns import old_forms, unknowns
@@ -123,11 +124,11 @@ def tell(
                 calls.setdefault(run.node, []).append(call)
     failovers = [failover for diary in diaries for failover in diary.orders.failovers()]
     failovers.sort(key=lambda failover: failover.received)
-    latest = max((run.last.at for diary in diaries for run in diary.runs), default=0.0)
-    nodes = [_node(whose[key], latest) for key in sorted(whose)]
+    theirs = [whose[key] for key in sorted(whose)]
+    nodes = [_node(those) for those in theirs]
     offsets = clock_offsets(nodes, failovers, calls)
     ahead_s = allowed_for(offsets)
-    nodes = beside_others(nodes, ahead_s)
+    nodes = beside_others(_with_ends(nodes, theirs, ahead_s), ahead_s)
     return Story(
         tuple(nodes),
         tuple(failovers),
@@ -139,14 +140,12 @@ def tell(
     )
 
 
-def _node(those: list[tuple[str, RunDraft]], latest: float) -> NodeStory:
+def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
     those.sort(key=lambda one: one[1].first.at)
     drafts = [draft for _, draft in those]
-    newest = max(drafts, key=lambda draft: draft.last.at)
     runs = [draft.finish() for draft in drafts]
-    fell_silent = newest.ended == "open" and latest - newest.last.at > newest.patience_s
     answered_ms = _joined(draft.answered_ms for draft in drafts)
-    silences, stops = _silences(runs, fell_silent), _stops(drafts, runs)
+    silences, stops = _silences(runs), _stops(drafts, runs)
     holes = tuple(hole for draft in drafts for hole in draft.holes())
     freezes = tuple(freeze for draft in drafts for freeze in draft.link.freezes)
     known = without(spans(_known(drafts, (*silences, *stops))), _ends(holes))
@@ -178,16 +177,29 @@ def _node(those: list[tuple[str, RunDraft]], latest: float) -> NodeStory:
     )
 
 
+def _with_ends(
+    nodes: Sequence[NodeStory],
+    theirs: Sequence[list[tuple[str, RunDraft]]],
+    ahead_s: Mapping[Optional[int], float],
+) -> list[NodeStory]:
+    """The nodes, those silent whose logs end long before the others' do."""
+    newest = [max((draft for _, draft in those), key=lambda draft: draft.last.at) for those in theirs]
+    lasts = [draft.last.at - ahead_s.get(node.node, 0.0) for node, draft in zip(nodes, newest)]
+    return [
+        replace(node, silences=(*node.silences, Silence(moment(draft.last), None)))
+        if draft.ended == "open" and max(lasts) - last > draft.patience_s
+        else node
+        for node, draft, last in zip(nodes, newest, lasts)
+    ]
+
+
 def _outages(drafts: Iterable[RunDraft]) -> tuple[Outage, ...]:
     return tuple(sorted((each for draft in drafts for each in draft.outages()), key=lambda each: each.start))
 
 
-def _silences(runs: Sequence[Run], fell_silent: bool) -> tuple[Silence, ...]:
+def _silences(runs: Sequence[Run]) -> tuple[Silence, ...]:
     next_start = _starts(runs)
-    silences = [Silence(run.last, next_start(run.last)) for run in runs if run.ended == "silent"]
-    if fell_silent:
-        silences.append(Silence(max(run.last for run in runs), None))
-    return tuple(silences)
+    return tuple(Silence(run.last, next_start(run.last)) for run in runs if run.ended == "silent")
 
 
 def _stops(drafts: Sequence[RunDraft], runs: Sequence[Run]) -> tuple[Span, ...]:

@@ -67,7 +67,11 @@ def _clocks(offsets: Sequence[Offset]) -> Iterator[str]:
     agreeing = [one for one in offsets if one.events and not told(one)]
     if len(agreeing) > 1:
         widest_s = max(abs(one.offset_s) for one in agreeing)
-        yield f"The clocks of {_nodes(agreeing)} agree within {max(widest_s, 0.001) * 1000:.0f} ms."
+        fewest = min(one.events for one in agreeing)
+        yield (
+            f"The clocks of {_nodes(agreeing)} agree within {max(widest_s, 0.001) * 1000:.0f} ms, as far as "
+            f"{count(fewest, 'event')} that several of them logged can tell."
+        )
     strange = [one for one in offsets if not one.events]
     if strange:
         yield (

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from datetime import datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
 from logging_setup import format_line
+from story.lines import Reader
 from story.reading import LONGEST
+from story.timeline import Diary
 
 NIGHT = datetime(2026, 11, 24, 22, 47, 0, tzinfo=timezone.utc)
 LEVELS = {"ping_missed": "WARNING", "disconnected": "WARNING", "address_conflict": "CRITICAL"}
@@ -106,6 +109,15 @@ class Worker:
         for name, lines in self.lines.items():
             (folder / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return folder
+
+
+def diary_of(worker):
+    """What is read of it, without a file."""
+    read = Reader().read
+    logs = [[read(line.encode()) for line in lines] for lines in worker.lines.values()]
+    diary = Diary("logs")
+    diary.read(heapq.merge(*logs, key=lambda item: item.at))
+    return diary
 
 
 def a_night(root):

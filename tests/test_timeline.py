@@ -15,23 +15,6 @@ MASTER = "http://10.9.0.10:5000"
 ADDRESS = "10.9.0.2/24"
 
 
-@pytest.fixture
-def story_of(tmp_path):
-    """The story of workers, each with a folder of its own whose name tells nothing."""
-
-    def tell_it(*workers, names="abcdefghi"):
-        diaries = []
-        for name, worker in zip(names, workers):
-            folder = Folder(worker.write(tmp_path / name))
-            diary = Diary(name, folder.number)
-            diary.read(folder.items())
-            assert (folder.unreadable, folder.faults) == (0, [])
-            diaries.append(diary)
-        return tell(diaries)
-
-    return tell_it
-
-
 def told(story):
     return [(sentence.when, sentence.text) for sentence in sentences(story)]
 
