@@ -41,6 +41,10 @@ INCIDENTS = frozenset(
 _WENT_FORWARD = re.compile(r"clock went forward by (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 
 
+AROUND_S = 600.0
+"""Before and after what is told, for which pings are kept: they say why a connection was lost."""
+
+
 class Window(NamedTuple):
     """What of a log is told, in seconds since 1970; what is outside still says how things stand."""
 
@@ -77,7 +81,9 @@ class RunDraft:
         starts = isinstance(first, Line) and first.event == "started"
         self.link = Link(first, starts=starts, after_stop=after_stop)
         self._since, self._until = window
-        self._late = self._unacknowledged = self._forgotten = 0
+        self._keep_from, self._keep_to = window.since - AROUND_S, window.until + AROUND_S
+        self._in_time = self._unacknowledged = 0
+        self.missed = 0
         self._sent: dict[str, float] = {}
         self._last_ping: Optional[Ping] = None
         self._interval_s = 0.0
@@ -87,13 +93,8 @@ class RunDraft:
 
     @property
     def pings(self) -> int:
-        in_time = self._forgotten + len(self.answered_at) - self._late
         waiting = sum(self._since <= at <= self._until for at in self._sent.values())
-        return in_time + self.missed + self._unacknowledged + waiting
-
-    @property
-    def missed(self) -> int:
-        return len(self.missed_at)
+        return self._in_time + self.missed + self._unacknowledged + waiting
 
     @property
     def ended(self) -> str:
@@ -127,15 +128,14 @@ class RunDraft:
             self._interval_s = ping.at - before.at
         if self._sent:
             self._sent.pop(ping.seq, None)
-        if self._since <= ping.at <= self._until:
+        if self._keep_from <= ping.at <= self._keep_to:
             self.answered_at.append(ping.at)
             self.answered_ms.append(ping.rtt_ms)
-            if ping.late:
-                self._late += 1
+            if self._since <= ping.at <= self._until and not ping.late:
+                self._in_time += 1
 
     def forget_pings(self, kept: int) -> None:
         """Keep the last ones alone; those before go on being counted."""
-        self._forgotten += max(0, len(self.answered_at) - kept)
         del self.answered_at[:-kept], self.answered_ms[:-kept]
 
     def add(self, line: Line) -> None:
@@ -168,8 +168,9 @@ class RunDraft:
         seq, counts = line.fields.get("seq", ""), self._since <= line.at <= self._until
         if line.event == "ping_missed":
             self.link.heard()
-            if counts:
+            if self._keep_from <= line.at <= self._keep_to:
                 self.missed_at.append(line.at)
+            self.missed += counts
             self._sent.pop(seq, None)
         elif line.event == "ping_sent":
             self.link.heard()
@@ -198,7 +199,7 @@ class RunDraft:
         return self.link.up(self.last.at)
 
     def holes(self) -> list[Span]:
-        """When it was connected and wrote no ping, and no freeze explains it. Told by the pings of the window."""
+        """When it was connected and wrote no ping, and no freeze explains it; as far as its pings are kept."""
         times = self.answered_at
         if len(times) < ENOUGH_PINGS:
             return []

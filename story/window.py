@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from array import array
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Optional, TypeVar
 
-from .episodes import Failover, NodeStory, Story
+from .episodes import Failover, NodeStory, Story, round_trips
 from .holding import Absence
 from .moments import at_second, seconds
 from .runs import Window
@@ -125,7 +126,9 @@ def _renumbered(absences: Iterable[Absence], places: dict[int, int]) -> Iterable
 
 
 def _cut(node: NodeStory, window: Window) -> NodeStory:
-    """Its pings were counted in the window alone when they were read."""
+    """Its pings were counted in the window alone when they were read; those around it are dropped here."""
+    if window == Window():
+        return node
 
     def inside(those: tuple[Each, ...], start: str, end: str) -> tuple[Each, ...]:
         return tuple(one for one in those if _overlaps(getattr(one, start), getattr(one, end), window))
@@ -134,8 +137,16 @@ def _cut(node: NodeStory, window: Window) -> NodeStory:
         at = min(max(seconds(when), window.since), window.until)
         return when if at == seconds(when) else at_second(at, when.tzinfo)
 
+    answered = [
+        (at, ms) for at, ms in zip(node.answered_at, node.answered_ms) if window.since <= at <= window.until
+    ]
+    answered_ms = array("d", (ms for _, ms in answered))
     return replace(
         node,
+        rtt=round_trips(answered_ms),
+        answered_at=array("d", (at for at, _ in answered)),
+        answered_ms=answered_ms,
+        missed_at=array("d", (at for at in node.missed_at if window.since <= at <= window.until)),
         first=clipped(node.first),
         last=clipped(node.last),
         outages=inside(node.outages, "start", "until"),
