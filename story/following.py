@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Optional
 
 from .episodes import Story
-from .items import Item
+from .items import Item, Ping
 from .lines import Reader
 from .moments import seconds
 from .reading import LOGS, Folder
-from .runs import Window, moment
+from .runs import HOLE_S, Window, moment
 from .spelling import duration
 from .tail import Tail
 from .timeline import Diary, tell
@@ -52,16 +52,18 @@ class Watched:
         return folder.faults if self.path.is_dir() and limits else [f"{self.path}: no logs yet; waiting"]
 
     def read_on(self) -> bool:
-        """Read what was written since; False: nothing was."""
+        """Read what was written since; whether the story may go on with it, which it does not with a ping that
+        follows the one before.
+        """
         items = list(heapq.merge(*map(self._new, LOGS), key=lambda item: item.at))
         if not items:
             return False
-        self._heard_s = time.monotonic()
+        idle_s, self._heard_s = time.monotonic() - self._heard_s, time.monotonic()
         self.diary.read(items)
         run = self.diary.runs[-1]
         if len(run.answered_at) > 2 * PINGS_KEPT:
             run.forget_pings(PINGS_KEPT)
-        return True
+        return idle_s > HOLE_S or not all(isinstance(item, Ping) for item in items)
 
     def _new(self, log: str) -> list[Item]:
         read = self._readers[log].read

@@ -86,7 +86,7 @@ class RunDraft:
         self.missed = 0
         self._sent: dict[str, float] = {}
         self._last_ping: Optional[Ping] = None
-        self._interval_s = 0.0
+        self._interval_s = self._interval_before_s = 0.0
         self._ping_steps: list[Step] = []
         self._line_steps: list[Step] = []
         self._line_at = -math.inf
@@ -107,9 +107,10 @@ class RunDraft:
         """Seconds after its last line from which a process that goes on is known not to be silent: it pings,
         or, without the master, tries again at least so often.
         """
-        if self.link.is_down or not self._interval_s:
+        if self.link.is_down or not (self._interval_s or self._interval_before_s):
             return QUIET_S
-        return max(5.0, 3 * self._interval_s)
+        # two, since answers that were late come at one time
+        return max(5.0, 3 * max(self._interval_s, self._interval_before_s))
 
     @property
     def steps(self) -> list[Step]:
@@ -125,7 +126,7 @@ class RunDraft:
         elif ping.at < before.at - STEP_S:
             self._ping_steps.append(Step(moment(ping), ping.at - before.at))
         else:
-            self._interval_s = ping.at - before.at
+            self._interval_before_s, self._interval_s = self._interval_s, ping.at - before.at
         if self._sent:
             self._sent.pop(ping.seq, None)
         if self._keep_from <= ping.at <= self._keep_to:

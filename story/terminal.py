@@ -36,11 +36,17 @@ ROWS, ACCOUNTS = 500, 20
 _STYLES = {"bad": "red", "good": "green", "plain": ""}
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to whoever prints: that a reader has read enough is no failure."""
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
     """Where `stream` is no terminal, or NO_COLOR is set, nothing but text is printed."""
     colour = stream.isatty() and not os.environ.get("NO_COLOR")
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else WIDTH
-    return Console(
+    return _Console(
         file=stream, width=width, force_terminal=None if colour else False, highlight=False, emoji=False
     )
 

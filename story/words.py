@@ -123,7 +123,8 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
         if freeze.end:
             text = f"{node.name} stood still for {_length(freeze)}: its process or its machine was frozen"
             yield Sentence(freeze.end, text, "bad")
-    for hole in node.holes:
+    # where the logs go on, whoever reads them has been told of the silence itself
+    for hole in () if live else node.holes:
         text = f"{node.name} logged nothing for {_length(hole)}, though it was connected: why is not known"
         yield Sentence(hole.start, text, "bad")
     for step in node.steps:
