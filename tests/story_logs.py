@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
-from logging_setup import format_line
+from logging_setup import compact_json, format_line
 from story.lines import Reader
 from story.reading import LONGEST
 from story.timeline import Diary
@@ -164,18 +164,113 @@ DAMAGED = [
 ]
 
 
+def _json(**fields):
+    return compact_json(fields)
+
+
+NODES = st.integers(1, 3)
+VALUES = st.one_of(
+    st.text(),
+    st.sampled_from(
+        [
+            "recover",
+            "restore",
+            "join",
+            "update node",
+            "10.9.0.2/24",
+            "the process stood still for 9.5 s",
+            "the machine was suspended for 999999999 s",
+            "the wall clock went forward by 90.0 s",
+            "3 pings in a row without an answer",
+            "WebSocket connection was closed",
+            "connection refused: nothing listens at http://m:5000",
+            "restore",
+            "stopping",
+            "claimed by 02:fc:00:00:00:02",
+            "9e99",
+        ]
+    ),
+    st.integers(0, 10**12).map(str),
+    st.builds(lambda node, by: compact_json(recover(node, by)["data"]), NODES, NODES),
+    st.builds(lambda node: _json(NODE_ID=node, neighbors=["1", "2", 3], secondary_ip=None), NODES),
+    st.builds(lambda node: _json(restore_node=node, status=True), NODES),
+)
+EVENTS = [
+    *(
+        "started",
+        "connecting",
+        "connected",
+        "connect_failed",
+        "disconnected",
+        "stopping",
+        "stopped",
+        "was_frozen",
+    ),
+    *(
+        "sent",
+        "received",
+        "takeover_started",
+        "takeover_done",
+        "takeover_refused",
+        "takeover_failed",
+        "owner_alive",
+    ),
+    *(
+        "release_done",
+        "release_failed",
+        "address_conflict",
+        "address_lost",
+        "address_restored",
+        "address_adopted",
+    ),
+    *(
+        "ping",
+        "ping_missed",
+        "ping_sent",
+        "pings_paused",
+        "pings_resumed",
+        "log_lines_lost",
+        "crashed",
+        "said",
+    ),
+]
+KEYS = [
+    "node",
+    "event",
+    "data",
+    "address",
+    "reason",
+    "error",
+    "rtt_ms",
+    "seq",
+    "took_ms",
+    "connected_s",
+    "own",
+]
+SECONDS = st.one_of(st.integers(0, 100), st.sampled_from([-3600.5, 0.001, 86400.0, 1e9, 3e10]))
+ZONES = st.sampled_from(
+    [timezone.utc, timezone(timedelta(hours=14)), timezone(timedelta(hours=-11, minutes=-30))]
+)
+OLD = st.builds(
+    lambda form, text: form.format("2020-05-17 12:34:56,789", text).encode(errors="replace"),
+    st.sampled_from(["[{}] [a] [INFO] - {}", "[{}] - [b.c] - [ERROR] - {}"]),
+    st.one_of(
+        st.text(),
+        st.sampled_from(
+            ["connected", "ping 3 ms", "ping", "pong", "emit {'disconnected_node': 2}", "connection lost"]
+        ),
+    ),
+)
 # lines of every kind, whole, damaged and made up
 PIECES = st.one_of(
     st.binary(max_size=200),
     st.sampled_from(DAMAGED[:-1]),
+    OLD,
     st.builds(
-        lambda event, fields: format_line(at(1), "INFO", event, fields).encode(),
-        st.sampled_from(
-            ["started", "received", "sent", "takeover_done", "release_done", "disconnected", "ping"]
-        ),
-        st.dictionaries(
-            st.sampled_from(["node", "event", "data", "address", "reason", "rtt_ms", "seq", "took_ms"]),
-            st.text(),
-        ),
+        lambda second, zone, event, fields: format_line(at(second, zone), "INFO", event, fields).encode(),
+        SECONDS,
+        ZONES,
+        st.sampled_from(EVENTS),
+        st.dictionaries(st.sampled_from(KEYS), VALUES),
     ),
 )

@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from story.episodes import as_json
 from story.page import render
 from story.reading import Folder
+from story.runs import Window
 from story.terminal import show
 from story.timeline import Diary, tell
+from story.window import choose
+from story.words import sentences
 from tests.story_logs import PIECES, Worker, a_night, contract, stamp
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -361,19 +364,26 @@ def test_help_and_wrong_calls():
     assert (wrong.returncode, b"LOGDIR" in wrong.stderr) == (2, True)
 
 
-@given(
-    logs=st.dictionaries(
-        st.sampled_from(["ping.log", "comms.log", "comms.log.1"]), st.lists(PIECES), min_size=1
-    )
+LOGS = st.dictionaries(
+    st.sampled_from(["ping.log", "comms.log", "comms.log.1"]), st.lists(PIECES), min_size=1
 )
-def test_no_bytes_in_a_folder_end_it(tmp_path_factory, logs):
-    path = tmp_path_factory.mktemp("logs")
-    for name, pieces in logs.items():
-        (path / name).write_bytes(b"\n".join(pieces))
-    folder = Folder(path)
-    diary = Diary("logs")
-    diary.read(folder.items())
-    story = tell([diary], folder.unreadable)
+
+
+@given(folders=st.lists(LOGS, min_size=1, max_size=3), window=st.sampled_from([Window(), Window(0, 2e9)]))
+def test_no_bytes_in_any_folders_end_it(tmp_path_factory, folders, window):
+    diaries, unreadable = [], 0
+    for place, logs in enumerate(folders, 1):
+        path = tmp_path_factory.mktemp("logs") / f"node{place}"
+        path.mkdir()
+        for name, pieces in logs.items():
+            (path / name).write_bytes(b"\n".join(pieces))
+        folder = Folder(path, window.since)
+        diary = Diary("logs", folder.number, window)
+        diary.read(folder.items())
+        diaries.append(diary)
+        unreadable += folder.unreadable
+    story = choose(tell(diaries, unreadable), window, None)
+    sentences(story, live=True)
     printed = io.StringIO()
     show(story, printed)
     page = render(story)
@@ -381,4 +391,6 @@ def test_no_bytes_in_a_folder_end_it(tmp_path_factory, logs):
     if story.nodes:
         picture_of(page)
     assert "\x1b" not in printed.getvalue() + page
-    assert json.loads(json.dumps(as_json(story), allow_nan=False))["unreadable_lines"] == folder.unreadable
+    told = json.loads(json.dumps(as_json(story), allow_nan=False))
+    assert told["unreadable_lines"] == unreadable
+    assert all(node["availability"] is None or 0 <= node["availability"] <= 100 for node in told["nodes"])
