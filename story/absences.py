@@ -16,8 +16,11 @@ from .episodes import Failover, NodeStory
 from .holding import Absence, Hold, Holder, Stretch
 from .moments import at_second, seconds
 
-BACK = ("restore", "claimed by", "in use by", "address conflict")
-"""How the reason of a return begins that tells that the owner is there again."""
+CLAIMED = ("claimed by", "in use by", "address conflict")
+"""How the reason of a return begins where somebody else was seen to use the address: its owner, as a rule."""
+BACK = ("restore", *CLAIMED)
+ALIVE = "its owner is alive"
+"""What a refusal says for which the owner's machine answered."""
 
 
 @dataclass
@@ -65,7 +68,8 @@ class Absences:
         found = []
         for owner, orders in by_owner.items():
             for case in self._cases(owner, orders):
-                begin = case.away.start if case.away else seconds(case.orders[0][1].received)
+                ahead_s = self._ahead_s.get(owner, 0.0)
+                begin = case.away.start - ahead_s if case.away else self._received(case.orders[0][1])
                 found.append((begin, owner, self._absence(owner, case)))
         return tuple(absence for *_, absence in sorted(found, key=lambda one: one[:2]))
 
@@ -133,7 +137,17 @@ class Absences:
             gaps=tuple(self._gaps(owner, case, held, there)),
             doubles=tuple(self._doubles(owner, held, there)),
             unknown=tuple(self._unknown(owner, case, held)),
+            answered=bool(self._heard(case)),
         )
+
+    def _heard(self, case: _Case) -> list[float]:
+        """When others heard the owner's machine answer for the address."""
+        return [
+            self._shared(when, order.recovery_node)
+            for _, order in case.orders
+            for when in (order.owner_alive, order.settled if ALIVE in (order.reason or "") else None)
+            if when
+        ]
 
     def _gaps(
         self, owner: int, case: _Case, held: Sequence[_Held], there: Optional[float]
@@ -143,11 +157,17 @@ class Absences:
             return
         last_node: Optional[int] = owner if away else case.orders[0][1].recovery_node
         free = away.start - self._ahead_s.get(owner, 0.0) if away else self._received(case.orders[0][1])
+        heard = self._heard(case)
+        if heard and not held:
+            return
         latest = free
         for one in held:
             if there is not None and there <= one.start:
                 # its owner was there before it was taken
                 break
+            answered = max((at for at in heard if at <= one.start), default=free)
+            if answered > free:
+                free, last_node = answered, one.node
             if one.start > free:
                 yield self._stretch(free, last_node, one.start, one.node)
             if one.end is None:
@@ -155,6 +175,8 @@ class Absences:
                 return
             if one.end > free:
                 free, last_node, latest = one.end, one.node, one.end
+        if held and held[-1].reason.startswith(CLAIMED):
+            return
         if there is not None:
             if there > free:
                 yield self._stretch(free, last_node, there, owner)

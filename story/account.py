@@ -30,6 +30,8 @@ def account(absence: Absence, failovers: Sequence[Failover], clock: Callable[[da
     parts = [f"{who}: {_away(absence, clock)}"]
     orders = [failovers[place] for place in absence.failovers]
     parts.append(f"orders: {listed([_order(order) for order in orders])}")
+    if absence.answered:
+        parts.append("its machine was heard to answer for it all the same")
     parts.extend(_held(absence, clock))
     parts.extend(f"nobody held it for {_long(gap)} from {clock(gap.start)}" for gap in absence.gaps[:MOST])
     for double in absence.doubles[:MOST]:
@@ -50,7 +52,10 @@ def summary(absence: Absence) -> str:
         text += f": away for {duration(max(0.0, (absence.end - absence.start).total_seconds()))}"
     gaps = [gap for gap in absence.gaps if gap.end]
     doubles = [double for double in absence.doubles if double.end]
-    text += f"; nobody held it for {_sum(gaps)}" if gaps else "; no gap is known"
+    if absence.answered and not absence.holders:
+        text += "; its machine answered for it all the same"
+    else:
+        text += f"; nobody held it for {_sum(gaps)}" if gaps else "; no gap is known"
     return f"{text}; two did for {_sum(doubles)}" if doubles else text
 
 

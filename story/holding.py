@@ -46,8 +46,8 @@ class Absence:
 
     `start`: its last sign of life, `end`: when it was back with the master; None: no log tells. `cause`:
     "silent", "stopped", "frozen", "without the master" or "unknown". `failovers`: places of its orders in
-    the story's. `gaps`: what nobody is known to have held the address for, at the most: a machine whose worker
-    alone is gone goes on answering. `doubles`: what two are known to have held it for. `unknown`: what the
+    the story's. `gaps`: for how long nobody is known to have had the address, at the most: a machine whose
+    worker alone is gone goes on answering for it, and `answered` tells that others heard it. `doubles`: what two are known to have held it for. `unknown`: what the
     logs do not tell of it.
     """
 
@@ -61,6 +61,7 @@ class Absence:
     gaps: tuple[Stretch, ...]
     doubles: tuple[Stretch, ...]
     unknown: tuple[str, ...] = ()
+    answered: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ def absence_as_json(absence: Absence) -> dict[str, Any]:
         ],
         "gaps": [_stretch(gap) for gap in absence.gaps],
         "doubles": [{**_stretch(double), "nodes": list(double.nodes)} for double in absence.doubles],
+        "owner_answered": absence.answered,
         "unknown": list(absence.unknown),
     }
 

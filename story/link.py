@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Optional
@@ -14,12 +13,11 @@ from .items import Item, Line
 from .moments import seconds
 
 MOST_S = 366 * 86400.0
-"""Seconds of a connection, or a freeze, that are believed."""
+"""Seconds of a connection that are believed."""
 AFTER_FREEZE_S = 5.0
 """Within which a connection that a freeze has cost is seen to be lost."""
 ERRORS_KEPT = 8
 
-_STOOD_STILL = re.compile(r"(?:stood still|was suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 _DOWN_ALREADY = frozenset({"started", "connecting", "connect_failed", "stopping", "stopped", "crashed"})
 
 
@@ -80,9 +78,6 @@ class Link:
         self._goes_down(line.at)
 
     def add(self, line: Line, last_answer: Optional[datetime], *, stopping: bool) -> None:
-        if line.event == "was_frozen":
-            self._froze(line)
-            return
         if not self.sure and line.event not in _DOWN_ALREADY and line.event != "connected":
             self.heard()
         self.sure = True
@@ -133,12 +128,6 @@ class Link:
         told = down.reason.startswith(START_REASON)
         detail = "connections were refused meanwhile" if refused and not told and not down.frozen else ""
         return Outage(down.start, end, until, down.reason, cause, detail, down.last_answer)
-
-    def _froze(self, line: Line) -> None:
-        found = _STOOD_STILL.search(line.fields.get("reason", ""))
-        if found:
-            start = line.when - timedelta(seconds=min(float(found.group(1)), MOST_S))
-            self.freezes.append(Span(start, line.when))
 
     def _just_froze(self, at: float) -> bool:
         last = self.freezes[-1].end if self.freezes else None

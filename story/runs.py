@@ -38,6 +38,9 @@ INCIDENTS = frozenset(
         "release_failed",
     }
 )
+BEAT_S = 1.0
+"""A worker's loop turns at least so often."""
+_STOOD_STILL = re.compile(r"(?:stood still|was suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 _WENT_FORWARD = re.compile(r"clock went forward by (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 
 
@@ -159,9 +162,9 @@ class RunDraft:
             self._add_unanswered(line)
         elif event in INCIDENTS:
             self.incidents.append(Incident(line.when, event, fields))
+        elif event == "was_frozen":
+            self._froze(line)
         else:
-            if event == "was_frozen":
-                self._see_step(line)
             last_answer = moment(self._last_ping) if self._last_ping else None
             self.link.add(line, last_answer, stopping=self.stopping)
 
@@ -183,10 +186,19 @@ class RunDraft:
             self._unacknowledged += sum(self._since <= at <= self._until for at in self._sent.values())
             self._sent.clear()
 
-    def _see_step(self, line: Line) -> None:
-        found = _WENT_FORWARD.search(line.fields.get("reason", ""))
-        if found:
-            self._line_steps.append(Step(line.when, float(found.group(1))))
+    def _froze(self, line: Line) -> None:
+        reason = line.fields.get("reason", "")
+        forward = _WENT_FORWARD.search(reason)
+        if forward:
+            self._line_steps.append(Step(line.when, float(forward.group(1))))
+        still = _STOOD_STILL.search(reason)
+        if still:
+            # it woke so much later than it was to: it slept before that, and was last heard of earlier still
+            overslept = line.at - float(still.group(1))
+            place = bisect_right(self.answered_at, overslept)
+            answered = self.answered_at[place - 1] if place else -math.inf
+            start = max(overslept - BEAT_S, answered, self.first.at)
+            self.link.freezes.append(Span(at_second(min(start, line.at), line.when.tzinfo), line.when))
 
     def outages(self) -> list[Outage]:
         return self.link.outages(moment(self.last))

@@ -121,7 +121,9 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
         yield Sentence(silence.start, f"{node.name} fell silent {after}", "bad")
     for freeze in node.freezes:
         if freeze.end:
-            text = f"{node.name} stood still for {_length(freeze)}: its process or its machine was frozen"
+            text = (
+                f"{node.name} stood still for up to {_length(freeze)}: its process or its machine was frozen"
+            )
             yield Sentence(freeze.end, text, "bad")
     # where the logs go on, whoever reads them has been told of the silence itself
     for hole in () if live else node.holes:

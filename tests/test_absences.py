@@ -35,6 +35,7 @@ def test_a_failover_is_one_thing_across_nodes(story_of):
         "holders": [{"node": 1, "from": stamp(10), "to": stamp(30.5), "still_held": False}],
         "gaps": [stretch(9, 10, 1.0)],
         "doubles": [stretch(30, 30.5, 0.5, nodes=[1, 2])],
+        "owner_answered": False,
         "unknown": [],
     }
 
@@ -117,7 +118,8 @@ def test_a_cable_that_is_cut_counts_from_the_last_answer(story_of):
     taker = Worker(1).start(0).ping(1, 39).take(14, 2).release(24.9, 2, "claimed by 02:fc:00:00:00:02")
     (one,) = absences(story_of(taker, owner))
     assert (one["start"], one["end"], one["cause"]) == (stamp(9), stamp(25), "without the master")
-    assert one["gaps"] == [stretch(9, 14, 5.0), stretch(24.9, 25, 0.1)]
+    # when it claimed its address it was on the wire, whenever its worker reached the master
+    assert one["gaps"] == [stretch(9, 14, 5.0)]
 
 
 def test_an_owner_that_stood_still(story_of):
@@ -125,8 +127,27 @@ def test_an_owner_that_stood_still(story_of):
     owner.say(20.01, "disconnected", reason="closed").say(20.3, "connected", master="m").ping(21, 39)
     taker = Worker(1).start(0).ping(1, 39).take(14, 2).release(20.35, 2)
     (one,) = absences(story_of(taker, owner))
-    assert (one["start"], one["end"], one["cause"]) == (stamp(9.5), stamp(20.3), "frozen")
+    assert (one["start"], one["end"], one["cause"]) == (stamp(9), stamp(20.3), "frozen")
     assert one["doubles"] == [stretch(20, 20.35, 0.35, nodes=[1, 2])]
+
+
+ALIVE = "10.9.0.2 is in use by 02:fc:00:00:00:02: its owner is alive, only its worker is gone"
+
+
+def test_an_owner_whose_machine_goes_on_answering_leaves_no_gap(story_of):
+    refuser = Worker(3).start(0).ping(1, 39).say(9.5, "received", **recover(2, 3)).refuse(10.6, 2, ALIVE)
+    story = story_of(refuser, silent(2, 9, 30))
+    (one,) = absences(story)
+    assert (one["gaps"], one["owner_answered"], one["cause"]) == ([], True, "silent")
+    assert "its machine answered for it all the same" in sentences(story)[-1].text
+
+
+def test_a_machine_that_dies_later_than_its_worker_leaves_one_from_its_last_answer(story_of):
+    taker = Worker(1).start(0).ping(1, 39).say(9.5, "received", **recover(2, 1))
+    taker.say(9.6, "owner_alive", node=2, address=ADDRESS, mac="02:fc:00:00:00:02", wait_s=30)
+    taker.say(14, "takeover_done", node=2, address=ADDRESS, interface="eth0", took_ms=4500.0).release(30.1, 2)
+    (one,) = absences(story_of(taker, silent(2, 9, 30)))
+    assert one["gaps"] == [stretch(9.6, 14, 4.4)]
 
 
 def test_an_owner_whose_log_was_not_given(story_of):

@@ -50,7 +50,7 @@ AVAILABILITY = {
         .ping(1, 49)
         .say(60, "was_frozen", reason="the process stood still for 10.0 s")
         .ping(60, 100),
-        90,
+        89,
     ),
     "a single line": (lambda: Worker(1).say(0, "started", node=1), None),
     # what is not known does not count: of 60 s the log tells
@@ -114,10 +114,16 @@ def test_what_is_no_hole(story_of, name):
 def test_a_freeze_is_told(story_of):
     worker = Worker(1).start(0).ping(1, 41).say(50, "was_frozen", reason="the process stood still for 8.3 s")
     story = story_of(worker.ping(51, 99))
-    assert node_of(story)["freezes"] == [span(41.7, 50)]
-    assert (at(50), "node 1 stood still for 8.3 s: its process or its machine was frozen") in [
+    # it overslept by 8.3 s, and its last ping stands before
+    assert node_of(story)["freezes"] == [span(41, 50)]
+    assert (at(50), "node 1 stood still for up to 9.0 s: its process or its machine was frozen") in [
         (one.when, one.text) for one in sentences(story)
     ]
+
+
+def test_a_freeze_begins_no_more_than_a_turn_of_the_loop_before(story_of):
+    worker = Worker(1).start(0).ping(1, 21).say(50, "was_frozen", reason="the process stood still for 8.3 s")
+    assert node_of(story_of(worker.ping(51, 99)))["freezes"] == [span(40.7, 50)]
 
 
 def test_a_stop_lasts_to_the_next_start(story_of):

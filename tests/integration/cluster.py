@@ -102,18 +102,20 @@ class Director:
 
 
 class Bundled:
-    """The bundled master on a host of its own."""
+    """The bundled master on a host of its own; `log` is the file for what it says, None: nowhere."""
 
-    def __init__(self, host: Host, dead_after_s: float = 1.0) -> None:
+    def __init__(self, host: Host, dead_after_s: float = 1.0, log: Optional[Path] = None) -> None:
         self._host = host
+        self._log = log
         self._argv = [sys.executable, "-m", "demo.master", f"--host={host.ip}", f"--port={PORT}"]
         self._argv.append(f"--dead-after={dead_after_s}")
         self.start()
 
     def start(self) -> None:
-        self.process = self._host.popen(
-            *self._argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
+        with open(self._log or os.devnull, "a", encoding="utf-8") as log:
+            self.process = self._host.popen(
+                *self._argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+            )
         assert self.process.stdout
         assert self.process.stdout.readline().startswith("listening")
 
