@@ -30,7 +30,7 @@ def account(absence: Absence, failovers: Sequence[Failover], clock: Callable[[da
     parts = [f"{who}: {_away(absence, clock)}"]
     orders = [failovers[place] for place in absence.failovers]
     parts.append(f"orders: {listed([_order(order) for order in orders])}")
-    if absence.answered:
+    if absence.answered and not absence.holders:
         parts.append("its machine was heard to answer for it all the same")
     parts.extend(_held(absence, clock))
     parts.extend(f"nobody held it for {_long(gap)} from {clock(gap.start)}" for gap in absence.gaps[:MOST])

@@ -50,15 +50,21 @@ class Aways:
 
     def at(self, when: float) -> Optional[Away]:
         """The one that goes on then; None: the node had its master, or its log does not go so far."""
-        place = bisect_right(self._starts, when + TOGETHER_S) - 1
-        if place < 0:
-            return None
-        back = self._gaps[place][2]
-        if back is not None and when > back + TOGETHER_S:
-            return None
+        place = bisect_right(self._starts, when) - 1
+        if not self._lasts(place, when):
+            # one that begins a moment later, by a clock that is not quite the same
+            place += 1
+            if place == len(self._starts) or self._starts[place] > when + TOGETHER_S:
+                return None
         if place not in self._found:
             self._found[place] = self._away(place)
         return self._found[place]
+
+    def _lasts(self, place: int, when: float) -> bool:
+        if place < 0:
+            return False
+        back = self._gaps[place][2]
+        return back is None or when <= back + TOGETHER_S
 
     def _between(self) -> Iterable[tuple[float, float, Optional[float]]]:
         """The start of each connection, its end, and the start of the next one."""

@@ -31,6 +31,7 @@ LOGGED_S = 0.25
 NOTICED_S = 0.5 + 3 * 0.2 + LOGGED_S
 """From the silence of a master to a worker's verdict: PING_TIMEOUT and three pings."""
 AHEAD_S = 90.0
+FROZEN_S = 3.0
 
 
 @dataclass
@@ -128,7 +129,10 @@ def play(script: Script, lab: Lab, master: Bundled, workers: dict[int, Worker]) 
 
     script.mark("3 frozen")
     workers[3].freeze()
-    until(lambda: workers[2].entries("takeover_refused"), 6)
+    # long enough to be noticed by the worker itself, wherever in its loop it stood
+    until(
+        lambda: workers[2].entries("takeover_refused") and time.time() > script.at["3 frozen"] + FROZEN_S, 6
+    )
     script.mark("3 thawed")
     workers[3].thaw()
     until(lambda: workers[3].entries("was_frozen"))
