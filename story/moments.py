@@ -32,7 +32,7 @@ def spans(those: Iterable[tuple[float, float]]) -> Spans:
     """Whatever stretches as Spans; one that ends before it begins, as where a clock was put back, is dropped."""
     joined: list[tuple[float, float]] = []
     for start, end in sorted(those):
-        if end <= start:
+        if end < start:
             continue
         if joined and start <= joined[-1][1]:
             joined[-1] = (joined[-1][0], max(joined[-1][1], end))
@@ -57,10 +57,12 @@ def without(whole: Spans, those: Sequence[tuple[float, float]]) -> Spans:
             first += 1
         begin, place = start, first
         while place < len(holes) and holes[place][0] < end:
-            left.append((begin, holes[place][0]))
+            if begin < holes[place][0]:
+                left.append((begin, holes[place][0]))
             begin = holes[place][1]
             place += 1
-        left.append((begin, end))
+        if begin < end or begin == start:
+            left.append((begin, end))
     return spans(left)
 
 

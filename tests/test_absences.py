@@ -40,6 +40,23 @@ def test_a_failover_is_one_thing_across_nodes(story_of):
     }
 
 
+def test_nothing_contradicts_it(story_of):
+    story = story_of(Worker(1).start(0).ping(1, 39).take(10, 2).release(30.5, 2), silent(2, 9, 30))
+    assert [text for text in story.unknown if "had lost sight of it" in text] == []
+
+
+def test_a_worker_that_is_killed_as_soon_as_it_is_connected(story_of):
+    owner = (
+        Worker(2)
+        .say(0, "started", node=2)
+        .say(0, "connecting")
+        .say(0.1, "connected")
+        .say(0.11, "sent", event="x")
+    )
+    (one,) = absences(story_of(Worker(1).start(0).take(1, 2, ordered=0.2).ping(2, 39), owner.start(30)))
+    assert (one["start"], one["end"], one["cause"]) == (stamp(0.11), stamp(30.04), "silent")
+
+
 def test_its_holder_is_stopped_and_another_takes_it(story_of):
     first = Worker(1).start(0).ping(1, 19).take(10, 2).say(20, "stopping", signal="SIGTERM")
     first.release(20, 2, "stopping").say(20, "stopped", uptime_s=20.0)

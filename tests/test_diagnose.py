@@ -139,7 +139,10 @@ def test_unreadable_lines_are_counted_over_all_folders_and_are_no_fault(night):
             file.write(b"\xff\xfe\n\nnot ours\n[2026-11-24 22:")
     done = diagnose(*night, "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout)["unreadable_lines"] == 8
+    told = json.loads(done.stdout)
+    assert told["unreadable_lines"] == 8
+    assert told["unreadable"] == {"binary": 2, "foreign": 4, "truncated": 2}
+    assert "8 lines did not fit (2 binary, 4 foreign, 2" in " ".join(diagnose(*night).stdout.decode().split())
 
 
 def test_rotated_and_packed_logs_tell_the_same(night):

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from logging_setup import format_line
-from story.following import Watched
+from story.following import Teller, Watched
 from story.tail import Tail
 from story.timeline import tell
+from story.words import Sentence
 from tests.processes import Process
-from tests.story_logs import LEVELS, PING_LOG, recover
+from tests.story_logs import LEVELS, PING_LOG, at, recover
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK_S = 2.0
@@ -141,6 +142,24 @@ def test_events_of_several_nodes_come_in_the_order_of_their_time(tmp_path, log):
     assert lost == ["2", "1"]
 
 
+def test_what_another_node_logged_before_is_told_before(monkeypatch):
+    """Though it was read a moment later."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    told = []
+    teller = Teller(told.append)
+    late, early = Sentence(at(2), "late"), Sentence(at(1), "early")
+    teller.hear([late])
+    teller.tell()
+    clock[0] += 0.2
+    teller.hear([early])
+    teller.tell()
+    assert told == []
+    clock[0] += 0.3
+    teller.tell()
+    assert told == [early, late]
+
+
 def test_a_process_that_falls_silent_and_comes_back(log, monkeypatch):
     log.start(ago=6).say("ping", 4, seq=1, rtt_ms=1.0).say("ping", 2, seq=2, rtt_ms=1.0)
     watched = Watched(log.folder)
@@ -252,9 +271,10 @@ def test_the_last_words_of_a_writer_that_has_not_noticed_yet(tail, tmp_path):
         assert tail.lines() == [b"two"]
         write(path, "three\n")
         assert tail.lines() == [b"three"]
-        writer.write("late\n")
-        writer.flush()
-        assert tail.lines() == [b"late"]
+        for late in (b"late", b"later"):
+            writer.write(late.decode() + "\n")
+            writer.flush()
+            assert tail.lines() == [late]
 
 
 def test_a_file_that_was_cut_is_read_anew(tail, tmp_path):

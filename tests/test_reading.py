@@ -106,6 +106,24 @@ def test_a_line_that_does_not_fit_is_counted_and_the_next_is_read(tmp_path, log,
     assert (len(items), folder.readable, folder.unreadable) == (2, 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (b"[2026-11-24 22:47:01.123+0000] : [INFO] - [ping seq=1 rtt_", "truncated"),
+        (b"[2026-11-24 22:4", "truncated"),
+        (b"[2020-05-17 12:34:56,789] [client] [IN", "truncated"),
+        (b"[2026-11-24 22:47:01.123+0000] : [LOUD] - [ping seq=1]", "foreign"),
+        (b"Traceback (most recent call last):", "foreign"),
+        (b"", "foreign"),
+        (b"\xff\xfe\x00", "binary"),
+        (b"[2026-11-24 22:47:01.123+0000] : [INFO] - [ping\x00\x00\x00", "binary"),
+    ],
+)
+def test_what_is_wrong_with_a_line(tmp_path, line, fault):
+    (tmp_path / "comms.log").write_bytes(said(1).encode() + b"\n" + line + b"\n")
+    assert read(tmp_path)[0].unreadable_by == {fault: 1}
+
+
 def test_the_end_of_a_line_that_is_too_long_is_no_line_of_its_own(tmp_path):
     (tmp_path / "comms.log").write_bytes(b"z" * (2 * BLOCK) + said(1).encode() + b"\n" + said(2).encode())
     folder, items = read(tmp_path)
