@@ -6,12 +6,16 @@ threads when the server says goodbye.
 
 from __future__ import annotations
 
+import queue
+import select
+import socket
 import time
 from typing import Any, Optional, Protocol
 
 import engineio
 import requests
 import socketio
+import websocket
 from engineio.payload import Payload
 
 from failure import Failure
@@ -41,6 +45,8 @@ class Listener(Protocol):
 
 SOCKET_TIMEOUT_S = 4.0
 """For which one read of a handshake may last."""
+SMALL = 4096
+"""Bytes of a packet that a socket with room takes whole, so that whoever sends it need not wait."""
 
 
 class _LibraryLog:
@@ -63,10 +69,40 @@ class _LibraryLog:
     exception = error
 
 
+class _Outbox(queue.Queue[Any]):
+    """What waits for the library's writing thread, which would take 30 s without a packet for the end."""
+
+    def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
+        return super().get(block)
+
+
 class _Engine(engineio.Client):  # type: ignore[misc]
     """Engine.IO, with messages handled on the reading thread instead of a new thread for each."""
 
     listener: Listener
+
+    def create_queue(self) -> _Outbox:
+        return _Outbox()
+
+    def _send_packet(self, pkt: engineio.packet.Packet) -> None:
+        if self.state == "connected" and not self._written(pkt):
+            super()._send_packet(pkt)
+
+    def _written(self, pkt: engineio.packet.Packet) -> bool:
+        """Write a packet on the caller's thread, where nothing waits before it and the socket has room for it.
+
+        To wake the writing thread takes as long as to add an address.
+        """
+        if self.ws is None or self.current_transport != "websocket" or self.queue.unfinished_tasks:
+            return False
+        encoded = pkt.encode()
+        if pkt.binary or len(encoded) > SMALL or not _has_room(self.ws.sock):
+            return False
+        try:
+            self.ws.send(encoded)
+        except (websocket.WebSocketException, OSError):
+            return False  # the writing thread will meet the same, and end the connection
+        return True
 
     def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         kwargs["run_async"] = False
@@ -150,3 +186,15 @@ class Client(socketio.Client):  # type: ignore[misc]
 
     def _handle_eio_disconnect(self, reason: str) -> None:
         self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))
+
+
+def _has_room(sock: Optional[socket.socket]) -> bool:
+    """Whether a small write will not wait (Linux: a third of the send buffer is free). False where that is unknown."""
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    try:
+        poll.register(sock, select.POLLOUT)
+        return poll.poll(0) == [(sock.fileno(), select.POLLOUT)]
+    except (OSError, ValueError):  # it was closed meanwhile
+        return False

@@ -354,16 +354,6 @@ def test_asked_and_an_address_that_cannot_be_added_is_a_failure(method):
     assert desk.log.events() == ["takeover_started", "takeover_failed"]
 
 
-def test_success_is_what_the_interface_holds_not_what_adding_said():
-    desk = Desk()
-    desk.wire.on_added = lambda loan: desk.wire.clock.now  # the kernel said yes
-    desk.wire.hold = lambda loan: None
-    desk.recover(order())
-    desk.run(1)
-    assert kinds(desk.sent) == ["failed"]
-    assert "does not hold" in desk.sent[0][1]["error"]
-
-
 def test_asked_and_an_answer_waits_and_asks_every_second():
     desk = Desk()
     desk.wire.hosts.append(Host(OWNER_MAC, IP))
