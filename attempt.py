@@ -11,6 +11,7 @@ import errno
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,8 @@ class Down:
 
     attempt: Attempt
     failure: Failure
+    undelivered: tuple[object, ...] = ()
+    """Of what was sent with `keep`, what the master may not have, in its order."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,10 @@ class Attempt:
         self.last_packet_s = 0.0
         self._hooks = hooks
         self._log = log
-        # held to number and order what is sent: the library's emit is not thread-safe
+        # held to number and order what is sent: the library's emit is not thread-safe; guards the next two
         self._sending = threading.Lock()
+        self._last_ack_id = 0
+        self._kept: deque[tuple[int, object]] = deque()
         # guards the two flags and the sockets below
         self._state = threading.Lock()
         self._ended = False
@@ -98,9 +103,15 @@ class Attempt:
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
 
-    def send(self, event: str, data: object, ack_id: Optional[int] = None) -> bool:
-        """Queue an event; False: the connection is down, nothing was queued. Any thread."""
-        return self._send(socketio.packet.Packet(EVENT, data=[event, data], id=ack_id))
+    def send(
+        self, event: str, data: object, ack_id: Optional[int] = None, keep: Optional[object] = None
+    ) -> bool:
+        """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
+
+        `ack_id`, greater than those before, asks for an acknowledgement; `keep` is what `Down` gives back
+        unless the master surely has the event.
+        """
+        return self._send(socketio.packet.Packet(EVENT, data=[event, data], id=ack_id), keep)
 
     def acknowledge(self, ack_id: int, data: object) -> bool:
         return self._send(socketio.packet.Packet(ACK, data=[data], id=ack_id))
@@ -113,7 +124,7 @@ class Attempt:
 
     def drop(self, reason: str) -> None:
         """End it for a reason of the worker's own, which `Down` then gives."""
-        self.end(Failure(reason))
+        self.end(Failure(reason), silent=True)
 
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
@@ -125,12 +136,16 @@ class Attempt:
                 queue.all_tasks_done.wait_for(lambda: not queue.unfinished_tasks, timeout_s)
         self.abandon()
 
-    def end(self, failure: Failure) -> None:
+    def end(self, failure: Failure, *, silent: bool = False) -> None:
+        """The connection is over; `silent`: for want of a sign of life, so that nothing is known to have arrived."""
         with self._state:
             if self._ended:
                 return
             self._ended = True
-        self._hooks.post(Down(self, failure))
+        with self._sending:
+            arrived = not silent and self._client is not None and self._client.all_arrived()
+            undelivered = () if arrived else tuple(what for _, what in self._kept)
+        self._hooks.post(Down(self, failure, undelivered))
         self._cut()
 
     # the reading thread's
@@ -168,16 +183,24 @@ class Attempt:
 
     def acknowledged(self, ack_id: Optional[int]) -> None:
         if ack_id is not None:
+            with self._sending:
+                # whoever read the one has read what was sent before it
+                while self._kept and self._kept[0][0] < ack_id:
+                    self._kept.popleft()
             self._hooks.acknowledged(ack_id)
 
     # making the connection
 
-    def _send(self, packet: socketio.packet.Packet) -> bool:
+    def _send(self, packet: socketio.packet.Packet, keep: Optional[object] = None) -> bool:
         client = self._client
         with self._sending:
             if client is None or self._ended or client.eio.state != "connected":
                 return False
             client.transmit(packet)
+            if keep is not None:
+                self._kept.append((self._last_ack_id, keep))
+            elif packet.packet_type == EVENT and packet.id is not None:
+                self._last_ack_id = packet.id
             return True
 
     def _cut(self) -> None:

@@ -132,9 +132,9 @@ class Connection:
         if self._attempt:
             self._attempt.leave(timeout_s)
 
-    def send(self, event: str, data: object) -> bool:
-        """Queue and log an event; False: there is no connection, nothing was queued."""
-        if self._up is None or not self._up.attempt.send(event, data):
+    def send(self, event: str, data: object, keep: Optional[object] = None) -> bool:
+        """Send and log an event; False: there is no connection, nothing was sent. `keep`: as for an attempt."""
+        if self._up is None or not self._up.attempt.send(event, data, keep=keep):
             return False
         self._log.info("sent", event=event, data=data)
         return True

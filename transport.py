@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -18,6 +19,10 @@ import websocket
 from requests.utils import get_environ_proxies
 
 from wire import SOCKET_TIMEOUT_S
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
 
 Keep = Callable[[socket.socket], None]
 
@@ -64,7 +69,7 @@ def _secured(
 
 class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     """Takes nothing but a websocket for one: some releases of the library, told to follow no redirect, take the
-    redirect itself for the connection.
+    redirect itself for the connection. And keeps its socket when it ends, to tell what had not arrived.
     """
 
     def connect(self, url: str, **options: Any) -> None:
@@ -75,6 +80,20 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
             raise websocket.WebSocketBadStatusException(
                 f"handshake status {answer.status}", answer.status, None, answer.headers, b""
             )
+
+    def _recv(self, bufsize: int) -> Any:
+        # the library's own closes the socket at its end, and with it goes what TCP knows
+        return websocket._socket.recv(self.sock, bufsize)  # noqa: SLF001
+
+    def unacknowledged(self) -> Optional[int]:
+        """Bytes sent that the other machine has not acknowledged (tcp(7), SIOCOUTQ); None: it can't be told."""
+        if sys.platform != "linux" or self.sock is None:
+            return None
+        try:
+            answer = fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4)
+        except (OSError, ValueError):  # it was closed
+            return None
+        return int.from_bytes(answer, sys.byteorder)
 
 
 class Session(requests.Session):

@@ -39,8 +39,8 @@ class Listener(Protocol):
     def unreadable(self, raw: object, exc: Exception) -> None:
         """A message that is none of Socket.IO's."""
 
-    def end(self, failure: Failure) -> None:
-        """The connection is over; may be told more than once."""
+    def end(self, failure: Failure, *, silent: bool = False) -> None:
+        """The connection is over; may be told more than once. `silent`: no sign of life came."""
 
 
 SOCKET_TIMEOUT_S = 4.0
@@ -144,6 +144,13 @@ class Client(socketio.Client):  # type: ignore[misc]
         """Queue a packet; the library's `emit` would keep a callback for each that wants an answer."""
         self._send_packet(packet)
 
+    def all_arrived(self) -> bool:
+        """Whether the other machine has acknowledged every byte that was sent; False where that is unknown."""
+        eio = self.eio
+        if eio.current_transport != "websocket" or eio.queue.unfinished_tasks:
+            return False
+        return bool(eio.ws.unacknowledged() == 0)
+
     def forget(self) -> None:
         """After a `connect` that failed: the library may have listed it among the connected ones, for ever."""
         if self.eio in engineio.base_client.connected_clients:
@@ -186,6 +193,8 @@ class Client(socketio.Client):  # type: ignore[misc]
 
     def _handle_eio_disconnect(self, reason: str) -> None:
         self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))
+        if self.eio.ws is not None:
+            self.eio.ws.shutdown()  # no thread reads or writes any more
 
 
 def _has_room(sock: Optional[socket.socket]) -> bool:

@@ -229,6 +229,9 @@ class Worker:
                 self._pings.resume(message.quiet_s)
         elif isinstance(message, Down):
             reason = self._connection.ended(message, now)
+            self._answers.extendleft(
+                reversed([one for one in message.undelivered if isinstance(one, Outcome)])
+            )
             if reason:
                 self._pings.pause(reason)
         elif isinstance(message, MasterGone):
@@ -261,7 +264,7 @@ class Worker:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._said = join
-            if not self._connection.send(outcome.event, data):
+            if not self._connection.send(outcome.event, data, keep=outcome):
                 self._answers.appendleft(outcome)
                 return
         if self._failover.steady and self._said != self._node.join_data(self._failover.held):
