@@ -78,7 +78,7 @@ def exposition(state: Snapshot) -> str:
         full = f"failover_worker_{name}"
         lines.extend([f"# HELP {full} {meaning}", f"# TYPE {full} {kind}"])
         lines.extend(
-            f"{full}{{{node}{more}}} {'NaN' if value is None else value!r}" for more, value in samples
+            f"{full}{{{node}{more}}} {'NaN' if value is None else repr(value)}" for more, value in samples
         )
 
     def one(name: str, kind: str, meaning: str, value: Optional[float]) -> None:
@@ -106,7 +106,7 @@ def exposition(state: Snapshot) -> str:
     add(
         "orders_total",
         "counter",
-        "The master's orders by their outcome.",
+        "The master's orders by their outcome; one that is repeated while it is carried out counts once.",
         *((f',order="{order}",outcome="{outcome}"', n) for (order, outcome), n in state.orders.items()),
     )
     one("addresses_held", "gauge", "Addresses held for other nodes.", len(state.held))
