@@ -16,7 +16,7 @@ from logging_setup import NoLog
 from network.choose import resolve
 from network.interface import Address, ArpSeen, Network, NetworkError
 from node import Node
-from worker import network_of, targets_of
+from parts import network_of, targets_of
 
 STRANGERS, STRANGER_S = 4, 0.9
 """Addresses that are asked for to find proxy ARP, and the seconds spent on it."""

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 from typing import Optional
 
 import config as configuration
+import notify
 from instance import ClaimError, claim
 
 VERSION = "1.0.0"
@@ -46,6 +47,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # the secrets are in `config` now, and no child process is to inherit them
     for name in ("PASSWORD", "MASTER_TOKEN"):
         os.environ.pop(name, None)
+    notifier = notify.from_environ(os.environ)
     if options.check:
         from check import check
 
@@ -53,6 +55,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     # a signal must find its handler from the first log line on: nothing else happens in one but this
     inbox: SimpleQueue[object] = SimpleQueue()
+    from status import ShowState
     from worker import Reopen, Stop, Worker
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
@@ -62,6 +65,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             )
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: inbox.put(Reopen()))
+        signal.signal(signal.SIGUSR1, lambda *_: inbox.put(ShowState()))
     try:
         node_id = None if config.vip_backend == "simulated" else config.node_id
         # held until this process ends
@@ -69,7 +73,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except ClaimError as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
-    Worker(config, VERSION, inbox).run()
+    Worker(config, VERSION, inbox, notifier).run()
     claimed.close()
     return 0
 

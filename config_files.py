@@ -21,6 +21,7 @@ from dotenv.parser import parse_stream
 from config_values import Fault, Kind, UnfitError, shown
 
 ENV_FILE_MAY_HOLD = "a readable file of NAME=value lines"
+CREDENTIAL_MAY_HOLD = "the secret in its first line"
 _FILE_LIMIT = 1 << 20
 _SECRET_LIMIT = 4096
 
@@ -120,6 +121,14 @@ def _secret_file(text: str) -> str:
         elif "\0" not in value and "\r" not in value:
             return value
     raise UnfitError(Fault(reason, hidden=hidden))
+
+
+def credential(name: str, directory: str) -> str:
+    """The credential that the service manager gives this process (systemd.exec(5), LoadCredential=), as a secret's
+    text, "" where there is none. Raises UnfitError.
+    """
+    path = os.path.join(directory, name)
+    return _secret_file(path) if os.path.isabs(path) and os.path.lexists(path) else ""
 
 
 def _log_folder(text: str) -> Path:

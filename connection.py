@@ -35,12 +35,15 @@ def back_off(
 
 
 class Connection:
-    """`lost_s` is the monotonic time since which there is no master, None: there is one."""
+    """`lost_s` is the monotonic time since which there is no master, None: there is one; `made` counts those that
+    a master accepted.
+    """
 
     def __init__(
         self, targets: tuple[Target, ...], delay_s: float, max_s: float, hooks: Hooks, log: Log
     ) -> None:
         self.lost_s: Optional[float] = None
+        self.made = 0
         self._targets = targets
         self._delays = (delay_s, max_s)
         self._hooks = hooks
@@ -60,6 +63,21 @@ class Connection:
     def up(self) -> Optional[Up]:
         """The connection that the master accepted, None: there is none now."""
         return self._up
+
+    @property
+    def up_s(self) -> float:
+        """The monotonic time since which it stands."""
+        return self._up_s
+
+    @property
+    def url(self) -> str:
+        """The master that is connected, or whose turn it is."""
+        return self._targets[self._turn].url
+
+    @property
+    def trouble(self) -> Optional[str]:
+        """Why the last attempt failed, None: it did not."""
+        return self._last_failure[1] if self._last_failure else None
 
     @property
     def last_packet_s(self) -> float:
@@ -92,6 +110,7 @@ class Connection:
         self._up, self._up_s = up, now
         self._deadline_s = math.inf
         self.lost_s = None
+        self.made += 1
         self._last_failure, self._same = None, 0
         self._log.info(
             "connected",

@@ -43,6 +43,16 @@ class _Ping:
     missed: bool = False
 
 
+@dataclass
+class Counts:
+    """Since the start. `rtt_s` is the last answer's round trip, `answered_s` its monotonic time; None: none came."""
+
+    sent: int = 0
+    missed: int = 0
+    rtt_s: Optional[float] = None
+    answered_s: Optional[float] = None
+
+
 class PingMonitor:
     """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead."""
 
@@ -55,6 +65,7 @@ class PingMonitor:
         log: Log,
         gone: Callable[[str], None],
     ) -> None:
+        self.counts = Counts()
         self._wire = wire
         self._interval_s = interval_s
         self._timeout_s = timeout_s
@@ -117,6 +128,7 @@ class PingMonitor:
                 return
             self._acknowledges = True
             self._missed_in_row = 0
+            self.counts.rtt_s, self.counts.answered_s = now - ping.sent_s, now
             self._log.info("ping", seq=seq, rtt_ms=(now - ping.sent_s) * 1000, late=ping.missed or None)
 
     def _run(self) -> None:
@@ -152,7 +164,9 @@ class PingMonitor:
         self._seq += 1
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]
         self._sent[self._seq] = _Ping(now, now + self._timeout_s)
-        if not self._wire.ping(self._seq, text):
+        if self._wire.ping(self._seq, text):
+            self.counts.sent += 1
+        else:
             del self._sent[self._seq]
 
     def _judge(self, now: float) -> Optional[str]:
@@ -165,6 +179,7 @@ class PingMonitor:
                 self._log.info("ping_sent", seq=seq)
             elif ping.missed:
                 self._missed_in_row += 1
+                self.counts.missed += 1
                 timeout_ms = self._timeout_s * 1000
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
             else:

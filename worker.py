@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
-from attempt import Down, Hooks, Received, Target, Up
+from attempt import Down, Hooks, Received, Up
 from cells import Rules
 from clocks import Clocks
 from config import Config
@@ -24,10 +24,13 @@ from connection import Connection
 from failover import Failover
 from loans import Outcome
 from logging_setup import Logs
-from network.choose import open_network
-from network.interface import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError
+from metrics import Tally
+from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
 from node import Node
+from notify import Notifier
+from parts import network_of, targets_of
 from ping_monitor import PingMonitor
+from status import Parts, ShowState, Status
 
 BEAT_S = 1.0
 """The loop turns at least this often."""
@@ -57,27 +60,8 @@ class Judge:
     as_of: float
 
 
-def network_of(config: Config) -> Network:
-    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
-    return open_network(
-        config.vip_backend,
-        config.node_id,
-        config.interface,
-        config.address_lease_s,
-        password=config.password,
-        allowed=config.allowed_networks,
-        journal_dir=config.log_dir,
-    )
-
-
-def targets_of(config: Config) -> tuple[Target, ...]:
-    """The masters, in their order, and what each is shown."""
-    auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
-    return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
-
-
 class Worker:
-    def __init__(self, config: Config, version: str, inbox: SimpleQueue[object]) -> None:
+    def __init__(self, config: Config, version: str, inbox: SimpleQueue[object], notifier: Notifier) -> None:
         self._config = config
         self._version = version
         self._inbox = inbox
@@ -89,7 +73,7 @@ class Worker:
             console=config.log_console,
             secrets=config.secrets,
         )
-        self._log = self._logs.comms
+        self._log = Tally(self._logs.comms)
         self._network = network_of(config)
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
@@ -116,6 +100,19 @@ class Worker:
         self._judging = False
         self._begun = False
         self._started_s = time.monotonic()
+        parts = Parts(
+            config,
+            version,
+            self._network.backend,
+            self._logs,
+            self._log,
+            self._node,
+            self._connection,
+            self._pings,
+            self._failover,
+            self._answers,
+        )
+        self._status = Status(notifier, parts, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; gives back every address on the way out, whatever the way is."""
@@ -138,6 +135,7 @@ class Worker:
             while True:
                 if isinstance(message, Stop):
                     self._log.info("stopping", signal=message.signal)
+                    self._status.stopping()
                     break
                 try:
                     self._turn(message)
@@ -176,7 +174,7 @@ class Worker:
     def _next(self) -> object:
         """The next message, or None when it is time for something else."""
         now = time.monotonic()
-        due = min(self._failover.tick_due(), self._connection.due(), self._join_due())
+        due = min(self._failover.tick_due(), self._connection.due(), self._join_due(), self._status.due())
         if not self._judging:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
@@ -203,11 +201,13 @@ class Worker:
         if not self._begun and self._failover.settled:
             self._begun = True
             self._connection.begin(now)
+            self._status.begun(now)
         self._connection.tick(now)
         lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
         if release_s and lost_s is not None and now - lost_s >= release_s:
             self._failover.master_lost(now)
         self._tell(now)
+        self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
         if isinstance(message, Received):
@@ -238,6 +238,9 @@ class Worker:
             self._connection.drop(message.reason)
         elif isinstance(message, Reopen):
             self._logs.reopen()
+            self._status.reloading(now)
+        elif isinstance(message, ShowState):
+            self._status.show(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):
@@ -292,6 +295,7 @@ class Worker:
             # in this order from the last line up, each whatever became of those before
             last.callback(self._logs.close)
             last.callback(self._say_stopped)
+            last.callback(self._status.close)
             last.callback(self._network.close)
             last.callback(self._pings.stop, 0.2)
             last.callback(self._connection.close, GOODBYE_S)

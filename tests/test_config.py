@@ -864,3 +864,41 @@ def test_any_bytes_in_a_file(content):
 
 def test_the_limits_of_what_is_read_are_what_the_faults_say():
     assert config_files._FILE_LIMIT == 1024 * 1024
+
+
+def test_where_a_secret_comes_from(home, tmp_path):
+    """The environment, the file that it names, a credential, `.env`: the first that has one."""
+    named, credentials = tmp_path / "named", tmp_path / "credentials"
+    credentials.mkdir()
+    named.write_text("from the file\n")
+    environ = {"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(credentials)}
+    (home / ".env").write_text("MASTER_TOKEN=from .env\n")
+    assert load(environ).master_token == "from .env"
+    (credentials / "MASTER_TOKEN").write_text("from the credential\nmore\n")
+    assert load(environ).master_token == "from the credential"
+    assert load(environ).password is None
+    environ["MASTER_TOKEN_FILE"] = str(named)
+    assert load(environ).master_token == "from the file"
+    environ["MASTER_TOKEN"] = "from the environment"
+    assert load(environ).master_token == "from the environment"
+    (credentials / "PASSWORD").write_text("a password")
+    assert load(environ).password == "a password"
+    # without a credential of that name, a file that `.env` names still counts
+    (home / ".env").write_text(f"MASTER_TOKEN_FILE={named}\n")
+    assert load({"NODE_ID": "3"}).master_token == "from the file"
+
+
+@pytest.mark.parametrize("content", [b"", SECRET.encode("utf-16"), SECRET.encode() * 1000])
+def test_a_credential_that_holds_no_secret_is_a_fault(content, tmp_path):
+    (tmp_path / "MASTER_TOKEN").write_bytes(content)
+    faults = faults_of({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert len(faults) == 1
+    assert faults[0].startswith("the credential MASTER_TOKEN")
+    assert SECRET not in faults[0]
+
+
+def test_other_credentials_and_folders_that_are_none_mean_nothing(tmp_path):
+    (tmp_path / "NODE_ID").write_text("4")
+    assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)}).node_id == 3
+    for directory in ("relative", str(tmp_path / "missing"), ""):
+        assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": directory}).password is None
