@@ -8,6 +8,7 @@ the end, whatever brought it, is reported exactly once.
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import threading
 import time
@@ -29,6 +30,13 @@ from wire import SOCKET_TIMEOUT_S, Client
 LARGE = 8192
 """Characters above which a message is logged as it came instead of being written as JSON anew."""
 HANDSHAKE_LIMIT = 65536
+ORDERS = ("recover", "restore")
+WAIT_S = 0.2
+"""Between two looks of a reader that waits for the owner whether its connection is still wanted."""
+KEPT = 200
+"""Answers kept for a master that acknowledges no ping; of more, the oldest count as delivered."""
+UNREAD = 2000
+"""Packets that may wait for a master that reads nothing; with more the connection is ended."""
 
 
 @dataclass(frozen=True)
@@ -65,11 +73,13 @@ class Received:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Called from the connection's threads; none may block or raise."""
+    """Called from the connection's threads; none may block or raise. `post_order` may wait for as long as it is
+    told, and returns False when it then could not take the order.
+    """
 
     post: Callable[[object], None]
+    post_order: Callable[[Received, float], bool]
     acknowledged: Callable[[int], None]
-    orders: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ class Attempt:
         # held to number and order what is sent: the library's emit is not thread-safe; guards the next two
         self._sending = threading.Lock()
         self._last_ack_id = 0
-        self._kept: deque[tuple[int, object]] = deque()
+        self._kept: deque[tuple[int, float, object]] = deque(maxlen=KEPT)
         # guards the two flags and the sockets below
         self._state = threading.Lock()
         self._ended = False
@@ -124,7 +134,7 @@ class Attempt:
 
     def drop(self, reason: str) -> None:
         """End it for a reason of the worker's own, which `Down` then gives."""
-        self.end(Failure(reason), silent=True)
+        self.end(Failure(reason), math.inf)
 
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
@@ -136,15 +146,18 @@ class Attempt:
                 queue.all_tasks_done.wait_for(lambda: not queue.unfinished_tasks, timeout_s)
         self.abandon()
 
-    def end(self, failure: Failure, *, silent: bool = False) -> None:
-        """The connection is over; `silent`: for want of a sign of life, so that nothing is known to have arrived."""
+    def end(self, failure: Failure, doubt_s: float = 0.0) -> None:
+        """The connection is over; answers of its last `doubt_s` seconds may not have been read even where they
+        arrived.
+        """
         with self._state:
             if self._ended:
                 return
             self._ended = True
         with self._sending:
-            arrived = not silent and self._client is not None and self._client.all_arrived()
-            undelivered = () if arrived else tuple(what for _, what in self._kept)
+            arrived = self._client is not None and self._client.all_arrived()
+            since_s = time.monotonic() - doubt_s if arrived else -math.inf
+            undelivered = tuple(what for _, at_s, what in self._kept if at_s > since_s)
         self._hooks.post(Down(self, failure, undelivered))
         self._cut()
 
@@ -170,8 +183,10 @@ class Attempt:
         data = args[1] if len(args) == 2 else args[1:] or None
         shown = raw if len(raw) > LARGE else compact_json(data)
         self._log.info("received", event=event, data=None if len(args) < 2 else shown)
-        if event in self._hooks.orders:
-            self._hooks.post(Received(self, event, data, ack_id, time.monotonic()))
+        if event in ORDERS:
+            order = Received(self, event, data, ack_id, time.monotonic())
+            while not self._hooks.post_order(order, WAIT_S) and not self._ended:
+                self.last_packet_s = time.monotonic()  # it is not the master that is silent
         elif ack_id is not None:
             self._send(socketio.packet.Packet(ACK, data=[], id=ack_id))
 
@@ -196,12 +211,17 @@ class Attempt:
         with self._sending:
             if client is None or self._ended or client.eio.state != "connected":
                 return False
-            client.transmit(packet)
-            if keep is not None:
-                self._kept.append((self._last_ack_id, keep))
-            elif packet.packet_type == EVENT and packet.id is not None:
-                self._last_ack_id = packet.id
-            return True
+            if client.eio.queue.qsize() < UNREAD:
+                client.transmit(packet)
+                if keep is not None:
+                    if client.left():
+                        return False
+                    self._kept.append((self._last_ack_id, time.monotonic(), keep))
+                elif packet.packet_type == EVENT and packet.id is not None:
+                    self._last_ack_id = packet.id
+                return True
+        self.drop(f"the master does not read: {UNREAD} packets wait for it")
+        return False
 
     def _cut(self) -> None:
         """Shut the sockets down: that wakes every thread that waits on them, where closing would not."""

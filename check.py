@@ -131,7 +131,8 @@ def _nobody_answers_for_all(network: Network, own: Address, heard: SimpleQueue[o
 def _master(target: Target) -> Item:
     """Connect as the worker would, without joining."""
     inbox: SimpleQueue[object] = SimpleQueue()
-    attempt = Attempt(target, Hooks(inbox.put, lambda _: None, frozenset()), NoLog())
+    hooks = Hooks(inbox.put, lambda _order, _limit_s: True, lambda _ack_id: None)
+    attempt = Attempt(target, hooks, NoLog())
     began_s = time.monotonic()
     attempt.start()
     try:

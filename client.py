@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Optional
 
 import config as configuration
@@ -54,7 +53,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         return check(config)
 
     # a signal must find its handler from the first log line on: nothing else happens in one but this
-    inbox: SimpleQueue[object] = SimpleQueue()
+    from inbox import Inbox
+
+    inbox = Inbox()
     from status import ShowState
     from worker import Reopen, Stop, Worker
 

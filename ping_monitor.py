@@ -7,6 +7,7 @@ is judged by Engine.IO's own times instead: any packet counts as life.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Optional, Protocol
 
 from logging_setup import Log
+from watchdog import Pulse
 
 LATE_S = 0.02
 """A wake-up that comes this much too late tells of a process that stood still, not of the master."""
@@ -66,6 +68,7 @@ class PingMonitor:
         gone: Callable[[str], None],
     ) -> None:
         self.counts = Counts()
+        self.pulse = Pulse()
         self._wire = wire
         self._interval_s = interval_s
         self._timeout_s = timeout_s
@@ -137,11 +140,12 @@ class PingMonitor:
             with self._changed:
                 due = self._due_s()
                 wait_s = None if due is None else due - time.monotonic()
+                self.pulse.due_s = math.inf if due is None else due
                 if not self._stopping and (wait_s is None or wait_s > 0):
                     self._changed.wait(wait_s)
                 if self._stopping:
                     return
-                now = time.monotonic()
+                now = self.pulse.due_s = time.monotonic()
                 if due is not None and now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:

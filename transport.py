@@ -24,6 +24,7 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
+TCP_ESTABLISHED = 1
 Keep = Callable[[socket.socket], None]
 
 
@@ -84,6 +85,15 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     def _recv(self, bufsize: int) -> Any:
         # the library's own closes the socket at its end, and with it goes what TCP knows
         return websocket._socket.recv(self.sock, bufsize)  # noqa: SLF001
+
+    def peer_closed(self) -> bool:
+        """Whether the other machine has ended the connection already (tcp(7), TCP_INFO); False where that is unknown."""
+        if sys.platform != "linux" or self.sock is None:
+            return False
+        try:
+            return bool(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED)
+        except OSError:
+            return True
 
     def unacknowledged(self) -> Optional[int]:
         """Bytes sent that the other machine has not acknowledged (tcp(7), SIOCOUTQ); None: it can't be told."""

@@ -39,12 +39,14 @@ class Listener(Protocol):
     def unreadable(self, raw: object, exc: Exception) -> None:
         """A message that is none of Socket.IO's."""
 
-    def end(self, failure: Failure, *, silent: bool = False) -> None:
-        """The connection is over; may be told more than once. `silent`: no sign of life came."""
+    def end(self, failure: Failure, doubt_s: float = 0.0) -> None:
+        """The connection is over; may be told more than once. `doubt_s`: for how long before nobody may have read."""
 
 
 SOCKET_TIMEOUT_S = 4.0
 """For which one read of a handshake may last."""
+HASTE_S = 0.1
+"""Before a connection's end without a goodbye, in which the master may have died over what it had not read."""
 SMALL = 4096
 """Bytes of a packet that a socket with room takes whole, so that whoever sends it need not wait."""
 
@@ -144,6 +146,11 @@ class Client(socketio.Client):  # type: ignore[misc]
         """Queue a packet; the library's `emit` would keep a callback for each that wants an answer."""
         self._send_packet(packet)
 
+    def left(self) -> bool:
+        """Whether the master has gone, and reads nothing any more, though its end is yet to be read."""
+        eio = self.eio
+        return eio.current_transport == "websocket" and bool(eio.ws.peer_closed())
+
     def all_arrived(self) -> bool:
         """Whether the other machine has acknowledged every byte that was sent; False where that is unknown."""
         eio = self.eio
@@ -192,7 +199,7 @@ class Client(socketio.Client):  # type: ignore[misc]
         self._listener.end(Failure(f"the master refused this node: {reason}", mend=True))
 
     def _handle_eio_disconnect(self, reason: str) -> None:
-        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))
+        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)), HASTE_S)
         if self.eio.ws is not None:
             self.eio.ws.shutdown()  # no thread reads or writes any more
 

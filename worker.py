@@ -9,11 +9,9 @@ import math
 import os
 import time
 import traceback
-from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from queue import Empty, SimpleQueue
-from typing import Any, Optional
+from typing import Optional
 from urllib.parse import urlsplit
 
 from attempt import Down, Hooks, Received, Up
@@ -22,7 +20,7 @@ from clocks import Clocks
 from config import Config
 from connection import Connection
 from failover import Failover
-from loans import Outcome
+from inbox import Inbox
 from logging_setup import Logs
 from metrics import Tally
 from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
@@ -30,7 +28,9 @@ from node import Node
 from notify import Notifier
 from parts import network_of, targets_of
 from ping_monitor import PingMonitor
+from reports import Reports
 from status import Parts, ShowState, Status
+from watchdog import Pulse, Watchdog
 
 BEAT_S = 1.0
 """The loop turns at least this often."""
@@ -61,7 +61,7 @@ class Judge:
 
 
 class Worker:
-    def __init__(self, config: Config, version: str, inbox: SimpleQueue[object], notifier: Notifier) -> None:
+    def __init__(self, config: Config, version: str, inbox: Inbox, notifier: Notifier) -> None:
         self._config = config
         self._version = version
         self._inbox = inbox
@@ -78,13 +78,14 @@ class Worker:
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
         rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
-        self._answers: deque[Outcome] = deque()
-        self._failover = Failover(rules, self._node, self._network, self._log, self._answers.append)
-        orders = frozenset(("recover", "restore"))
-        hooks = Hooks(inbox.put, lambda seq: self._pings.acknowledged(seq), orders)
+        self._failover = Failover(
+            rules, self._node, self._network, self._log, lambda outcome: self._reports.answer(outcome)
+        )
+        hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
             targets_of(config), config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
         )
+        self._reports = Reports(self._node, self._connection, self._failover, config.join_interval_s)
         self._pings = PingMonitor(
             self._connection,
             config.ping_interval_s,
@@ -95,8 +96,9 @@ class Worker:
         )
         self._clocks = Clocks()
         self._expected_s = math.inf
-        self._said: Optional[dict[str, Any]] = None
-        self._said_s = -math.inf
+        self._pulse = Pulse()
+        pulses = {"owner": self._pulse, "ping": self._pings.pulse}
+        self._watchdog = Watchdog(pulses, self._log, self._logs.close)
         self._judging = False
         self._begun = False
         self._started_s = time.monotonic()
@@ -110,7 +112,7 @@ class Worker:
             self._connection,
             self._pings,
             self._failover,
-            self._answers,
+            self._reports,
         )
         self._status = Status(notifier, parts, self._started_s)
 
@@ -131,6 +133,8 @@ class Worker:
         try:
             self._prepare()
             self._pings.start()
+            self._pulse.due_s = time.monotonic()
+            self._watchdog.start()
             message: object = None
             while True:
                 if isinstance(message, Stop):
@@ -174,15 +178,14 @@ class Worker:
     def _next(self) -> object:
         """The next message, or None when it is time for something else."""
         now = time.monotonic()
-        due = min(self._failover.tick_due(), self._connection.due(), self._join_due(), self._status.due())
+        due = min(self._failover.tick_due(), self._connection.due(), self._reports.due(), self._status.due())
         if not self._judging:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
-        self._expected_s = now + wait_s
-        try:
-            return self._inbox.get(timeout=wait_s)
-        except Empty:
-            return None
+        self._expected_s = self._pulse.due_s = now + wait_s
+        message = self._inbox.get(wait_s)
+        self._pulse.due_s = time.monotonic()
+        return message
 
     def _turn(self, message: object) -> None:
         now = time.monotonic()
@@ -190,7 +193,7 @@ class Worker:
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
-            self._said = None
+            self._reports.join_anew()
         if message is not None:
             self._handle(message, now)
         if self._failover.tick_due() <= now:
@@ -206,7 +209,7 @@ class Worker:
         lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
         if release_s and lost_s is not None and now - lost_s >= release_s:
             self._failover.master_lost(now)
-        self._tell(now)
+        self._reports.tell(now)
         self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
@@ -224,14 +227,12 @@ class Worker:
             if self._connection.accepted(message, now):
                 self._find_own_address(message.local_ip)
                 self._node.announce()
-                self._said = None
-                self._tell(now)
+                self._reports.join_anew()
+                self._reports.tell(now)
                 self._pings.resume(message.quiet_s)
         elif isinstance(message, Down):
             reason = self._connection.ended(message, now)
-            self._answers.extendleft(
-                reversed([one for one in message.undelivered if isinstance(one, Outcome)])
-            )
+            self._reports.answer_again(message.undelivered)
             if reason:
                 self._pings.pause(reason)
         elif isinstance(message, MasterGone):
@@ -254,35 +255,6 @@ class Worker:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.attempt, order.ack_id, answer)
 
-    def _tell(self, now: float) -> None:
-        """Join where that is due, then send the answers that wait; without a connection they go on waiting."""
-        if not self._connection.up:
-            return
-        if self._said is None or self._join_due() <= now:
-            self._join(now)
-        while self._answers and self._said is not None:
-            outcome = self._answers.popleft()
-            data = dict(outcome.extra)
-            if outcome.with_join:
-                join = self._node.join_data(self._failover.held)
-                data = {**join, **data}
-                self._said = join
-            if not self._connection.send(outcome.event, data, keep=outcome):
-                self._answers.appendleft(outcome)
-                return
-        if self._failover.steady and self._said != self._node.join_data(self._failover.held):
-            self._join(now)
-
-    def _join_due(self) -> float:
-        """When to join again although nothing has changed, infinity: never, or there is no connection."""
-        interval_s = self._config.join_interval_s
-        return self._said_s + interval_s if interval_s and self._connection.up else math.inf
-
-    def _join(self, now: float) -> None:
-        join = self._node.join_data(self._failover.held)
-        if self._connection.send("join", join):
-            self._said, self._said_s = join, now
-
     def _find_own_address(self, local_ip: Optional[str]) -> None:
         try:
             self._node.find(local_ip)
@@ -299,7 +271,7 @@ class Worker:
             last.callback(self._network.close)
             last.callback(self._pings.stop, 0.2)
             last.callback(self._connection.close, GOODBYE_S)
-            last.callback(self._tell, time.monotonic())
+            last.callback(self._reports.tell, time.monotonic())
             last.callback(self._failover.stop, time.monotonic())
 
     def _say_stopped(self) -> None:

@@ -66,9 +66,9 @@ class Relay:
             with contextlib.suppress(OSError):
                 if reset:
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    end.close()
                 else:
                     end.shutdown(socket.SHUT_RDWR)
+                end.close()
 
     def close(self):
         self._closed = True

@@ -312,7 +312,11 @@ def test_a_name_that_nobody_knows_and_a_name_server_that_is_silent(serve, work, 
 def test_an_attempt_that_failed_leaves_nothing_behind_in_the_library(serve):
     puppet = serve(Puppet(welcome=PUPPETS["an open packet of nonsense"][2]))
     ends = queue.SimpleQueue()
-    attempt = Attempt(Target(puppet.url, None, None), Hooks(ends.put, lambda seq: None, frozenset()), NoLog())
+    attempt = Attempt(
+        Target(puppet.url, None, None),
+        Hooks(ends.put, lambda order, limit_s: True, lambda seq: None),
+        NoLog(),
+    )
     attempt.start()
     assert isinstance(ends.get(timeout=5), Down)
     assert not engineio.base_client.connected_clients

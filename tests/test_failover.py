@@ -1009,6 +1009,20 @@ def test_master_lost_gives_back_and_tells_at_the_next_join():
     assert "MASTER_LOSS_RELEASE" in desk.sent[0][1]["error"]
 
 
+def test_master_lost_on_a_machine_that_fails_is_told_once_and_tried_until_it_is_done():
+    desk = holding()
+    desk.wire.broken["release"] = "busy"
+    for _ in range(5):
+        desk.failover.master_lost(desk.clock.now)
+        desk.run(0.5)
+    assert desk.log.events().count("release_failed") == 1
+    assert kinds(desk.sent) == ["failed"]
+    desk.wire.broken.clear()
+    desk.run(1.01)
+    assert desk.wire.loans == {}
+    assert desk.log.events()[-1] == "release_done"
+
+
 def test_a_claim_whose_address_cannot_be_removed_is_tried_again_at_the_next():
     desk = holding()
     desk.wire.hosts.append(Host(HIGHER_MAC, IP))
