@@ -20,6 +20,17 @@ from instance import ClaimError, claim
 
 VERSION = "1.0.0"
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+TLS_VARIABLES = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "WEBSOCKET_CLIENT_CA_BUNDLE",
+    "SSLKEYLOGFILE",
+)
+"""By which OpenSSL and the libraries would trust others than MASTER_CA_FILE or the system does, each for one transport
+only, or give the keys away.
+"""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -38,6 +49,8 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"failover worker {VERSION}")
     options = parser.parse_args(arguments)
+    for name in TLS_VARIABLES:
+        os.environ.pop(name, None)
     try:
         config = configuration.load(os.environ, options.env_file)
     except configuration.ConfigError as exc:

@@ -115,8 +115,9 @@ class Session(requests.Session):
         super().__init__()
         self.trust_env = False
         self.proxies = get_environ_proxies(url)
-        if ca_file:
-            self.verify = str(ca_file)
+        system = ssl.get_default_verify_paths()
+        # the library's own default is a bundle of its own
+        self.verify = str(ca_file or system.cafile or system.capath or "") or True
         for scheme in ("http://", "https://"):
             adapter = requests.adapters.HTTPAdapter()
             _hand_over(adapter, keep)

@@ -171,6 +171,26 @@ def test_a_master_with_a_certificate_of_the_own_authority(work, serve, ca, monke
     assert took_s < 2
 
 
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_only_master_ca_file_says_whom_to_trust(work, serve, ca, transport, tmp_path):
+    """Whatever the libraries' own variables say: OpenSSL obeys one of them, requests another."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "WEBSOCKET_CLIENT_CA_BUNDLE")
+    tls = (str(ca / "cert.pem"), str(ca / "key.pem"))
+    master = serve(Master(transports=[transport], tls=tls))
+    keys = tmp_path / "keys"
+    wrong = dict.fromkeys(names, ca / "wrong.pem")
+    worker = work(master, MASTER_CA_FILE=ca / "right.pem", SSLKEYLOGFILE=keys, **wrong)
+    assert worker.wait("connected").fields["transport"] == transport
+    assert not keys.exists()
+    right = dict.fromkeys(names, ca / "right.pem")
+    refused = [work(master, **right), work(master, MASTER_CA_FILE=ca / "wrong.pem", **right)]
+    for worker in refused:
+        failed = worker.wait("connect_failed", 2)
+        assert "certificate" in failed.fields["error"]
+        assert "MASTER_CA_FILE" in failed.fields["error"]
+    assert len(master.all("connect")) == 1
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     files = (str(ca / "cert.pem"), str(ca / "key.pem")) if tls else None
