@@ -7,6 +7,7 @@ from queue import Empty, SimpleQueue
 from typing import Optional
 
 from attempt import Received
+from network.interface import AddressesChanged, Event
 
 ORDERS = 200
 """The master's orders that may wait here. The thread that reads the connection waits with the next one, and TCP
@@ -15,13 +16,22 @@ makes the master wait: none is lost, no memory grows, and what is urgent has few
 
 
 class Inbox:
-    """`put` is for any thread and for signal handlers; `get` is the owner's."""
+    """`put` is for any thread and for signal handlers, `put_event` for the network's; `get` is the owner's."""
 
     def __init__(self) -> None:
         # the one queue of the standard library that a signal handler may put into
         self._messages: SimpleQueue[object] = SimpleQueue()
         self._room = threading.Semaphore(ORDERS)
+        self._looks = False
         self.put = self._messages.put
+
+    def put_event(self, event: Event) -> None:
+        """Of AddressesChanged one at a time: whoever takes it will read all that has changed until then."""
+        if isinstance(event, AddressesChanged):
+            if self._looks:
+                return
+            self._looks = True
+        self._messages.put(event)
 
     def put_order(self, order: Received, limit_s: float) -> bool:
         """False: there was no room for it in `limit_s`."""
@@ -38,4 +48,6 @@ class Inbox:
             return None
         if isinstance(message, Received):
             self._room.release()
+        elif isinstance(message, AddressesChanged):
+            self._looks = False
         return message

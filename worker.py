@@ -167,7 +167,7 @@ class Worker:
     def _prepare(self) -> None:
         now = time.monotonic()
         try:
-            self._network.start(self._inbox.put)
+            self._network.start(self._inbox.put_event)
             self._failover.start(now)
         except NetworkError as exc:
             self._failover.unusable = f"this worker can change no address: {exc}"
