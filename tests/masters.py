@@ -348,8 +348,11 @@ class Puppet(Raw):
                 threading.Timer(self.acks, self.say, (f"43{ping.group(1)}[]",)).start()
 
     def say(self, *messages):
+        self.send_raw(b"".join(map(frame, messages)))
+
+    def send_raw(self, data):
         with self._sending, contextlib.suppress(OSError):
-            self._node.sendall(b"".join(map(frame, messages)))
+            self._node.sendall(data)
 
 
 class BlackHole:
