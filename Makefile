@@ -11,7 +11,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # most tests wait for processes, so two at a time take half the time; a file's tests share what they start
 IN_TWO := -n 2 --dist loadfile
 
-.PHONY: help demo test quick masters run check lock clean
+.PHONY: help demo test quick masters run check lock clean bench
 .DELETE_ON_ERROR:
 
 help:
@@ -19,6 +19,7 @@ help:
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make masters        the worker against Flask-SocketIO and Node's socket.io (needs npm)"
+	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
 
@@ -58,6 +59,11 @@ check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy client.py diagnose.py check.py worker.py network story demo bench
+
+# Node's client, and root with keepalived, where they are here: what cannot be measured says so in its place
+bench: $(ENV)/.dev
+	if command -v npm >/dev/null; then cd bench/node && npm ci --silent --no-audit --no-fund; fi
+	$(BIN)/python -m bench.results
 
 lock:
 	for name in requirements requirements-dev tests/other_masters/requirements; do \

@@ -16,8 +16,6 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import Optional
 
-from dotenv.parser import parse_stream
-
 from config_values import Fault, Kind, UnfitError, shown
 
 ENV_FILE_MAY_HOLD = "a readable file of NAME=value lines"
@@ -56,6 +54,8 @@ def read_env_file(path: Path, *, may_be_absent: bool) -> Mapping[str, EnvLine]:
         if may_be_absent and (not path.exists() or path.is_dir()):  # a folder: a virtual environment, likely
             return {}
         content = _read_text(path)
+    from dotenv.parser import parse_stream  # a tenth of what it takes to start, where there is no such file
+
     lines: dict[str, EnvLine] = {}
     faults: list[Fault] = []
     for binding in parse_stream(StringIO(content)):
