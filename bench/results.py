@@ -23,7 +23,9 @@ BENCHES = ("takeover", "failover", "start", "footprint", "throughput", "detectio
 def section(name: str) -> str:
     about = (importlib.import_module(f"bench.{name}").__doc__ or "").split("\n\n")
     began_s = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", f"bench.{name}"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}"], capture_output=True, text=True, check=False
+    )
     print(f"{name}: exit {done.returncode}, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
     told = (
         done.stdout.rstrip()
