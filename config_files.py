@@ -128,7 +128,13 @@ def credential(name: str, directory: str) -> str:
     text, "" where there is none. Raises UnfitError.
     """
     path = os.path.join(directory, name)
-    return _secret_file(path) if os.path.isabs(path) and os.path.lexists(path) else ""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError:
+        pass  # it may be there; reading it says what is wrong
+    return _secret_file(path) if os.path.isabs(path) else ""
 
 
 def _log_folder(text: str) -> Path:

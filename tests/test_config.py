@@ -897,6 +897,15 @@ def test_a_credential_that_holds_no_secret_is_a_fault(content, tmp_path):
     assert SECRET not in faults[0]
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_credentials_that_may_not_be_read_are_a_fault(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    (fault, _) = faults_of({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(closed)})
+    assert "the credential PASSWORD" in fault
+    assert "Permission denied" in fault
+
+
 def test_other_credentials_and_folders_that_are_none_mean_nothing(tmp_path):
     (tmp_path / "NODE_ID").write_text("4")
     assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)}).node_id == 3
