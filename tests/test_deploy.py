@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -96,7 +96,7 @@ NAMESPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 
 def test_the_windows_task():
     """Never run there: well-formed, and what it says of what matters."""
-    task = ElementTree.parse(TASK).getroot()
+    task = ET.parse(TASK).getroot()
     assert task.tag == f"{NAMESPACE}Task"
 
     def text(*path):
