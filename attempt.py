@@ -22,7 +22,7 @@ import socketio
 from requests.utils import select_proxy
 from socketio.packet import ACK, DISCONNECT, EVENT
 
-from failure import EIO3, Failure, explain, explain_answer
+from failure import EIO3, EIO3_REMEDY, Failure, explain, explain_answer
 from logging_setup import Log, compact_json
 from transport import Session, WebSocket, open_socket
 from wire import SOCKET_TIMEOUT_S, Client
@@ -166,7 +166,7 @@ class Attempt:
     def joined(self, client: Client, data: object) -> None:
         sid = data.get("sid") if isinstance(data, dict) else None
         if not isinstance(sid, str):
-            self.end(Failure(EIO3, mend=True))
+            self.end(Failure(EIO3, mend=True, remedy=EIO3_REMEDY))
             return
         eio = client.eio
         local = None

@@ -47,14 +47,21 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="check the settings, this machine and the masters"
     )
+    parser.add_argument("--json", action="store_true", help="with --check: print it as JSON")
     parser.add_argument("--version", action="version", version=f"failover worker {VERSION}")
     options = parser.parse_args(arguments)
+    if options.json and not options.check:
+        parser.error("--json goes with --check")
     for name in TLS_VARIABLES:
         os.environ.pop(name, None)
     try:
         config = configuration.load(os.environ, options.env_file)
     except configuration.ConfigError as exc:
         print(*exc.faults, sep="\n", file=sys.stderr)
+        if options.json:
+            from check import faults_report
+
+            print(faults_report(exc.faults), flush=True)
         return EXIT_CONFIG
     # the secrets are in `config` now, and no child process is to inherit them
     for name in ("PASSWORD", "MASTER_TOKEN"):
@@ -63,7 +70,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     if options.check:
         from check import check
 
-        return check(config)
+        return check(config, as_json=options.json)
 
     # a signal must find its handler from the first log line on: nothing else happens in one but this
     from inbox import Inbox

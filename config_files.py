@@ -74,12 +74,18 @@ def read_env_file(path: Path, *, may_be_absent: bool) -> Mapping[str, EnvLine]:
 
 
 def others_may_read(path: Path) -> bool:
-    """Whether the file's group or everybody may read it; False where that cannot be told (Windows, a pipe)."""
+    """Whether others than its owner and this process may read the file; False where that cannot be told (Windows, a
+    pipe). A group's file is as it should be where this process has it by its group alone, as a service has root's.
+    """
+    if os.name != "posix":
+        return False
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except OSError:
         return False
-    return os.name == "posix" and stat.S_ISREG(mode) and bool(mode & 0o044)
+    by_group = status.st_uid != os.geteuid() and status.st_gid in {os.getegid(), *os.getgroups()}
+    others = 0o004 if by_group else 0o044
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & others)
 
 
 def secret_file() -> Kind:
@@ -128,7 +134,13 @@ def credential(name: str, directory: str) -> str:
     text, "" where there is none. Raises UnfitError.
     """
     path = os.path.join(directory, name)
-    return _secret_file(path) if os.path.isabs(path) and os.path.lexists(path) else ""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError:
+        pass  # it may be there; reading it says what is wrong
+    return _secret_file(path) if os.path.isabs(path) else ""
 
 
 def _log_folder(text: str) -> Path:

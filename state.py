@@ -30,6 +30,7 @@ class Snapshot:
     up: bool
     node: int
     version: str
+    pid: int
     backend: str
     uptime_s: float
     master: str
@@ -80,6 +81,7 @@ class Snapshot:
         return {
             "node": self.node,
             "version": self.version,
+            "pid": self.pid,
             "backend": self.backend,
             "uptime_s": self.uptime_s,
             "connected": self.connected,

@@ -7,6 +7,7 @@ manager's watchdog is fed with.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sized
 from dataclasses import dataclass, replace
@@ -126,6 +127,7 @@ class Status:
             up=True,
             node=parts.config.node_id,
             version=parts.version,
+            pid=os.getpid(),
             backend=parts.backend,
             uptime_s=now - self._started_s,
             master=connection.url,

@@ -214,7 +214,8 @@ class Client(socketio.Client):  # type: ignore[misc]
 
     def _handle_error(self, namespace: Optional[str], data: Any) -> None:
         reason = (data.get("message") if isinstance(data, dict) else data) or "it gave no reason"
-        self._listener.end(Failure(f"the master refused this node: {reason}", mend=True))
+        remedy = "mend what the reason names; MASTER_TOKEN must hold what the master wants"
+        self._listener.end(Failure(f"the master refused this node: {reason}", mend=True, remedy=remedy))
 
     def _handle_eio_disconnect(self, reason: str) -> None:
         self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)), HASTE_S)

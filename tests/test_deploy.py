@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import plistlib
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -86,3 +88,58 @@ def test_the_drop_in_names_both_secrets(units):
     drop_in = settings((units.parent / f"{UNIT.name}.d" / "credentials.conf").read_text())
     names = {value.partition(":")[0] for value in drop_in["Service", "LoadCredential"]}
     assert names == {"PASSWORD", "MASTER_TOKEN"}
+
+
+TASK = ROOT / "deploy" / "windows" / "failover-worker.xml"
+NAMESPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
+
+
+def test_the_windows_task():
+    """Never run there: well-formed, and what it says of what matters."""
+    task = ET.parse(TASK).getroot()
+    assert task.tag == f"{NAMESPACE}Task"
+
+    def text(*path):
+        found = task.find("/".join(f"{NAMESPACE}{name}" for name in path))
+        assert found is not None, path
+        return (found.text or "").strip()
+
+    assert text("Triggers", "BootTrigger", "Enabled") == "true"
+    assert text("Principals", "Principal", "RunLevel") == "HighestAvailable"
+    assert text("Principals", "Principal", "UserId") == "S-1-5-18"
+    assert text("Settings", "ExecutionTimeLimit") == "PT0S"
+    assert text("Settings", "RestartOnFailure", "Interval") == "PT1M"
+    assert 1 <= int(text("Settings", "RestartOnFailure", "Count")) <= 999
+    assert text("Settings", "MultipleInstancesPolicy") == "IgnoreNew"
+    for name in ("DisallowStartIfOnBatteries", "StopIfGoingOnBatteries", "RunOnlyIfIdle"):
+        assert text("Settings", name) == "false"
+    assert text("Actions", "Exec", "Arguments") == "client.py"
+    assert text("Actions", "Exec", "Command").startswith(text("Actions", "Exec", "WorkingDirectory"))
+    # the elements of Settings are a set (xs:all), so their order says nothing, but each may stand once
+    names = [child.tag for child in task.find(f"{NAMESPACE}Settings")]
+    assert len(names) == len(set(names))
+
+
+def test_the_macos_daemon():
+    with (ROOT / "deploy" / "macos" / "org.failover-worker.plist").open("rb") as file:
+        daemon = plistlib.load(file)
+    assert daemon["Label"] == "org.failover-worker"
+    assert daemon["RunAtLoad"] is True
+    assert daemon["KeepAlive"] is True
+    assert daemon["ProgramArguments"][1] == f"{daemon['WorkingDirectory']}/client.py"
+    assert daemon["EnvironmentVariables"]["LOG_CONSOLE"] == "0"
+    assert daemon["Umask"] == 0o027
+    assert daemon["ExitTimeOut"] > 2
+
+
+@pytest.mark.parametrize("system", ["windows", "macos"])
+def test_what_was_never_run_says_so(system):
+    text = (ROOT / "deploy" / system / "README.md").read_text(encoding="utf-8")
+    assert "never run on" in text
+
+
+@pytest.mark.parametrize("file", ["windows/failover-worker.xml", "macos/org.failover-worker.plist"])
+def test_no_secret_has_a_place_where_all_may_read(file):
+    text = (ROOT / "deploy" / file).read_text(encoding="utf-8")
+    assert "TOKEN" not in text
+    assert "PASSWORD" not in text

@@ -118,6 +118,7 @@ def test_the_numbers_are_those_of_the_logs(work, serve, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["metrics.prom", "worker0"]  # no draft stays behind
 
     # and SIGUSR1 tells the same, as they stood then
+    assert state["pid"] == str(worker.pid)
     assert state["connected"] == "true"
     assert state["master"] == master.url
     assert state["reconnects"] == "1"
@@ -206,6 +207,7 @@ SNAPSHOT = status.Snapshot(
     up=True,
     node=3,
     version="1.0.0",
+    pid=1,
     backend="netlink",
     uptime_s=1.0,
     master="http://10.9.0.10:5000",
