@@ -1,5 +1,6 @@
 # `make demo` and `make test` work from a fresh clone: Debian with python3, python3-venv and make.
 PYTHON ?= python3
+PREFIX ?= /opt/failover-worker
 ENV := env
 ifeq ($(OS),Windows_NT)
 BIN := $(ENV)/Scripts
@@ -11,7 +12,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # most tests wait for processes, so two at a time take half the time; a file's tests share what they start
 IN_TWO := -n 2 --dist loadfile
 
-.PHONY: help demo test quick masters run check lock clean
+.PHONY: help demo test quick masters run check lock clean bench install uninstall
 .DELETE_ON_ERROR:
 
 help:
@@ -19,7 +20,9 @@ help:
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make masters        the worker against Flask-SocketIO and Node's socket.io (needs npm)"
+	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
+	@echo "make install        as a service of this Debian (PREFIX, DESTDIR); again: upgrade in place; make uninstall"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
 
 $(BIN)/python:
@@ -59,10 +62,20 @@ check: $(ENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy client.py diagnose.py check.py worker.py network story demo bench
 
+# Node's client, and root with keepalived, where they are here: what cannot be measured says so in its place
+bench: $(ENV)/.dev
+	if command -v npm >/dev/null; then cd bench/node && npm ci --silent --no-audit --no-fund; fi
+	$(BIN)/python -m bench.results
+
 lock:
 	for name in requirements requirements-dev tests/other_masters/requirements; do \
 	  uv pip compile -q --universal --python-version 3.9 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done
+
+# the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach
+install uninstall:
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
+	  sh deploy/linux/install.sh $@
 
 clean:
 	rm -rf $(ENV) build .pytest_cache .mypy_cache .ruff_cache

@@ -8,9 +8,11 @@ the end, whatever brought it, is reported exactly once.
 from __future__ import annotations
 
 import errno
+import math
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +22,21 @@ import socketio
 from requests.utils import select_proxy
 from socketio.packet import ACK, DISCONNECT, EVENT
 
-from failure import EIO3, Failure, explain, explain_answer
+from failure import EIO3, EIO3_REMEDY, Failure, explain, explain_answer
 from logging_setup import Log, compact_json
 from transport import Session, WebSocket, open_socket
 from wire import SOCKET_TIMEOUT_S, Client
 
 LARGE = 8192
-"""Characters above which a message is logged as it came instead of being written as JSON anew."""
+"""Characters above which a message is logged as it came, even where it is no compact JSON."""
 HANDSHAKE_LIMIT = 65536
+ORDERS = ("recover", "restore")
+WAIT_S = 0.2
+"""Between two looks of a reader that waits for the owner whether its connection is still wanted."""
+KEPT = 200
+"""Answers kept for a master that acknowledges no ping; of more, the oldest count as delivered."""
+UNREAD = 2000
+"""Packets that may wait for a master that reads nothing; with more the connection is ended."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Down:
 
     attempt: Attempt
     failure: Failure
+    undelivered: tuple[object, ...] = ()
+    """Of what was sent with `keep`, what the master may not have, in its order."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +73,13 @@ class Received:
 
 @dataclass(frozen=True)
 class Hooks:
-    """Called from the connection's threads; none may block or raise."""
+    """Called from the connection's threads; none may block or raise. `post_order` may wait for as long as it is
+    told, and returns False when it then could not take the order.
+    """
 
     post: Callable[[object], None]
+    post_order: Callable[[Received, float], bool]
     acknowledged: Callable[[int], None]
-    orders: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -87,8 +100,10 @@ class Attempt:
         self.last_packet_s = 0.0
         self._hooks = hooks
         self._log = log
-        # held to number and order what is sent: the library's emit is not thread-safe
+        # held to number and order what is sent: the library's emit is not thread-safe; guards the next two
         self._sending = threading.Lock()
+        self._last_ack_id = 0
+        self._kept: deque[tuple[int, float, object]] = deque(maxlen=KEPT)
         # guards the two flags and the sockets below
         self._state = threading.Lock()
         self._ended = False
@@ -98,9 +113,15 @@ class Attempt:
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
 
-    def send(self, event: str, data: object, ack_id: Optional[int] = None) -> bool:
-        """Queue an event; False: the connection is down, nothing was queued. Any thread."""
-        return self._send(socketio.packet.Packet(EVENT, data=[event, data], id=ack_id))
+    def send(
+        self, event: str, data: object, ack_id: Optional[int] = None, keep: Optional[object] = None
+    ) -> bool:
+        """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
+
+        `ack_id`, greater than those before, asks for an acknowledgement; `keep` is what `Down` gives back
+        unless the master surely has the event.
+        """
+        return self._send(socketio.packet.Packet(EVENT, data=[event, data], id=ack_id), keep)
 
     def acknowledge(self, ack_id: int, data: object) -> bool:
         return self._send(socketio.packet.Packet(ACK, data=[data], id=ack_id))
@@ -113,7 +134,7 @@ class Attempt:
 
     def drop(self, reason: str) -> None:
         """End it for a reason of the worker's own, which `Down` then gives."""
-        self.end(Failure(reason))
+        self.end(Failure(reason), math.inf)
 
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
@@ -125,12 +146,19 @@ class Attempt:
                 queue.all_tasks_done.wait_for(lambda: not queue.unfinished_tasks, timeout_s)
         self.abandon()
 
-    def end(self, failure: Failure) -> None:
+    def end(self, failure: Failure, doubt_s: float = 0.0) -> None:
+        """The connection is over; answers of its last `doubt_s` seconds may not have been read even where they
+        arrived.
+        """
         with self._state:
             if self._ended:
                 return
             self._ended = True
-        self._hooks.post(Down(self, failure))
+        with self._sending:
+            arrived = self._client is not None and self._client.all_arrived()
+            since_s = time.monotonic() - doubt_s if arrived else -math.inf
+            undelivered = tuple(what for _, at_s, what in self._kept if at_s > since_s)
+        self._hooks.post(Down(self, failure, undelivered))
         self._cut()
 
     # the reading thread's
@@ -138,7 +166,7 @@ class Attempt:
     def joined(self, client: Client, data: object) -> None:
         sid = data.get("sid") if isinstance(data, dict) else None
         if not isinstance(sid, str):
-            self.end(Failure(EIO3, mend=True))
+            self.end(Failure(EIO3, mend=True, remedy=EIO3_REMEDY))
             return
         eio = client.eio
         local = None
@@ -153,10 +181,11 @@ class Attempt:
     def received(self, ack_id: Optional[int], args: list[Any], raw: str) -> None:
         event = args[0] if args and isinstance(args[0], str) else compact_json(args[:1])
         data = args[1] if len(args) == 2 else args[1:] or None
-        shown = raw if len(raw) > LARGE else compact_json(data)
-        self._log.info("received", event=event, data=None if len(args) < 2 else shown)
-        if event in self._hooks.orders:
-            self._hooks.post(Received(self, event, data, ack_id, time.monotonic()))
+        self._log.info("received", event=event, data=_shown(event, args, raw))
+        if event in ORDERS:
+            order = Received(self, event, data, ack_id, time.monotonic())
+            while not self._hooks.post_order(order, WAIT_S) and not self._ended:
+                self.last_packet_s = time.monotonic()  # it is not the master that is silent
         elif ack_id is not None:
             self._send(socketio.packet.Packet(ACK, data=[], id=ack_id))
 
@@ -168,17 +197,30 @@ class Attempt:
 
     def acknowledged(self, ack_id: Optional[int]) -> None:
         if ack_id is not None:
+            with self._sending:
+                # whoever read the one has read what was sent before it
+                while self._kept and self._kept[0][0] < ack_id:
+                    self._kept.popleft()
             self._hooks.acknowledged(ack_id)
 
     # making the connection
 
-    def _send(self, packet: socketio.packet.Packet) -> bool:
+    def _send(self, packet: socketio.packet.Packet, keep: Optional[object] = None) -> bool:
         client = self._client
         with self._sending:
             if client is None or self._ended or client.eio.state != "connected":
                 return False
-            client.transmit(packet)
-            return True
+            if client.eio.queue.qsize() < UNREAD:
+                client.transmit(packet)
+                if keep is not None:
+                    if client.left():
+                        return False
+                    self._kept.append((self._last_ack_id, time.monotonic(), keep))
+                elif packet.packet_type == EVENT and packet.id is not None:
+                    self._last_ack_id = packet.id
+                return True
+        self.drop(f"the master does not read: {UNREAD} packets wait for it")
+        return False
 
     def _cut(self) -> None:
         """Shut the sockets down: that wakes every thread that waits on them, where closing would not."""
@@ -245,3 +287,16 @@ class Attempt:
             if not (answer.ok and body.startswith(b"0{")):
                 kind = answer.headers.get("content-type", "")
                 raise explain_answer(answer.status_code, kind, body, self.target.url)
+
+
+def _shown(event: str, args: list[Any], raw: str) -> Optional[str]:
+    """The data of an event as compact JSON, None: it has none. What came is that already, as a rule, and to write
+    it anew takes ten times as long.
+    """
+    if len(args) < 2:
+        return None
+    head = f'["{event}",'
+    large = len(raw) > LARGE
+    if len(args) == 2 and raw.startswith(head) and (large or not any(loose in raw for loose in " \\\n\r\t")):
+        return raw[len(head) : -1]
+    return raw if large else compact_json(args[1] if len(args) == 2 else args[1:])

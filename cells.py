@@ -246,5 +246,5 @@ class Cells:
 
     def leave_lost_master(self, claim: Claim, now: float) -> None:
         """Removes it; the failure form waits for the next join."""
-        if self._loans.remove(claim, now - claim.taken_s, "master lost"):
-            self._loans.lose(claim, "the master was lost for longer than MASTER_LOSS_RELEASE")
+        self._loans.drop(claim, now, now - claim.taken_s, "master lost")
+        self._loans.lose(claim, "the master was lost for longer than MASTER_LOSS_RELEASE")

@@ -12,14 +12,25 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Optional
 
 import config as configuration
+import notify
 from instance import ClaimError, claim
 
 VERSION = "1.0.0"
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+TLS_VARIABLES = (
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+    "WEBSOCKET_CLIENT_CA_BUNDLE",
+    "SSLKEYLOGFILE",
+)
+"""By which OpenSSL and the libraries would trust others than MASTER_CA_FILE or the system does, each for one transport
+only, or give the keys away.
+"""
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -36,23 +47,36 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument(
         "--check", action="store_true", help="check the settings, this machine and the masters"
     )
+    parser.add_argument("--json", action="store_true", help="with --check: print it as JSON")
     parser.add_argument("--version", action="version", version=f"failover worker {VERSION}")
     options = parser.parse_args(arguments)
+    if options.json and not options.check:
+        parser.error("--json goes with --check")
+    for name in TLS_VARIABLES:
+        os.environ.pop(name, None)
     try:
         config = configuration.load(os.environ, options.env_file)
     except configuration.ConfigError as exc:
         print(*exc.faults, sep="\n", file=sys.stderr)
+        if options.json:
+            from check import faults_report
+
+            print(faults_report(exc.faults), flush=True)
         return EXIT_CONFIG
     # the secrets are in `config` now, and no child process is to inherit them
     for name in ("PASSWORD", "MASTER_TOKEN"):
         os.environ.pop(name, None)
+    notifier = notify.from_environ(os.environ)
     if options.check:
         from check import check
 
-        return check(config)
+        return check(config, as_json=options.json)
 
     # a signal must find its handler from the first log line on: nothing else happens in one but this
-    inbox: SimpleQueue[object] = SimpleQueue()
+    from inbox import Inbox
+
+    inbox = Inbox()
+    from status import ShowState
     from worker import Reopen, Stop, Worker
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
@@ -62,6 +86,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             )
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: inbox.put(Reopen()))
+        signal.signal(signal.SIGUSR1, lambda *_: inbox.put(ShowState()))
     try:
         node_id = None if config.vip_backend == "simulated" else config.node_id
         # held until this process ends
@@ -69,7 +94,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except ClaimError as exc:
         print(exc, file=sys.stderr)
         return EXIT_CONFIG
-    Worker(config, VERSION, inbox).run()
+    Worker(config, VERSION, inbox, notifier).run()
     claimed.close()
     return 0
 

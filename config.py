@@ -20,6 +20,7 @@ HERE = Path(__file__).absolute().parent
 """The folder of client.py."""
 _DEFAULTED = "(not set, so its default)"
 _FAULTS_SHOWN = 10  # of one variable
+_LAST = 9
 _MISSPELT = 0.8
 """How alike a name must be to one of ours (difflib's ratio) to be taken for it."""
 
@@ -77,7 +78,8 @@ class Config:
 
 
 def load(environ: Mapping[str, str], env_file: Optional[Path] = None) -> Config:
-    """The settings of `environ`, else of `env_file`, else the defaults.
+    """The settings of `environ`, else of `env_file`, else the defaults. A secret comes from `environ`, where the
+    variable comes before its file's name, else from a credential of the service manager, else from `env_file`.
 
     `env_file` None: `.env` in the folder of client.py, which may be absent. A LOG_DIR that is missing is made.
     Raises ConfigError with every fault.
@@ -93,8 +95,9 @@ def load(environ: Mapping[str, str], env_file: Optional[Path] = None) -> Config:
         said = "--env-file" if env_file else f"--env-file {_DEFAULTED}"
         report.add(said, str(path), files.ENV_FILE_MAY_HOLD, *unfit.faults)
 
-    settings = {variable.name: _find(variable, environ, lines, path) for variable in VARIABLES}
+    settings = {variable.name: _find(variable, environ, lines, path, report) for variable in VARIABLES}
     found: dict[str, Any] = {variable.attribute: None for variable in VARIABLES}
+    ranks: dict[str, int] = {}
     for variable in VARIABLES:
         setting = settings[variable.name]
         if variable.kind.secret:
@@ -109,8 +112,8 @@ def load(environ: Mapping[str, str], env_file: Optional[Path] = None) -> Config:
         except UnfitError as unfit:
             report.add(setting.said, setting.text, variable.kind.may_hold, *unfit.faults)
             continue
-        if found[variable.attribute] is None:
-            found[variable.attribute] = value
+        if setting.rank < ranks.get(variable.attribute, _LAST):
+            found[variable.attribute], ranks[variable.attribute] = value, setting.rank
     report.secrets.update(found[attribute] or "" for attribute in ("password", "master_token"))
     _check_together(settings, found, report)
     faults = report.lines()
@@ -120,10 +123,13 @@ def load(environ: Mapping[str, str], env_file: Optional[Path] = None) -> Config:
 
 
 class _Setting(NamedTuple):
-    """How a fault names a variable, and the variable's text, "" where it has none."""
+    """How a fault names a variable, and the variable's text, "" where it has none. Where several variables fill one
+    attribute, the lowest `rank` does: it grows from place to place where a text is looked for.
+    """
 
     said: str
     text: str
+    rank: int = _LAST
 
 
 class _Report:
@@ -160,21 +166,38 @@ class _Report:
 
 
 def _find(
-    variable: Variable, environ: Mapping[str, str], lines: Mapping[str, files.EnvLine], path: Path
+    variable: Variable,
+    environ: Mapping[str, str],
+    lines: Mapping[str, files.EnvLine],
+    path: Path,
+    report: _Report,
 ) -> _Setting:
-    """What a variable holds: the environment's text, else the file's, else the default's."""
+    """What a variable holds: the environment's text, else a credential's, else the file's, else the default's."""
     name = variable.name
-    places = [(environ.get(name, ""), name)]
-    if name in lines:
-        places.append((lines[name].text, f"{name} (line {lines[name].number} of {shown(str(path))})"))
+    places = [(environ.get(name, ""), name), _credential(variable, environ, report)]
+    line = lines.get(name)
+    places.append((line.text, f"{name} (line {line.number} of {shown(str(path))})") if line else ("", ""))
     default = variable.default if variable.beside is None else str(HERE / variable.beside)
     places.append((default, f"{name} {_DEFAULTED}"))
-    for text, said in places:
+    for rank, (text, said) in enumerate(places):
         # Windows' `set NAME=value && …` leaves a blank at the end; in a secret it may be meant.
         kept = text if variable.kind.secret else text.strip(" \t\r\n")
         if kept:
-            return _Setting(said, kept)
+            return _Setting(said, kept, rank)
     return _Setting(name, "")
+
+
+def _credential(variable: Variable, environ: Mapping[str, str], report: _Report) -> tuple[str, str]:
+    """The text of the credential of that name, and how a fault names it."""
+    directory = environ.get("CREDENTIALS_DIRECTORY", "")
+    said = f"the credential {variable.name}"
+    if not directory or not variable.kind.secret:
+        return "", said
+    try:
+        return files.credential(variable.name, directory), said
+    except UnfitError as unfit:
+        report.add(said, directory, files.CREDENTIAL_MAY_HOLD, *unfit.faults)
+        return "", said
 
 
 def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], report: _Report) -> None:
@@ -183,10 +206,10 @@ def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], rep
     if node is not None and neighbours is not None and node not in neighbours:
         some = [str(listed) for listed in list(neighbours)[:20]]
         reason = f"NETWORK_CONFIG lists {', '.join(some)}{' and more' if len(neighbours) > 20 else ''}"
-        report.add(*settings["NODE_ID"], NODE_MAY_HOLD, Fault(reason))
+        report.add(*settings["NODE_ID"][:2], NODE_MAY_HOLD, Fault(reason))
     elif node is not None and node > 254 and found["vip_backend"] == "simulated":
         reason = "as a part of its simulated address, 10.9.0.NODE_ID, it cannot be above 254"
-        report.add(*settings["NODE_ID"], NODE_MAY_HOLD, Fault(reason))
+        report.add(*settings["NODE_ID"][:2], NODE_MAY_HOLD, Fault(reason))
 
     delay, delay_max = found["reconnect_delay_s"], found["reconnect_delay_max_s"]
     if delay is not None and delay_max is not None and delay > delay_max:
@@ -194,7 +217,7 @@ def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], rep
             found["reconnect_delay_s"] = delay_max
         else:
             may_hold = f"at most what RECONNECT_DELAY_MAX holds, {delay_max:g}"
-            report.add(*settings["RECONNECT_DELAY"], may_hold, Fault())
+            report.add(*settings["RECONNECT_DELAY"][:2], may_hold, Fault())
 
     if found["conflict_probe_s"] == 0:
         found["conflict_wait_s"] = 0.0

@@ -16,11 +16,10 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import Optional
 
-from dotenv.parser import parse_stream
-
 from config_values import Fault, Kind, UnfitError, shown
 
 ENV_FILE_MAY_HOLD = "a readable file of NAME=value lines"
+CREDENTIAL_MAY_HOLD = "the secret in its first line"
 _FILE_LIMIT = 1 << 20
 _SECRET_LIMIT = 4096
 
@@ -55,6 +54,8 @@ def read_env_file(path: Path, *, may_be_absent: bool) -> Mapping[str, EnvLine]:
         if may_be_absent and (not path.exists() or path.is_dir()):  # a folder: a virtual environment, likely
             return {}
         content = _read_text(path)
+    from dotenv.parser import parse_stream  # a tenth of what it takes to start, where there is no such file
+
     lines: dict[str, EnvLine] = {}
     faults: list[Fault] = []
     for binding in parse_stream(StringIO(content)):
@@ -73,12 +74,18 @@ def read_env_file(path: Path, *, may_be_absent: bool) -> Mapping[str, EnvLine]:
 
 
 def others_may_read(path: Path) -> bool:
-    """Whether the file's group or everybody may read it; False where that cannot be told (Windows, a pipe)."""
+    """Whether others than its owner and this process may read the file; False where that cannot be told (Windows, a
+    pipe). A group's file is as it should be where this process has it by its group alone, as a service has root's.
+    """
+    if os.name != "posix":
+        return False
     try:
-        mode = path.stat().st_mode
+        status = path.stat()
     except OSError:
         return False
-    return os.name == "posix" and stat.S_ISREG(mode) and bool(mode & 0o044)
+    by_group = status.st_uid != os.geteuid() and status.st_gid in {os.getegid(), *os.getgroups()}
+    others = 0o004 if by_group else 0o044
+    return stat.S_ISREG(status.st_mode) and bool(status.st_mode & others)
 
 
 def secret_file() -> Kind:
@@ -120,6 +127,20 @@ def _secret_file(text: str) -> str:
         elif "\0" not in value and "\r" not in value:
             return value
     raise UnfitError(Fault(reason, hidden=hidden))
+
+
+def credential(name: str, directory: str) -> str:
+    """The credential that the service manager gives this process (systemd.exec(5), LoadCredential=), as a secret's
+    text, "" where there is none. Raises UnfitError.
+    """
+    path = os.path.join(directory, name)
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except OSError:
+        pass  # it may be there; reading it says what is wrong
+    return _secret_file(path) if os.path.isabs(path) else ""
 
 
 def _log_folder(text: str) -> Path:

@@ -222,6 +222,8 @@ def describe() -> str:
     text = [
         "Settings come from the environment, then from .env in the folder of client.py (or from --env-file),",
         "then from these defaults. An empty variable counts as unset. Relative paths start at the current folder.",
+        "PASSWORD and MASTER_TOKEN come from the environment, from the file that the environment names, from a",
+        "credential of that name in $CREDENTIALS_DIRECTORY (systemd's LoadCredential=), or from .env, in this order.",
     ]
     for variable in VARIABLES:
         default = "required" if variable.required else f"default: {variable.default or variable.unset}"

@@ -35,12 +35,15 @@ def back_off(
 
 
 class Connection:
-    """`lost_s` is the monotonic time since which there is no master, None: there is one."""
+    """`lost_s` is the monotonic time since which there is no master, None: there is one; `made` counts those that
+    a master accepted.
+    """
 
     def __init__(
         self, targets: tuple[Target, ...], delay_s: float, max_s: float, hooks: Hooks, log: Log
     ) -> None:
         self.lost_s: Optional[float] = None
+        self.made = 0
         self._targets = targets
         self._delays = (delay_s, max_s)
         self._hooks = hooks
@@ -60,6 +63,21 @@ class Connection:
     def up(self) -> Optional[Up]:
         """The connection that the master accepted, None: there is none now."""
         return self._up
+
+    @property
+    def up_s(self) -> float:
+        """The monotonic time since which it stands."""
+        return self._up_s
+
+    @property
+    def url(self) -> str:
+        """The master that is connected, or whose turn it is."""
+        return self._targets[self._turn].url
+
+    @property
+    def trouble(self) -> Optional[str]:
+        """Why the last attempt failed, None: it did not."""
+        return self._last_failure[1] if self._last_failure else None
 
     @property
     def last_packet_s(self) -> float:
@@ -92,6 +110,7 @@ class Connection:
         self._up, self._up_s = up, now
         self._deadline_s = math.inf
         self.lost_s = None
+        self.made += 1
         self._last_failure, self._same = None, 0
         self._log.info(
             "connected",
@@ -132,9 +151,9 @@ class Connection:
         if self._attempt:
             self._attempt.leave(timeout_s)
 
-    def send(self, event: str, data: object) -> bool:
-        """Queue and log an event; False: there is no connection, nothing was queued."""
-        if self._up is None or not self._up.attempt.send(event, data):
+    def send(self, event: str, data: object, keep: Optional[object] = None) -> bool:
+        """Send and log an event; False: there is no connection, nothing was sent. `keep`: as for an attempt."""
+        if self._up is None or not self._up.attempt.send(event, data, keep=keep):
             return False
         self._log.info("sent", event=event, data=data)
         return True

@@ -67,6 +67,11 @@ class Failover:
         self.tick(now)
 
     @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Every address that is held or being thought about."""
+        return tuple(self._claims.values())
+
+    @property
     def settled(self) -> bool:
         """Whether every loan that was found at start is adopted or removed."""
         return all(claim.state is not State.FOUND for claim in self._claims.values())

@@ -13,6 +13,8 @@ from typing import Optional
 import requests
 import websocket
 
+_URL = "set MASTER_URL to the master's own address"
+EIO3_REMEDY = "upgrade the master's library"
 EIO3 = (
     "the master speaks Engine.IO v3 (Socket.IO 2, python-socketio 4, Flask-SocketIO 4), this worker v4: "
     "upgrade the master to Socket.IO 3 or newer, python-socketio 5 or Flask-SocketIO 5"
@@ -24,11 +26,13 @@ class Failure(Exception):
     """One failed attempt. `mend` tells that no patience helps: the master refused, or a setting is wrong.
 
     `answered` is the HTTP status that a websocket handshake got instead of a websocket, None: it got none.
+    `remedy` is what a person may do about it.
     """
 
     text: str
     mend: bool = False
     answered: Optional[int] = None
+    remedy: str = "see that the master runs, and that nothing on the way to it is out of order"
 
     def __str__(self) -> str:
         return self.text
@@ -48,6 +52,7 @@ def explain(exc: BaseException, url: str) -> Failure:
     return Failure(
         f"what {url} answers is no Engine.IO handshake: no Socket.IO master ({type(last).__name__}: {last})",
         mend=True,
+        remedy=_URL,
     )
 
 
@@ -70,23 +75,38 @@ def _known(exc: BaseException, url: str) -> Optional[Failure]:
         kind = (exc.resp_headers or {}).get("content-type", "")
         return explain_answer(exc.status_code, kind, exc.resp_body or b"", url)
     if isinstance(exc, websocket.WebSocketProxyException):
-        return Failure(f"the proxy did not let through to {url}: {exc}", mend=True)
+        return Failure(
+            f"the proxy did not let through to {url}: {exc}",
+            mend=True,
+            remedy="let the proxy through, or name the master's host in no_proxy",
+        )
     if isinstance(exc, websocket.WebSocketException) and "redirect" in str(exc).lower():
         return explain_answer(302, "", b"", url)
     if isinstance(exc, socket.gaierror):
         unknown = exc.errno == socket.EAI_NONAME
-        return Failure(f"the name in {url} could not be resolved: {exc.strerror}", mend=unknown)
+        return Failure(
+            f"the name in {url} could not be resolved: {exc.strerror}",
+            mend=unknown,
+            remedy="mend the name in MASTER_URL or the name server, or set an address",
+        )
     if isinstance(exc, ConnectionRefusedError):
-        return Failure(f"connection refused: nothing listens at {url}")
+        return Failure(
+            f"connection refused: nothing listens at {url}", remedy="start the master, or mend MASTER_URL"
+        )
     if isinstance(exc, ssl.SSLCertVerificationError):
         return Failure(
             f"TLS: the certificate of {url} is not accepted: {exc.verify_message}; "
             "MASTER_CA_FILE names the CAs to trust",
             mend=True,
+            remedy="renew the master's certificate, or set MASTER_CA_FILE to the CA that signed it",
         )
     if isinstance(exc, ssl.SSLError) and exc.reason:
         hint = "; a plain http master answers there" if exc.reason == "WRONG_VERSION_NUMBER" else ""
-        return Failure(f"TLS: {exc.reason.replace('_', ' ').lower()} ({url}){hint}", mend=True)
+        return Failure(
+            f"TLS: {exc.reason.replace('_', ' ').lower()} ({url}){hint}",
+            mend=True,
+            remedy="set MASTER_URL to http:// or https:// as the master speaks it",
+        )
     if isinstance(exc, (TimeoutError, socket.timeout, websocket.WebSocketTimeoutException, requests.Timeout)):
         return Failure(f"no answer from {url}")
     if isinstance(exc, (ConnectionResetError, BrokenPipeError, websocket.WebSocketConnectionClosedException)):
@@ -98,9 +118,9 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
     """What an HTTP answer says that is no Engine.IO handshake."""
     start = body[:2048]
     if b"unsupported version" in start.lower() or b"unsupported protocol version" in start.lower():
-        return Failure(EIO3, mend=True, answered=status)
+        return Failure(EIO3, mend=True, answered=status, remedy=EIO3_REMEDY)
     if start[:1] == b"\x00" or re.match(rb"\d+:0\{", start):
-        return Failure(EIO3, mend=True, answered=status)
+        return Failure(EIO3, mend=True, answered=status, remedy=EIO3_REMEDY)
     try:
         name = f"HTTP {status} {http.HTTPStatus(status).phrase}"
     except ValueError:
@@ -117,4 +137,4 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
         what = "an empty answer: no Socket.IO master"
     else:
         what = "no Engine.IO handshake: no Socket.IO master"
-    return Failure(f"{name} from {url}, {what}", mend=True, answered=status)
+    return Failure(f"{name} from {url}, {what}", mend=True, answered=status, remedy=_URL)

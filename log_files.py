@@ -44,6 +44,9 @@ class LogFile:
         self._queue.append(line)
         self._queued_bytes += len(line)
 
+    def is_open(self) -> bool:
+        return self._fd is not None
+
     def waiting(self) -> bool:
         """Whether there are lines to write."""
         return bool(self._queue)

@@ -48,6 +48,12 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
+@lru_cache(maxsize=1024)
+def _is(pattern: re.Pattern[str], name: str) -> bool:
+    """Kept, since a program has few names and writes many lines."""
+    return pattern.fullmatch(name) is not None
+
+
 class LineError(ValueError):
     """A text that is no line of these logs; says what does not fit."""
 
@@ -81,6 +87,8 @@ def _unescape_one(match: re.Match[str]) -> str:
 
 def escape(text: str) -> str:
     """`text` with everything escaped that may not stand raw in a line."""
+    if text.isprintable():  # which nothing is that has to be escaped, but for these two
+        return text.replace("\\", "\\\\").replace('"', '\\"')
     return _TO_ESCAPE.sub(_escape_one, text)
 
 
@@ -127,14 +135,14 @@ def format_message(
     `redact` replaces secrets in each value; `margin` is the length of the longest text that it replaces, so
     that none is cut in two and missed. Raises ValueError for a name that can be none.
     """
-    if not _NAME.fullmatch(event):
+    if not _is(_NAME, event):
         raise ValueError(f"{event!r} is no name of an event")
     parts = [event]
     rest = 0
     for key, value in fields.items():
         if value is None:
             continue
-        if not _KEY.fullmatch(key):
+        if not _is(_KEY, key):
             raise ValueError(f"{key!r} is no name of a field")
         text = as_text(value)
         if rest:

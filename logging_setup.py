@@ -19,7 +19,17 @@ from typing import Optional, Union
 
 from log_console import Console
 from log_files import LogFile
-from log_line import LEVELS, Entry, LineError, Stamp, compact_json, format_line, format_message, parse_line
+from log_line import (
+    LEVELS,
+    Entry,
+    LineError,
+    Stamp,
+    compact_json,
+    escape,
+    format_line,
+    format_message,
+    parse_line,
+)
 from log_redact import Redactor
 
 __all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format_line", "parse_line"]
@@ -46,6 +56,10 @@ class Log:
         if LEVELS.index(level) >= self._threshold:
             self._logs.append(self._file, level, event, fields)
 
+    def always(self, event: str, /, **fields: object) -> None:
+        """An INFO line that LOG_LEVEL does not keep out."""
+        self._logs.append(self._file, "INFO", event, fields)
+
     def debug(self, event: str, /, **fields: object) -> None:
         self.write("DEBUG", event, fields)
 
@@ -69,6 +83,9 @@ class NoLog(Log):
         pass
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        pass
+
+    def always(self, event: str, /, **fields: object) -> None:
         pass
 
 
@@ -95,6 +112,7 @@ class Logs:
         self._wake = threading.Event()
         self._hurry = threading.Event()
         self._reopen = self._closing = False
+        self._opened = threading.Event()
         self._console = Console() if console else None
         self._files = [
             LogFile(directory / name, max_bytes, backup_count) for name in ("comms.log", "ping.log")
@@ -110,6 +128,15 @@ class Logs:
         """Lines of both files that could not be written since the start."""
         return sum(file.lost_in_all for file in self._files)
 
+    @property
+    def opened(self) -> bool:
+        """Whether both files are open, since the start or the last `reopen`."""
+        return self._opened.is_set()
+
+    def clean(self, text: str) -> str:
+        """`text` without secrets, and escaped so that it stays one line, for those who are told outside the logs."""
+        return escape(self._redact(text))
+
     def append(self, file: LogFile, level: str, event: str, fields: dict[str, object]) -> None:
         message = format_message(event, fields, self._redact, self._redact.margin)
         with self._lock:
@@ -122,6 +149,7 @@ class Logs:
 
     def reopen(self) -> None:
         """Close both files and open them anew by their names, as SIGHUP asks; no line is lost."""
+        self._opened.clear()
         self._reopen = True
         self._wake.set()
 
@@ -175,6 +203,8 @@ class Logs:
                 elif file.stuck():
                     continue
                 self._pass_on(file)
+            if not self._reopen and all(file.is_open() for file in self._files):
+                self._opened.set()
             if self._console:
                 self._pass_on(self._console)
             if closing:

@@ -36,9 +36,11 @@ class Recover:
 
 
 def brief(value: object) -> str:
-    """A value of any kind in few characters, for an error."""
+    """A value of any kind in few characters, for an error. One that is long is not cut, since the cut could fall
+    into a secret, whose half would not be known for one: the order stands in the log.
+    """
     text = compact_json(value)
-    return text if len(text) <= _CUT_CHARS else f"{text[:_CUT_CHARS]}… ({len(text)} characters)"
+    return text if len(text) <= _CUT_CHARS else f"a value of {len(text)} characters"
 
 
 def _node(data: Mapping[str, Any], key: str, nodes: Container[int], node_id: int) -> int:

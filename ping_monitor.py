@@ -7,6 +7,7 @@ is judged by Engine.IO's own times instead: any packet counts as life.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from datetime import datetime
 from typing import Optional, Protocol
 
 from logging_setup import Log
+from watchdog import Pulse
 
 LATE_S = 0.02
 """A wake-up that comes this much too late tells of a process that stood still, not of the master."""
@@ -43,6 +45,16 @@ class _Ping:
     missed: bool = False
 
 
+@dataclass
+class Counts:
+    """Since the start. `rtt_s` is the last answer's round trip, `answered_s` its monotonic time; None: none came."""
+
+    sent: int = 0
+    missed: int = 0
+    rtt_s: Optional[float] = None
+    answered_s: Optional[float] = None
+
+
 class PingMonitor:
     """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead."""
 
@@ -55,6 +67,8 @@ class PingMonitor:
         log: Log,
         gone: Callable[[str], None],
     ) -> None:
+        self.counts = Counts()
+        self.pulse = Pulse()
         self._wire = wire
         self._interval_s = interval_s
         self._timeout_s = timeout_s
@@ -117,6 +131,7 @@ class PingMonitor:
                 return
             self._acknowledges = True
             self._missed_in_row = 0
+            self.counts.rtt_s, self.counts.answered_s = now - ping.sent_s, now
             self._log.info("ping", seq=seq, rtt_ms=(now - ping.sent_s) * 1000, late=ping.missed or None)
 
     def _run(self) -> None:
@@ -125,11 +140,12 @@ class PingMonitor:
             with self._changed:
                 due = self._due_s()
                 wait_s = None if due is None else due - time.monotonic()
+                self.pulse.due_s = math.inf if due is None else due
                 if not self._stopping and (wait_s is None or wait_s > 0):
                     self._changed.wait(wait_s)
                 if self._stopping:
                     return
-                now = time.monotonic()
+                now = self.pulse.due_s = time.monotonic()
                 if due is not None and now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:
@@ -152,7 +168,9 @@ class PingMonitor:
         self._seq += 1
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]
         self._sent[self._seq] = _Ping(now, now + self._timeout_s)
-        if not self._wire.ping(self._seq, text):
+        if self._wire.ping(self._seq, text):
+            self.counts.sent += 1
+        else:
             del self._sent[self._seq]
 
     def _judge(self, now: float) -> Optional[str]:
@@ -165,6 +183,7 @@ class PingMonitor:
                 self._log.info("ping_sent", seq=seq)
             elif ping.missed:
                 self._missed_in_row += 1
+                self.counts.missed += 1
                 timeout_ms = self._timeout_s * 1000
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
             else:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
@@ -19,6 +20,14 @@ from requests.utils import get_environ_proxies
 
 from wire import SOCKET_TIMEOUT_S
 
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+TCP_ESTABLISHED = 1
+READ_BYTES = 1 << 16
+TEXT_FRAME, SIZE_16, EXTENDED = 0x81, 126, 4
+"""RFC 6455 §5.2: a text that is one frame, not masked; a length that follows in 16 bits; where the text begins then."""
 Keep = Callable[[socket.socket], None]
 
 
@@ -64,8 +73,11 @@ def _secured(
 
 class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     """Takes nothing but a websocket for one: some releases of the library, told to follow no redirect, take the
-    redirect itself for the connection.
+    redirect itself for the connection. And keeps its socket when it ends, to tell what had not arrived.
     """
+
+    _ahead = b""
+    _at = 0
 
     def connect(self, url: str, **options: Any) -> None:
         super().connect(url, **options)
@@ -75,6 +87,47 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
             raise websocket.WebSocketBadStatusException(
                 f"handshake status {answer.status}", answer.status, None, answer.headers, b""
             )
+
+    def recv(self) -> Any:
+        """The next message. Whole text frames that were read already are taken out here, in a tenth of the time."""
+        ahead, at = self._ahead, self._at
+        if len(ahead) - at > EXTENDED and ahead[at] == TEXT_FRAME:
+            size, body = ahead[at + 1], at + 2
+            if size == SIZE_16:
+                size, body = ahead[body] << 8 | ahead[body + 1], at + EXTENDED
+            if (size < SIZE_16 or body > at + 2) and body + size <= len(ahead):
+                self._at = body + size
+                return ahead[body : self._at].decode()
+        return super().recv()
+
+    def _recv(self, bufsize: int) -> bytes:
+        """At most `bufsize` bytes. The socket is read in large pieces, since a burst costs as much as its system
+        calls; it stays open at its end, which the library's own would close, and with it goes what TCP knows.
+        """
+        if self._at == len(self._ahead):
+            self._ahead, self._at = websocket._socket.recv(self.sock, READ_BYTES), 0  # noqa: SLF001
+        piece = self._ahead[self._at : self._at + bufsize]
+        self._at += len(piece)
+        return piece
+
+    def peer_closed(self) -> bool:
+        """Whether the other machine has ended the connection already (tcp(7), TCP_INFO); False where that is unknown."""
+        if sys.platform != "linux" or self.sock is None:
+            return False
+        try:
+            return bool(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED)
+        except OSError:
+            return True
+
+    def unacknowledged(self) -> Optional[int]:
+        """Bytes sent that the other machine has not acknowledged (tcp(7), SIOCOUTQ); None: it can't be told."""
+        if sys.platform != "linux" or self.sock is None:
+            return None
+        try:
+            answer = fcntl.ioctl(self.sock, termios.TIOCOUTQ, b"\0" * 4)
+        except (OSError, ValueError):  # it was closed
+            return None
+        return int.from_bytes(answer, sys.byteorder)
 
 
 class Session(requests.Session):
@@ -86,8 +139,9 @@ class Session(requests.Session):
         super().__init__()
         self.trust_env = False
         self.proxies = get_environ_proxies(url)
-        if ca_file:
-            self.verify = str(ca_file)
+        system = ssl.get_default_verify_paths()
+        # the library's own default is a bundle of its own
+        self.verify = str(ca_file or system.cafile or system.capath or "") or True
         for scheme in ("http://", "https://"):
             adapter = requests.adapters.HTTPAdapter()
             _hand_over(adapter, keep)

@@ -6,12 +6,17 @@ threads when the server says goodbye.
 
 from __future__ import annotations
 
+import json
+import queue
+import select
+import socket
 import time
 from typing import Any, Optional, Protocol
 
 import engineio
 import requests
 import socketio
+import websocket
 from engineio.payload import Payload
 
 from failure import Failure
@@ -27,7 +32,7 @@ class Listener(Protocol):
         """The master accepted; `data` is what it said, `{"sid": …}` where it speaks Socket.IO 3 or newer."""
 
     def received(self, ack_id: Optional[int], args: list[Any], raw: str) -> None:
-        """An event: its name and arguments, and the text that they were decoded from, "" for binary ones."""
+        """An event: its name and arguments, and the JSON that they were decoded from, "" for binary ones."""
 
     def acknowledged(self, ack_id: Optional[int]) -> None:
         """The answer to what was sent with that number."""
@@ -35,12 +40,16 @@ class Listener(Protocol):
     def unreadable(self, raw: object, exc: Exception) -> None:
         """A message that is none of Socket.IO's."""
 
-    def end(self, failure: Failure) -> None:
-        """The connection is over; may be told more than once."""
+    def end(self, failure: Failure, doubt_s: float = 0.0) -> None:
+        """The connection is over; may be told more than once. `doubt_s`: for how long before nobody may have read."""
 
 
 SOCKET_TIMEOUT_S = 4.0
 """For which one read of a handshake may last."""
+HASTE_S = 0.1
+"""Before a connection's end without a goodbye, in which the master may have died over what it had not read."""
+SMALL = 4096
+"""Bytes of a packet that a socket with room takes whole, so that whoever sends it need not wait."""
 
 
 class _LibraryLog:
@@ -63,10 +72,40 @@ class _LibraryLog:
     exception = error
 
 
+class _Outbox(queue.Queue[Any]):
+    """What waits for the library's writing thread, which would take 30 s without a packet for the end."""
+
+    def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
+        return super().get(block)
+
+
 class _Engine(engineio.Client):  # type: ignore[misc]
     """Engine.IO, with messages handled on the reading thread instead of a new thread for each."""
 
     listener: Listener
+
+    def create_queue(self) -> _Outbox:
+        return _Outbox()
+
+    def _send_packet(self, pkt: engineio.packet.Packet) -> None:
+        if self.state == "connected" and not self._written(pkt):
+            super()._send_packet(pkt)
+
+    def _written(self, pkt: engineio.packet.Packet) -> bool:
+        """Write a packet on the caller's thread, where nothing waits before it and the socket has room for it.
+
+        To wake the writing thread takes as long as to add an address.
+        """
+        if self.ws is None or self.current_transport != "websocket" or self.queue.unfinished_tasks:
+            return False
+        encoded = pkt.encode()
+        if pkt.binary or len(encoded) > SMALL or not _has_room(self.ws.sock):
+            return False
+        try:
+            self.ws.send(encoded)
+        except (websocket.WebSocketException, OSError):
+            return False  # the writing thread will meet the same, and end the connection
+        return True
 
     def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         kwargs["run_async"] = False
@@ -108,6 +147,18 @@ class Client(socketio.Client):  # type: ignore[misc]
         """Queue a packet; the library's `emit` would keep a callback for each that wants an answer."""
         self._send_packet(packet)
 
+    def left(self) -> bool:
+        """Whether the master has gone, and reads nothing any more, though its end is yet to be read."""
+        eio = self.eio
+        return eio.current_transport == "websocket" and bool(eio.ws.peer_closed())
+
+    def all_arrived(self) -> bool:
+        """Whether the other machine has acknowledged every byte that was sent; False where that is unknown."""
+        eio = self.eio
+        if eio.current_transport != "websocket" or eio.queue.unfinished_tasks:
+            return False
+        return bool(eio.ws.unacknowledged() == 0)
+
     def forget(self) -> None:
         """After a `connect` that failed: the library may have listed it among the connected ones, for ever."""
         if self.eio in engineio.base_client.connected_clients:
@@ -124,11 +175,27 @@ class Client(socketio.Client):  # type: ignore[misc]
             )
             self._binary_packet = None
         try:
+            if self._is_plain_event(data):
+                return
             self._raw = data if isinstance(data, str) else ""
             super()._handle_eio_message(data)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as exc:
             self._binary_packet = None
             self._listener.unreadable(data, exc)
+
+    def _is_plain_event(self, data: Any) -> bool:
+        """Take an event without attachments, which the library decodes with three times the work. ValueError and
+        RecursionError: its data are no JSON.
+        """
+        if self._binary_packet or not isinstance(data, str) or not data.startswith("2"):
+            return False
+        at = data.find("[")
+        number = data[1:at]
+        if at < 0 or (number and not (number.isascii() and number.isdigit() and len(number) < 20)):
+            return False
+        raw = data[at:]
+        self._listener.received(int(number) if number else None, json.loads(raw), raw)
+        return True
 
     def _handle_connect(self, namespace: Optional[str], data: Any) -> None:
         if (namespace or "/") == "/":
@@ -139,14 +206,30 @@ class Client(socketio.Client):  # type: ignore[misc]
         self._listener.end(Failure("the master disconnected this node"))
 
     def _handle_event(self, namespace: Optional[str], id: Optional[int], data: Any) -> None:  # noqa: A002
-        self._listener.received(id, data if isinstance(data, list) else [data], self._raw)
+        raw = self._raw[max(0, self._raw.find("[")) :]
+        self._listener.received(id, data if isinstance(data, list) else [data], raw)
 
     def _handle_ack(self, namespace: Optional[str], id: Optional[int], data: Any) -> None:  # noqa: A002
         self._listener.acknowledged(id)
 
     def _handle_error(self, namespace: Optional[str], data: Any) -> None:
         reason = (data.get("message") if isinstance(data, dict) else data) or "it gave no reason"
-        self._listener.end(Failure(f"the master refused this node: {reason}", mend=True))
+        remedy = "mend what the reason names; MASTER_TOKEN must hold what the master wants"
+        self._listener.end(Failure(f"the master refused this node: {reason}", mend=True, remedy=remedy))
 
     def _handle_eio_disconnect(self, reason: str) -> None:
-        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))
+        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)), HASTE_S)
+        if self.eio.ws is not None:
+            self.eio.ws.shutdown()  # no thread reads or writes any more
+
+
+def _has_room(sock: Optional[socket.socket]) -> bool:
+    """Whether a small write will not wait (Linux: a third of the send buffer is free). False where that is unknown."""
+    if sock is None or not hasattr(select, "poll"):
+        return False
+    poll = select.poll()
+    try:
+        poll.register(sock, select.POLLOUT)
+        return poll.poll(0) == [(sock.fileno(), select.POLLOUT)]
+    except (OSError, ValueError):  # it was closed meanwhile
+        return False

@@ -9,25 +9,28 @@ import math
 import os
 import time
 import traceback
-from collections import deque
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from queue import Empty, SimpleQueue
-from typing import Any, Optional
+from typing import Optional
 from urllib.parse import urlsplit
 
-from attempt import Down, Hooks, Received, Target, Up
+from attempt import Down, Hooks, Received, Up
 from cells import Rules
 from clocks import Clocks
 from config import Config
 from connection import Connection
 from failover import Failover
-from loans import Outcome
+from inbox import Inbox
 from logging_setup import Logs
-from network.choose import open_network
-from network.interface import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError
+from metrics import Tally
+from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
 from node import Node
+from notify import Notifier
+from parts import network_of, targets_of
 from ping_monitor import PingMonitor
+from reports import Reports
+from status import Parts, ShowState, Status
+from watchdog import Pulse, Watchdog
 
 BEAT_S = 1.0
 """The loop turns at least this often."""
@@ -57,27 +60,8 @@ class Judge:
     as_of: float
 
 
-def network_of(config: Config) -> Network:
-    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
-    return open_network(
-        config.vip_backend,
-        config.node_id,
-        config.interface,
-        config.address_lease_s,
-        password=config.password,
-        allowed=config.allowed_networks,
-        journal_dir=config.log_dir,
-    )
-
-
-def targets_of(config: Config) -> tuple[Target, ...]:
-    """The masters, in their order, and what each is shown."""
-    auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
-    return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
-
-
 class Worker:
-    def __init__(self, config: Config, version: str, inbox: SimpleQueue[object]) -> None:
+    def __init__(self, config: Config, version: str, inbox: Inbox, notifier: Notifier) -> None:
         self._config = config
         self._version = version
         self._inbox = inbox
@@ -89,18 +73,19 @@ class Worker:
             console=config.log_console,
             secrets=config.secrets,
         )
-        self._log = self._logs.comms
+        self._log = Tally(self._logs.comms)
         self._network = network_of(config)
         neighbours = config.neighbours[config.node_id]
         self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
         rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
-        self._answers: deque[Outcome] = deque()
-        self._failover = Failover(rules, self._node, self._network, self._log, self._answers.append)
-        orders = frozenset(("recover", "restore"))
-        hooks = Hooks(inbox.put, lambda seq: self._pings.acknowledged(seq), orders)
+        self._failover = Failover(
+            rules, self._node, self._network, self._log, lambda outcome: self._reports.answer(outcome)
+        )
+        hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
             targets_of(config), config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
         )
+        self._reports = Reports(self._node, self._connection, self._failover, config.join_interval_s)
         self._pings = PingMonitor(
             self._connection,
             config.ping_interval_s,
@@ -111,11 +96,25 @@ class Worker:
         )
         self._clocks = Clocks()
         self._expected_s = math.inf
-        self._said: Optional[dict[str, Any]] = None
-        self._said_s = -math.inf
+        self._pulse = Pulse()
+        pulses = {"owner": self._pulse, "ping": self._pings.pulse}
+        self._watchdog = Watchdog(pulses, self._log, self._logs.close)
         self._judging = False
         self._begun = False
         self._started_s = time.monotonic()
+        parts = Parts(
+            config,
+            version,
+            self._network.backend,
+            self._logs,
+            self._log,
+            self._node,
+            self._connection,
+            self._pings,
+            self._failover,
+            self._reports,
+        )
+        self._status = Status(notifier, parts, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; gives back every address on the way out, whatever the way is."""
@@ -134,10 +133,13 @@ class Worker:
         try:
             self._prepare()
             self._pings.start()
+            self._pulse.due_s = time.monotonic()
+            self._watchdog.start()
             message: object = None
             while True:
                 if isinstance(message, Stop):
                     self._log.info("stopping", signal=message.signal)
+                    self._status.stopping()
                     break
                 try:
                     self._turn(message)
@@ -165,7 +167,7 @@ class Worker:
     def _prepare(self) -> None:
         now = time.monotonic()
         try:
-            self._network.start(self._inbox.put)
+            self._network.start(self._inbox.put_event)
             self._failover.start(now)
         except NetworkError as exc:
             self._failover.unusable = f"this worker can change no address: {exc}"
@@ -176,15 +178,14 @@ class Worker:
     def _next(self) -> object:
         """The next message, or None when it is time for something else."""
         now = time.monotonic()
-        due = min(self._failover.tick_due(), self._connection.due(), self._join_due())
+        due = min(self._failover.tick_due(), self._connection.due(), self._reports.due(), self._status.due())
         if not self._judging:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
-        self._expected_s = now + wait_s
-        try:
-            return self._inbox.get(timeout=wait_s)
-        except Empty:
-            return None
+        self._expected_s = self._pulse.due_s = now + wait_s
+        message = self._inbox.get(wait_s)
+        self._pulse.due_s = time.monotonic()
+        return message
 
     def _turn(self, message: object) -> None:
         now = time.monotonic()
@@ -192,7 +193,7 @@ class Worker:
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
-            self._said = None
+            self._reports.join_anew()
         if message is not None:
             self._handle(message, now)
         if self._failover.tick_due() <= now:
@@ -203,11 +204,13 @@ class Worker:
         if not self._begun and self._failover.settled:
             self._begun = True
             self._connection.begin(now)
+            self._status.begun(now)
         self._connection.tick(now)
         lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
         if release_s and lost_s is not None and now - lost_s >= release_s:
             self._failover.master_lost(now)
-        self._tell(now)
+        self._reports.tell(now)
+        self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
         if isinstance(message, Received):
@@ -224,17 +227,21 @@ class Worker:
             if self._connection.accepted(message, now):
                 self._find_own_address(message.local_ip)
                 self._node.announce()
-                self._said = None
-                self._tell(now)
+                self._reports.join_anew()
+                self._reports.tell(now)
                 self._pings.resume(message.quiet_s)
         elif isinstance(message, Down):
             reason = self._connection.ended(message, now)
+            self._reports.answer_again(message.undelivered)
             if reason:
                 self._pings.pause(reason)
         elif isinstance(message, MasterGone):
             self._connection.drop(message.reason)
         elif isinstance(message, Reopen):
             self._logs.reopen()
+            self._status.reloading(now)
+        elif isinstance(message, ShowState):
+            self._status.show(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):
@@ -248,35 +255,6 @@ class Worker:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.attempt, order.ack_id, answer)
 
-    def _tell(self, now: float) -> None:
-        """Join where that is due, then send the answers that wait; without a connection they go on waiting."""
-        if not self._connection.up:
-            return
-        if self._said is None or self._join_due() <= now:
-            self._join(now)
-        while self._answers and self._said is not None:
-            outcome = self._answers.popleft()
-            data = dict(outcome.extra)
-            if outcome.with_join:
-                join = self._node.join_data(self._failover.held)
-                data = {**join, **data}
-                self._said = join
-            if not self._connection.send(outcome.event, data):
-                self._answers.appendleft(outcome)
-                return
-        if self._failover.steady and self._said != self._node.join_data(self._failover.held):
-            self._join(now)
-
-    def _join_due(self) -> float:
-        """When to join again although nothing has changed, infinity: never, or there is no connection."""
-        interval_s = self._config.join_interval_s
-        return self._said_s + interval_s if interval_s and self._connection.up else math.inf
-
-    def _join(self, now: float) -> None:
-        join = self._node.join_data(self._failover.held)
-        if self._connection.send("join", join):
-            self._said, self._said_s = join, now
-
     def _find_own_address(self, local_ip: Optional[str]) -> None:
         try:
             self._node.find(local_ip)
@@ -289,10 +267,11 @@ class Worker:
             # in this order from the last line up, each whatever became of those before
             last.callback(self._logs.close)
             last.callback(self._say_stopped)
+            last.callback(self._status.close)
             last.callback(self._network.close)
             last.callback(self._pings.stop, 0.2)
             last.callback(self._connection.close, GOODBYE_S)
-            last.callback(self._tell, time.monotonic())
+            last.callback(self._reports.tell, time.monotonic())
             last.callback(self._failover.stop, time.monotonic())
 
     def _say_stopped(self) -> None:

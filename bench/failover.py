@@ -1,31 +1,38 @@
-"""A client's outage when a node's cable is cut: the bundled master and its workers beside keepalived.
+"""A client's outage when a node fails, and for how long two answer: the bundled master and its workers beside keepalived.
 
     python -m bench.failover [ROUNDS]
 
 Three nodes on a bridge run both: workers with PING_INTERVAL=0.1 and CONFLICT_PROBE=0.1 under a master with
 `--dead-after 0.35`, which protect node 2's own address, and keepalived with a virtual address at advert_int 0.1 and
-another at 1, both node 2's. In each of ROUNDS rounds (default 10) node 2's cable is cut at a random moment, and a
-client, whose ARP cache is warm, pings all three addresses every 5 ms through the same cut. Its outage runs from the
-last answer before the cut to the first answer to a ping sent after it. keepalived asks nobody before it takes an
-address, so a column takes the probe's time off. Needs Linux, root and keepalived.
+another at 1, both node 2's. In each round node 2 meets a fault at a random moment, and a client, whose ARP cache is
+warm, pings all three addresses every 5 ms through it. Its outage runs from the last answer before the fault to the
+first answer to a ping sent after it. An onlooker asks the wire every 20 ms who has each address, until all is as before:
+"two" is the longest time for which two machines answered. The faults: the cable is cut (ROUNDS times, default 10); worker
+and keepalived are killed while their machine's kernel lives on, and started again after 4 s; the machine is frozen,
+cut off and all, and goes on 4 s later (half as often each). keepalived asks nobody before it takes an address, so a
+column takes the probe's time off. Needs Linux, root and keepalived.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
 
-from bench.figures import machine, median, need_linux_and_root, p99
+from bench.figures import machine, median, need_linux_and_root
 from tests.integration.cluster import Bundled, Worker
 from tests.integration.netns import Lab, why_not
-from tests.integration.observers import Pings
+from tests.integration.observers import Holders, Pings
 
 DEAD_AFTER_S, PING_S, PROBE_S = 0.35, 0.1, 0.1
 OURS = "10.9.0.2"
@@ -91,30 +98,18 @@ def all_at_home(lab: Lab, master: Bundled) -> bool:
     )
 
 
-def one_round(lab: Lab, master: Bundled) -> dict[str, float]:
-    """Each address's outage in seconds."""
-    wait("node 2 holds its addresses", lambda: all_at_home(lab, master))
-    with contextlib.ExitStack() as stack:
-        pings = {ip: stack.enter_context(Pings(lab.client.ns, ip, 0.005)) for ip in NAMES}
-        wait("the client is answered", lambda: all(len(one.answered) > 20 for one in pings.values()))
-        # the caches have the owner, and neither's beat knows of the cut
-        time.sleep(random.uniform(0.5, 1.5))  # noqa: S311
-        lab.node(2).cut()
-        cut = time.monotonic()
-        wait("the client is answered again", lambda: all(one.outage_s(cut) for one in pings.values()))
-        outages = {ip: one.outage_s(cut) or 0.0 for ip, one in pings.items()}
-    lab.node(2).mend()
-    return outages
+class Bench:
+    """Everything that runs in the namespaces."""
 
-
-def measure(rounds: int) -> dict[str, list[float]]:
-    outages: dict[str, list[float]] = {ip: [] for ip in NAMES}
-    with tempfile.TemporaryDirectory() as name, Lab(nodes=tuple(PRIORITIES)) as lab:
-        folder = Path(name)
-        master = Bundled(lab.master, DEAD_AFTER_S)
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self.lab = lab
+        self._folder = folder
+        self.master = Bundled(lab.master, DEAD_AFTER_S)
+        self.onlooker = lab.add("onlooker", "10.9.0.101", "02:fc:00:00:01:65")
         for node in PRIORITIES:
             start_keepalived(lab, node, folder)
-            Worker(
+        self._workers = {
+            node: Worker(
                 lab,
                 node,
                 folder / str(node),
@@ -122,11 +117,85 @@ def measure(rounds: int) -> dict[str, list[float]]:
                 CONFLICT_PROBE=str(PROBE_S),
                 LOG_CONSOLE="0",
             )
-        for count in range(rounds):
-            for ip, outage_s in one_round(lab, master).items():
-                outages[ip].append(outage_s)
-            print(f"round {count + 1} of {rounds}", file=sys.stderr)
-    return outages
+            for node in PRIORITIES
+        }
+
+    def signal(self, number: int) -> None:
+        """To worker and keepalived of node 2."""
+        for pid in self.lab.node(2).pids():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        self.signal(signal.SIGKILL)
+
+    def start(self) -> None:
+        for file in self._folder.glob("*pid2.pid"):
+            file.unlink()
+        start_keepalived(self.lab, 2, self._folder)
+        self._workers[2].start()
+
+    def freeze(self) -> None:
+        self.lab.node(2).cut()
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+        self.lab.node(2).mend()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`lasts_s` None: until the client is answered again."""
+
+    name: str
+    begin: Callable[[Bench], None]
+    end: Callable[[Bench], None]
+    lasts_s: Optional[float]
+    share: int
+    """Of the rounds, one in so many."""
+
+
+FAULTS = (
+    Fault("the cable is cut", lambda it: it.lab.node(2).cut(), lambda it: it.lab.node(2).mend(), None, 1),
+    Fault("its programs are killed", Bench.kill, Bench.start, 4.0, 2),
+    Fault("the machine is frozen", Bench.freeze, Bench.thaw, 4.0, 2),
+)
+
+
+def one_round(bench: Bench, fault: Fault) -> dict[str, tuple[float, float]]:
+    """Each address's outage, and the longest time for which two had it, in seconds."""
+    lab, master, eye = bench.lab, bench.master, bench.onlooker
+    wait("node 2 holds its addresses", lambda: all_at_home(lab, master))
+    with contextlib.ExitStack() as stack:
+        holders = {ip: stack.enter_context(Holders(eye.ns, eye.mac, eye.ip, ip, 0.02)) for ip in NAMES}
+        pings = {ip: stack.enter_context(Pings(lab.client.ns, ip, 0.005)) for ip in NAMES}
+        wait("the client is answered", lambda: all(len(one.answered) > 20 for one in pings.values()))
+        # the caches have the owner, and neither's beat knows of the fault
+        time.sleep(random.uniform(0.5, 1.5))  # noqa: S311
+        fault.begin(bench)
+        began_s = time.monotonic()
+        wait("the client is answered again", lambda: all(one.outage_s(began_s) for one in pings.values()))
+        outages = {ip: one.outage_s(began_s) or 0.0 for ip, one in pings.items()}
+        time.sleep(max(0.0, began_s + (fault.lasts_s or 0.0) - time.monotonic()))
+        fault.end(bench)
+        wait("node 2 has its addresses back", lambda: all_at_home(lab, master))
+        time.sleep(0.5)
+    return {ip: (outages[ip], holders[ip].longest_double_s()) for ip in NAMES}
+
+
+def measure(rounds: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {
+        fault.name: {ip: [] for ip in NAMES} for fault in FAULTS
+    }
+    with tempfile.TemporaryDirectory() as name, Lab(nodes=tuple(PRIORITIES)) as lab:
+        bench = Bench(lab, Path(name))
+        for fault in FAULTS:
+            for count in range(-(-rounds // fault.share)):
+                for ip, times in one_round(bench, fault).items():
+                    found[fault.name][ip].append(times)
+                print(f"{fault.name}: round {count + 1}", file=sys.stderr)
+    return found
 
 
 def main() -> None:
@@ -138,17 +207,23 @@ def main() -> None:
             "bench.failover compares with keepalived, which is not here; on Debian: apt install keepalived"
         )
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    outages = measure(rounds)
-    peer = median(outages["10.9.0.200"])
-    highest = "p99" if rounds >= 100 else "max"
-    print(f"the client's outage after a cut cable, in ms, {rounds} rounds; {machine()}")
-    print(f"{'':26} {'median':>8} {highest:>8} {'median without the probe':>25} {'ratio':>6}")
-    for ip, values in outages.items():
-        asked_s = PROBE_S if ip == OURS else 0.0
-        middle, high = median(values), p99(values)
-        net = middle - asked_s
-        print(f"{NAMES[ip]:26} {middle * 1000:8.0f} {high * 1000:8.0f} {net * 1000:25.0f} {net / peer:6.2f}")
-    print("ratio: of the medians without the probe, to keepalived's at advert_int 0.1")
+    found = measure(rounds)
+    print(f"the client's outage and the time with two holders, in ms, when node 2 fails; {machine()}")
+    for fault, outages in found.items():
+        peer = median([outage_s for outage_s, _ in outages["10.9.0.200"]])
+        print(
+            f"\n{fault:26} {'rounds':>6} {'median':>8} {'max':>6} {'without the probe':>18} {'ratio':>6} {'two, max':>9}"
+        )
+        for ip, times in outages.items():
+            values = [outage_s for outage_s, _ in times]
+            two_ms = max(double_s for _, double_s in times) * 1000
+            # a fault that nobody notices costs no probe either
+            asked_s = PROBE_S if ip == OURS and median(values) > PROBE_S else 0.0
+            net_s = median(values) - asked_s
+            print(
+                f"{NAMES[ip]:26} {len(values):6} {median(values) * 1000:8.0f} {max(values) * 1000:6.0f}"
+                f" {net_s * 1000:18.0f} {net_s / peer:6.2f} {two_ms:9.0f}"
+            )
 
 
 if __name__ == "__main__":

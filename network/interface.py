@@ -129,8 +129,8 @@ class Network(Protocol):
     def hold(self, loan: Loan) -> None:
         """Add the address, marked as ours, on a lease; or renew its lease where it is there with our mark.
 
-        Never as the interface's first address, without a route of its own. Raises NetworkError, also where
-        somebody else's such address is already there.
+        Never as the interface's first address, without a route of its own. Once it returns, the interface was
+        seen to hold it. Raises NetworkError otherwise, also where somebody else's such address is already there.
         """
 
     def renew(self, loan: Loan) -> None:

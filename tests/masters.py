@@ -317,6 +317,7 @@ class Puppet(Raw):
     def __init__(self, port=0, welcome=(OPEN, '40{"sid":"puppet"}')):
         self.said = []
         self.pings = []
+        self.pings_s = []
         self.acks = True
         self.up = threading.Event()
         self._welcome = welcome
@@ -340,14 +341,18 @@ class Puppet(Raw):
                 self.said.append(text)
                 continue
             self.pings.append(ping.groups())
+            self.pings_s.append(time.monotonic())
             if self.acks is True:
                 self.say(f"43{ping.group(1)}[]")
             elif self.acks:
                 threading.Timer(self.acks, self.say, (f"43{ping.group(1)}[]",)).start()
 
     def say(self, *messages):
+        self.send_raw(b"".join(map(frame, messages)))
+
+    def send_raw(self, data):
         with self._sending, contextlib.suppress(OSError):
-            self._node.sendall(b"".join(map(frame, messages)))
+            self._node.sendall(data)
 
 
 class BlackHole:

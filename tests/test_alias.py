@@ -132,6 +132,13 @@ def test_a_system_that_refuses_leaves_nothing_in_the_journal(net, mac, path):
         Aliases(mac, None, Journal(path), mac.read).start(print)
 
 
+def test_success_is_what_the_interface_holds_not_what_the_tool_said(net, mac, path):
+    mac.add = lambda loan: None
+    with pytest.raises(NetworkError, match="not on en0"):
+        net.hold(LOAN)
+    assert Journal(path).read() == ()
+
+
 def test_an_interface_without_an_address_of_its_own_in_the_subnet(net, mac):
     mac.change("en0", ips=(IPv4Interface("10.8.0.3/24"),))
     with pytest.raises(NetworkError, match="no address of its own"):

@@ -752,6 +752,21 @@ def test_an_env_file_with_a_secret_that_others_can_read(home):
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has groups")
+@pytest.mark.parametrize(("mode", "warned"), [(0o640, False), (0o644, True)])
+def test_a_group_s_env_file_is_no_fault_where_a_service_reads_it_by_its_group(
+    home, monkeypatch, mode, warned
+):
+    file = home / ".env"
+    file.write_text("MASTER_TOKEN=x")
+    file.chmod(mode)
+    assert load({"NODE_ID": "3"}).warnings  # its owner's own
+    group = file.stat().st_gid
+    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
+    monkeypatch.setattr(os, "getegid", lambda: group)
+    assert bool(load({"NODE_ID": "3"}).warnings) is warned
+
+
 def test_misspelt_names_in_an_env_file(home):
     file = home / ".env"
     file.write_text(f"PING_INTERVALL=1\nnode_id=4\nHTTP_PROXY=x\n{'X' * 5000}=1\n'MASTER_U\x1bRL'=1\n")
@@ -864,3 +879,50 @@ def test_any_bytes_in_a_file(content):
 
 def test_the_limits_of_what_is_read_are_what_the_faults_say():
     assert config_files._FILE_LIMIT == 1024 * 1024
+
+
+def test_where_a_secret_comes_from(home, tmp_path):
+    """The environment, the file that it names, a credential, `.env`: the first that has one."""
+    named, credentials = tmp_path / "named", tmp_path / "credentials"
+    credentials.mkdir()
+    named.write_text("from the file\n")
+    environ = {"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(credentials)}
+    (home / ".env").write_text("MASTER_TOKEN=from .env\n")
+    assert load(environ).master_token == "from .env"
+    (credentials / "MASTER_TOKEN").write_text("from the credential\nmore\n")
+    assert load(environ).master_token == "from the credential"
+    assert load(environ).password is None
+    environ["MASTER_TOKEN_FILE"] = str(named)
+    assert load(environ).master_token == "from the file"
+    environ["MASTER_TOKEN"] = "from the environment"
+    assert load(environ).master_token == "from the environment"
+    (credentials / "PASSWORD").write_text("a password")
+    assert load(environ).password == "a password"
+    # without a credential of that name, a file that `.env` names still counts
+    (home / ".env").write_text(f"MASTER_TOKEN_FILE={named}\n")
+    assert load({"NODE_ID": "3"}).master_token == "from the file"
+
+
+@pytest.mark.parametrize("content", [b"", SECRET.encode("utf-16"), SECRET.encode() * 1000])
+def test_a_credential_that_holds_no_secret_is_a_fault(content, tmp_path):
+    (tmp_path / "MASTER_TOKEN").write_bytes(content)
+    faults = faults_of({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert len(faults) == 1
+    assert faults[0].startswith("the credential MASTER_TOKEN")
+    assert SECRET not in faults[0]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_credentials_that_may_not_be_read_are_a_fault(tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    (fault, _) = faults_of({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(closed)})
+    assert "the credential PASSWORD" in fault
+    assert "Permission denied" in fault
+
+
+def test_other_credentials_and_folders_that_are_none_mean_nothing(tmp_path):
+    (tmp_path / "NODE_ID").write_text("4")
+    assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)}).node_id == 3
+    for directory in ("relative", str(tmp_path / "missing"), ""):
+        assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": directory}).password is None

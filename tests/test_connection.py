@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 import queue
 import re
 import signal
 
 import engineio
 import pytest
+import requests
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,12 +27,14 @@ from tests.masters import (
     Puppet,
     Raw,
     answering,
+    frame,
     free_port,
     http,
     silent,
     trickling,
 )
 from tests.waiting import until
+from wire import Client
 
 TOKEN = "Zg7kQ-hunter2"
 
@@ -171,6 +175,26 @@ def test_a_master_with_a_certificate_of_the_own_authority(work, serve, ca, monke
     assert took_s < 2
 
 
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+def test_only_master_ca_file_says_whom_to_trust(work, serve, ca, transport, tmp_path):
+    """Whatever the libraries' own variables say: OpenSSL obeys one of them, requests another."""
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "WEBSOCKET_CLIENT_CA_BUNDLE")
+    tls = (str(ca / "cert.pem"), str(ca / "key.pem"))
+    master = serve(Master(transports=[transport], tls=tls))
+    keys = tmp_path / "keys"
+    wrong = dict.fromkeys(names, ca / "wrong.pem")
+    worker = work(master, MASTER_CA_FILE=ca / "right.pem", SSLKEYLOGFILE=keys, **wrong)
+    assert worker.wait("connected").fields["transport"] == transport
+    assert not keys.exists()
+    right = dict.fromkeys(names, ca / "right.pem")
+    refused = [work(master, **right), work(master, MASTER_CA_FILE=ca / "wrong.pem", **right)]
+    for worker in refused:
+        failed = worker.wait("connect_failed", 2)
+        assert "certificate" in failed.fields["error"]
+        assert "MASTER_CA_FILE" in failed.fields["error"]
+    assert len(master.all("connect")) == 1
+
+
 @pytest.mark.parametrize("tls", [False, True])
 def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     files = (str(ca / "cert.pem"), str(ca / "key.pem")) if tls else None
@@ -189,8 +213,8 @@ def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     until(lambda: worker.status("Threads") <= threads, 5)
     master.send(signal.SIGSTOP)
     worker.wait("disconnected", 2)
-    # the owner, the writer, the keep-alive and the next attempt; a TLS handshake cannot be cut, but is short
-    until(lambda: worker.status("Threads") <= 4, 6 if tls else 2)
+    # the owner, the writer, the keep-alive, the watchdog and the next attempt; a TLS handshake cannot be cut
+    until(lambda: worker.status("Threads") <= 5, 6 if tls else 2)
     code, took_s = worker.stop()
     assert code == 0
     assert took_s < 2
@@ -312,7 +336,11 @@ def test_a_name_that_nobody_knows_and_a_name_server_that_is_silent(serve, work, 
 def test_an_attempt_that_failed_leaves_nothing_behind_in_the_library(serve):
     puppet = serve(Puppet(welcome=PUPPETS["an open packet of nonsense"][2]))
     ends = queue.SimpleQueue()
-    attempt = Attempt(Target(puppet.url, None, None), Hooks(ends.put, lambda seq: None, frozenset()), NoLog())
+    attempt = Attempt(
+        Target(puppet.url, None, None),
+        Hooks(ends.put, lambda order, limit_s: True, lambda seq: None),
+        NoLog(),
+    )
     attempt.start()
     assert isinstance(ends.get(timeout=5), Down)
     assert not engineio.base_client.connected_clients
@@ -340,3 +368,53 @@ def test_causes_that_go_in_circles_end():
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
     assert "no Engine.IO handshake" in str(explain(one, "http://x"))
+
+
+def test_messages_arrive_whole_and_in_order_however_their_frames_are_cut(work, serve):
+    """Frames of every kind of length, whole ones and fragments, in pieces that end anywhere."""
+    puppet = serve(Puppet())
+    worker = work(puppet)
+    assert puppet.up.wait(10)
+    worker.wait("connected")
+    texts = [
+        f'42["news",{json.dumps("ä" * n, ensure_ascii=False)}]' for n in (0, 50, 55, 56, 57, 58, 1500, 40_000)
+    ]
+    data = b"".join(map(frame, texts))
+    opening, rest = b'42["news","in ', b'fragments"]'
+    data += bytes([0x01, len(opening)]) + opening + bytes([0x80, len(rest)]) + rest + frame('42["last"]')
+    for step in (1, 2, 3, 7, 1000, len(data)):
+        since = worker.lines
+        for at in range(0, min(len(data), 400 * step), step):
+            puppet.send_raw(data[at : at + step])
+        puppet.send_raw(data[400 * step :])
+        worker.wait("received", since=since, event="last")
+        said = [e.fields.get("data", "") for e in worker.comms.entries[since:] if e.event == "received"]
+        assert [len(json.loads(text)) for text in said[:7]] == [0, 50, 55, 56, 57, 58, 1500]
+        assert said[7].startswith('"ä')
+        assert said[8] == '"in fragments"'
+    assert not worker.all("disconnected")
+
+
+@pytest.mark.parametrize(
+    ("packet", "shown"),
+    [
+        ('42["news",{"a":1}]', '{"a":1}'),
+        ('42["news", {"a": [1, 2]}]', '{"a":[1,2]}'),
+        ('42["news","\\u00e4 \\" ]"]', '"ä \\" ]"'),
+        ('42["news",1,2]', "[1,2]"),
+        ('42["news"]', None),
+        ('42["ne\\"ws",null]', "null"),
+        ('42[ "news" , true ] ', "true"),
+        ('4212["news",[]]', "[]"),
+        ('42/other,["news",7]', "7"),
+        ('42/other,12["news",7]', "7"),
+    ],
+)
+def test_the_data_of_an_event_is_compact_json_however_it_came(packet, shown):
+    heard = []
+    log = NoLog()
+    log.write = lambda level, event, fields: heard.append((event, fields))
+    attempt = Attempt(Target("http://127.0.0.1:1", None, None), Hooks(print, lambda o, s: True, print), log)
+    client = Client(attempt, log, requests.Session(), {})
+    client._handle_eio_message(packet[1:])
+    assert [(event, fields["data"]) for event, fields in heard] == [("received", shown)]

@@ -354,16 +354,6 @@ def test_asked_and_an_address_that_cannot_be_added_is_a_failure(method):
     assert desk.log.events() == ["takeover_started", "takeover_failed"]
 
 
-def test_success_is_what_the_interface_holds_not_what_adding_said():
-    desk = Desk()
-    desk.wire.on_added = lambda loan: desk.wire.clock.now  # the kernel said yes
-    desk.wire.hold = lambda loan: None
-    desk.recover(order())
-    desk.run(1)
-    assert kinds(desk.sent) == ["failed"]
-    assert "does not hold" in desk.sent[0][1]["error"]
-
-
 def test_asked_and_an_answer_waits_and_asks_every_second():
     desk = Desk()
     desk.wire.hosts.append(Host(OWNER_MAC, IP))
@@ -1017,6 +1007,20 @@ def test_master_lost_gives_back_and_tells_at_the_next_join():
     assert desk.held == []
     assert kinds(desk.sent) == ["failed"]
     assert "MASTER_LOSS_RELEASE" in desk.sent[0][1]["error"]
+
+
+def test_master_lost_on_a_machine_that_fails_is_told_once_and_tried_until_it_is_done():
+    desk = holding()
+    desk.wire.broken["release"] = "busy"
+    for _ in range(5):
+        desk.failover.master_lost(desk.clock.now)
+        desk.run(0.5)
+    assert desk.log.events().count("release_failed") == 1
+    assert kinds(desk.sent) == ["failed"]
+    desk.wire.broken.clear()
+    desk.run(1.01)
+    assert desk.wire.loans == {}
+    assert desk.log.events()[-1] == "release_done"
 
 
 def test_a_claim_whose_address_cannot_be_removed_is_tried_again_at_the_next():

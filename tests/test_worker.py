@@ -457,6 +457,40 @@ def test_a_burst_of_orders_is_answered_in_its_order_each_once(work, serve):
     assert [answer["status"] for answer in answers] == [n % 9 + 1 != 3 for n in range(3000)]
 
 
+def test_a_burst_of_100_000_events_is_logged_in_order_while_pings_and_an_order_go_through(work, serve):
+    """The library alone would drop the link for want of something to send, and lose a third of them."""
+    count = 100_000
+    puppet = serve(Puppet())
+    worker = work(puppet, CONFLICT_PROBE=0, PING_INTERVAL=1, PING_TIMEOUT=2, LOG_MAX_BYTES=0)
+    assert puppet.up.wait(10)
+    worker.wait("ping", log="pings")
+    before_kb = worker.status("VmRSS")
+    events = [f'42["news",{{"n":{n},"pad":"{"x" * 469}"}}]' for n in range(count)]
+    events.insert(count // 2, f'42["recover",{json.dumps(RECOVER)}]')
+    assert len(events[count // 2 - 1]) == 500
+    for at in range(0, len(events), 500):  # so that acknowledgements find room between them
+        puppet.say(*events[at : at + 500])
+    peak_kb = before_kb
+
+    def logged():
+        nonlocal peak_kb
+        peak_kb = max(peak_kb, worker.status("VmRSS"))
+        return len(worker.comms.read()) > count and worker.all("sent")[-1].fields["event"] == "update node"
+
+    until(logged, 60, lambda: worker.lines)
+    assert peak_kb < before_kb + 60 * 1024
+    received = [entry for entry in worker.all("received") if entry.fields["event"] == "news"]
+    assert [json.loads(entry.fields["data"])["n"] for entry in received] == list(range(count))
+    answered = worker.wait("sent", event="update node").when - worker.wait("received", event="recover").when
+    assert answered.total_seconds() < 0.25
+    worker.wait("ping", 2, since=len(worker.pings.read()), log="pings")
+    assert (
+        not worker.all("disconnected") + worker.all("log_lines_lost") + worker.all("ping_missed", log="pings")
+    )
+    gaps = [after - before for before, after in zip(puppet.pings_s, puppet.pings_s[1:])]
+    assert max(gaps) < 2
+
+
 # the end
 
 

@@ -49,7 +49,7 @@ class Tail:
 class Worker:
     """Started with QUICK's settings and those given; `log_dir` holds its logs and what it says on stderr."""
 
-    def __init__(self, log_dir, master, node=3, *, before=(), stderr=None, **settings):
+    def __init__(self, log_dir, master, node=3, *, before=(), module=("client.py",), stderr=None, **settings):
         log_dir.mkdir(parents=True, exist_ok=True)
         self.log_dir = log_dir
         self.comms = Tail(log_dir / "comms.log")
@@ -59,7 +59,7 @@ class Worker:
         environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         said = (log_dir / "stderr").open("wb") if stderr is None else stderr
         self.process = subprocess.Popen(
-            [*before, sys.executable, "client.py", "--env-file", str(nothing)],
+            [*before, sys.executable, *module, "--env-file", str(nothing)],
             cwd=REPOSITORY,
             env={
                 **environ,

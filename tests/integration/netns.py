@@ -129,10 +129,10 @@ class Host:
 
     def cut(self) -> None:
         """Pull the cable: the card stays up and loses its link."""
-        _ip("-n", self.switch, "link", "set", self.port, "down")
+        _ip("-n", self.switch, "link", "set", "dev", self.port, "down")
 
     def mend(self) -> None:
-        _ip("-n", self.switch, "link", "set", self.port, "up")
+        _ip("-n", self.switch, "link", "set", "dev", self.port, "up")
 
     def down(self) -> None:
         self.run("ip", "link", "set", self.interface, "down")

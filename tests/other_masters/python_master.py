@@ -11,7 +11,9 @@ EVENTS = ("join", "ping", "update node", "restore node")
 
 
 def say(event, data):
-    print(json.dumps({"event": event, "data": data}), flush=True)
+    # in one write: the handlers of two events run at once
+    sys.stdout.write(json.dumps({"event": event, "data": data}) + "\n")
+    sys.stdout.flush()
 
 
 class Master:

@@ -1,0 +1,48 @@
+"""Every bench in turn, and what they print in bench/RESULTS.md.
+
+    python -m bench.results
+
+Takes about ten minutes, as root on Linux with keepalived and Node's client (`make bench` installs the latter). A bench
+that cannot run here says so in its place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench.figures import machine
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+BENCHES = ("takeover", "failover", "start", "footprint", "throughput", "detection", "growth")
+
+
+def section(name: str) -> str:
+    about = (importlib.import_module(f"bench.{name}").__doc__ or "").split("\n\n")
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", f"bench.{name}"], capture_output=True, text=True, check=False
+    )
+    print(f"{name}: exit {done.returncode}, {time.monotonic() - began_s:.0f} s", file=sys.stderr)
+    told = (
+        done.stdout.rstrip()
+        if done.returncode == 0
+        else (done.stderr.strip().splitlines() or ["it failed"])[-1]
+    )
+    return f"## {about[0].strip()}\n\n`python -m bench.{name}`\n\n```text\n{told}\n```\n"
+
+
+def main() -> None:
+    head = (
+        "# What it costs, beside what people would use instead\n\n"
+        f"Written by `make bench`: peers are measured in the same run, since only their ratios carry over to another"
+        f" machine. This one: {machine()}.\n"
+    )
+    RESULTS.write_text("\n".join([head, *map(section, BENCHES)]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""What the settings name: this machine's network, and the masters."""
+
+from __future__ import annotations
+
+from attempt import Target
+from config import Config
+from network.choose import open_network
+from network.interface import Network
+
+
+def network_of(config: Config) -> Network:
+    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
+    return open_network(
+        config.vip_backend,
+        config.node_id,
+        config.interface,
+        config.address_lease_s,
+        password=config.password,
+        allowed=config.allowed_networks,
+        journal_dir=config.log_dir,
+    )
+
+
+def targets_of(config: Config) -> tuple[Target, ...]:
+    """The masters, in their order, and what each is shown."""
+    auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
+    return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)

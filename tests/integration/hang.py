@@ -1,0 +1,27 @@
+"""`python client.py` whose owner loop hangs for ever, as in a system call that never returns, once a file is there:
+
+python -m tests.integration.hang FILE [arguments of client.py]
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from ipaddress import IPv4Address
+
+import client
+from network.linux import Netlink
+
+probe = Netlink.probe
+
+
+def hanging(self: Netlink, interface: str, ip: IPv4Address) -> None:
+    if os.path.exists(sys.argv[1]):
+        threading.Event().wait()
+    probe(self, interface, ip)
+
+
+if __name__ == "__main__":
+    Netlink.probe = hanging  # type: ignore[method-assign]
+    os._exit(client.main(sys.argv[2:]))

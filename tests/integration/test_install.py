@@ -1,0 +1,249 @@
+"""`make install`, below a DESTDIR and, in a mount namespace, on the machine itself; and the worker run from there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.cluster import ROOT, Worker
+from tests.integration.netns import needs_namespaces
+from tests.integration.scene import OWNER, Scene
+
+UNIT = "etc/systemd/system/failover-worker.service"
+NOBODY = 65534
+
+pytestmark = [
+    needs_namespaces,
+    pytest.mark.skipif(
+        subprocess.run(["/usr/bin/python3", "-c", "import ensurepip"], capture_output=True).returncode != 0
+        if os.path.exists("/usr/bin/python3")
+        else True,
+        reason="an installation needs the system's Python with venv (python3-venv)",
+    ),
+    pytest.mark.slow,
+]
+
+
+def make(
+    *arguments: str, before: tuple[str, ...] = (), code: int = 0, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*before, "make", "--no-print-directory", *arguments],
+        cwd=ROOT,
+        env={**{name: value for name, value in os.environ.items() if name != "PYTHON"}, **environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def dest() -> Iterator[Path]:
+    """Installed once; others than root may go there."""
+    folder = Path(tempfile.mkdtemp(prefix="fwinstall-"))
+    folder.chmod(0o755)
+    try:
+        make("install", f"DESTDIR={folder}")
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+def held(dest: Path) -> dict[str, Any]:
+    """Every file but the libraries', with what it holds; compiled code by its name alone."""
+    return {
+        str(file.relative_to(dest)): None if file.suffix == ".pyc" else file.read_bytes()
+        for file in sorted(dest.rglob("*"))
+        if file.is_file() and "site-packages" not in file.parts
+    }
+
+
+def test_a_second_time_changes_nothing(dest: Path) -> None:
+    before, env = held(dest), (dest / "opt/failover-worker/env").stat()
+    assert "opt/failover-worker/lib/client.py" in before
+    assert {
+        "etc/failover-worker/worker.env",
+        "etc/failover-worker/network_config.txt",
+        "etc/logrotate.d/failover-worker",
+        UNIT,
+    } <= set(before)
+    make("install", f"DESTDIR={dest}/")
+    assert held(dest) == before
+    assert (dest / "opt/failover-worker/env").stat().st_ino == env.st_ino  # libraries that fit are kept
+    assert sorted(os.listdir(dest / "opt/failover-worker")) == ["env", "lib"]
+    assert str(dest) not in (dest / UNIT).read_text()
+
+
+def test_an_upgrade_keeps_settings_and_logs_and_replaces_the_rest(dest: Path) -> None:
+    fresh = held(dest)
+    settings = dest / "etc/failover-worker"
+    kept = {
+        settings / "worker.env": "NODE_ID=7\n",
+        settings / "network_config.txt": "7, 8\n8, 7\n",
+        dest / "var/log/failover-worker/comms.log": "a line\n",
+        dest / f"{UNIT}.d/mine.conf": "[Service]\nWatchdogSec=30\n",
+    }
+    before = {path: path.read_text() for path in kept if path.exists()}
+    for path, text in kept.items():
+        path.write_text(text)
+    lib = dest / "opt/failover-worker/lib"
+    (lib / "client.py").write_text("raise SystemExit('of an older version')\n")
+    (lib / "left_over.py").write_text("")
+    (dest / UNIT).write_text("")
+    make("install", f"DESTDIR={dest}")
+    assert {path: path.read_text() for path in kept} == kept
+    for path in kept:
+        if path in before:
+            path.write_text(before[path])
+        else:
+            path.unlink()
+    assert held(dest) == fresh
+
+
+def test_libraries_that_cannot_be_had_leave_the_old_ones(dest: Path) -> None:
+    made_of = dest / "opt/failover-worker/env/.made-of"
+    text = made_of.read_text()
+    made_of.write_text("another requirements.txt")
+    done = make(
+        "install",
+        f"DESTDIR={dest}",
+        code=2,
+        PIP_NO_INDEX="1",
+        PIP_FIND_LINKS="/nonexistent",
+        PIP_CONFIG_FILE="/dev/null",
+    )
+    assert "what was installed before is as it was" in done.stderr
+    assert version(dest).startswith("failover worker ")
+    assert not (dest / "opt/failover-worker/env.new").exists()
+    made_of.write_text(text)
+
+
+def version(dest: Path) -> str:
+    folder = dest / "opt/failover-worker"
+    command = [str(folder / "env/bin/python"), str(folder / "lib/client.py"), "--version"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("prefix", ["relative", "/", "/opt/a b", "/opt/'x"])
+def test_a_prefix_that_can_be_none(prefix: str, tmp_path: Path) -> None:
+    assert "PREFIX is" in make("install", f"DESTDIR={tmp_path}", f"PREFIX={prefix}", code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_from_there_an_unprivileged_user_takes_an_address_over(scene: Scene, dest: Path) -> None:
+    """By the unit's own command line, environment and capabilities."""
+    unit = (dest / UNIT).read_text()
+    command = [
+        f"{dest}{word}" if word.startswith(("/opt", "/etc")) else word
+        for word in re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
+    ]
+    capabilities = ",".join(
+        f"+{name[4:].lower()}"
+        for name in re.search(r"^AmbientCapabilities=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
+    )
+    environ = dict(
+        pair.split("=")
+        for pair in re.search(r"^Environment=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
+    )
+    environ["LOG_DIR"] = environ["LOG_DIR"].replace("%L", f"{dest}/var/log")
+    logs = Path(environ["LOG_DIR"])
+    os.chown(logs, NOBODY, NOBODY)
+    os.chown(dest / "etc/failover-worker/worker.env", 0, NOBODY)
+    worker = scene.workers[1] = Worker(
+        scene.lab,
+        1,
+        logs,
+        command=(
+            "setpriv",
+            f"--reuid={NOBODY}",
+            f"--regid={NOBODY}",
+            "--clear-groups",
+            f"--inh-caps={capabilities}",
+            f"--ambient-caps={capabilities}",
+            f"--bounding-set=-all,{capabilities}",
+            "--no-new-privs",
+            *command,
+        ),
+        cwd=Path("/"),
+        NETWORK_CONFIG=f"{dest}/etc/failover-worker/network_config.txt",
+        VIP_BACKEND="",
+        **environ,
+    )
+    scene.director.wait("join", 1, limit_s=10)
+    assert worker.wait_log("started").fields["backend"] == "netlink"
+    scene.lab.node(2).cut()
+    scene.take(1)
+    assert worker.loans == [f"{OWNER}/24"]
+    assert scene.lab.client.answers(OWNER)
+    assert worker.stop() < 2
+    assert worker.loans == []
+    assert (logs / "comms.log").stat().st_uid == NOBODY
+
+
+def test_uninstall_leaves_settings_and_logs(dest: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dest"
+    shutil.copytree(dest, copy, symlinks=True)
+    (copy / "var/log/failover-worker/comms.log").write_text("a line\n")
+    make("uninstall", f"DESTDIR={copy}")
+    left = held(copy)
+    assert {name for name in left if not name.startswith("var/log/")} == {
+        "etc/failover-worker/worker.env",
+        "etc/failover-worker/network_config.txt",
+    }
+    assert left["var/log/failover-worker/comms.log"] == b"a line\n"
+    assert not (copy / "opt/failover-worker").exists()
+    make("uninstall", f"DESTDIR={copy}")  # there is nothing left to do
+
+
+def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
+    """In a mount namespace, so that it is a copy of the machine: its user, and who owns what."""
+    script = r"""
+        set -e
+        for folder in etc opt var/log; do
+          mkdir -p "$1/$folder"
+          [ "$folder" != etc ] || cp -a /etc/. "$1/etc"
+          mount --bind "$1/$folder" "/$folder"
+        done
+        mkdir -p /run/systemd; mount -t tmpfs none /run/systemd
+        cp -a "$2/opt/failover-worker" /opt/  # the libraries, which take their time
+        make install >/dev/null
+        make install >/dev/null
+        stat -c '%U:%G %a %n' /var/log/failover-worker /etc/failover-worker/worker.env
+        getent passwd failover | cut -d: -f1,6,7
+        setpriv --reuid=failover --regid=failover --clear-groups \
+          /opt/failover-worker/env/bin/python /opt/failover-worker/lib/client.py --version
+        make uninstall >/dev/null
+        ls /opt /etc/failover-worker
+    """
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), str(dest)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.split("\n")[:4] == [
+        "failover:failover 750 /var/log/failover-worker",
+        "root:failover 640 /etc/failover-worker/worker.env",
+        "failover:/nonexistent:/usr/sbin/nologin",
+        version(dest).strip(),
+    ]
+    assert done.stdout.split("\n")[4:] == [
+        "/etc/failover-worker:",
+        "network_config.txt",
+        "worker.env",
+        "",
+        "/opt:",
+        "",
+    ]

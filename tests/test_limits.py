@@ -1,0 +1,121 @@
+"""What is bounded, and what happens at the bound: orders that wait, packets that nobody reads, threads that hang."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+
+import pytest
+
+from tests import hang
+from tests.masters import OPEN, Puppet, Raw, frame, read_frame, upgrade
+from tests.processes import stays
+from tests.waiting import until
+from watchdog import LOOKS
+
+GROWTH_KB = 40 * 1024
+RESTORE = frame('42["restore",{"restore_node":2}]')
+
+
+class Flood(Raw):
+    """Accepts a node and then sends `count` orders as fast as they are taken; `reads` False: reads nothing more."""
+
+    def __init__(self, count, *, reads):
+        self.reads = reads
+        self.heard = 0
+        self.over = threading.Event()
+        self._count = count
+        super().__init__(self._flood)
+
+    def _flood(self, sock, head):
+        upgrade(sock, head)
+        sock.sendall(frame(OPEN))
+        read_frame(sock)
+        sock.sendall(frame('40{"sid":"flood"}'))
+        read_frame(sock)  # the join
+        if self.reads:
+            threading.Thread(target=self._read, args=(sock,), daemon=True).start()
+        with contextlib.suppress(OSError):
+            for _ in range(self._count // 1000):
+                sock.sendall(RESTORE * 1000)
+        self.over.wait(20)
+
+    def _read(self, sock):
+        with contextlib.suppress(OSError):
+            while True:
+                self.heard += "restore node" in read_frame(sock)
+
+
+def test_a_flood_of_orders_keeps_nothing_waiting(work, serve):
+    flood = serve(Flood(1_000_000, reads=True))
+    worker = work(flood, LOG_LEVEL="ERROR")
+    until(lambda: flood.heard > 1000)
+    before_kb = worker.status("VmRSS")
+    until(lambda: flood.heard > 6000, 15)
+    assert worker.status("VmRSS") < before_kb + GROWTH_KB
+    code, took_s = worker.stop()
+    assert (code, took_s < 2) == (0, True)
+    flood.over.set()
+
+
+def test_a_master_that_floods_and_reads_nothing_is_left(work, serve):
+    flood = serve(Flood(1_000_000, reads=False))
+    worker = work(flood, LOG_LEVEL="WARNING")
+    lost = worker.wait("disconnected", limit_s=30)
+    assert "does not read" in lost.fields["reason"]
+    assert worker.status("VmRSS") < 45 * 1024 + GROWTH_KB
+    flood.over.set()
+
+
+@pytest.fixture
+def hanging(work, serve, tmp_path):
+    """A worker that is up, one of whose threads hangs as soon as the file that comes with it is there."""
+
+    def start(thread):
+        puppet, file = serve(Puppet()), tmp_path / "hang"
+        worker = work(puppet, module=("-m", "tests.hang", str(file), thread), PASSWORD="not in a stack")
+        worker.wait("ping", log="pings")
+        return worker, file
+
+    return start
+
+
+@pytest.mark.parametrize("thread", ["owner", "ping"])
+def test_a_thread_that_hangs_ends_the_process_with_70_and_every_stack_in_the_log(hanging, thread):
+    worker, file = hanging(thread)
+    file.touch()
+    began_s = time.monotonic()
+    assert worker.process.wait(20) == 70
+    assert time.monotonic() - began_s > (LOOKS - 1) * hang.LOOK_S
+    hung = worker.wait("hung")
+    assert (hung.level, hung.fields["thread"]) == ("CRITICAL", thread)
+    stacks = {entry.fields["thread"]: entry.fields["stack"] for entry in worker.all("stack")}
+    assert {"MainThread", "ping", "watchdog", "log-writer"} <= set(stacks)
+    assert "in hanging" in stacks["MainThread" if thread == "owner" else "ping"]
+    assert "not in a stack" not in worker.said + str(stacks)
+
+
+def test_a_process_that_was_frozen_is_not_taken_for_hung(hanging):
+    worker, _ = hanging("owner")
+    for _ in range(2):
+        worker.send(signal.SIGSTOP)
+        try:
+            until(lambda end_s=time.monotonic() + 1.5 * LOOKS * hang.LOOK_S: time.monotonic() > end_s)
+        finally:
+            worker.send(signal.SIGCONT)
+    since = len(worker.pings.read())
+    worker.wait("ping", 3, since=since, log="pings")
+    assert not worker.all("hung")
+    assert worker.stop()[0] == 0
+
+
+def test_a_worker_without_a_master_is_not_taken_for_hung(work):
+    """Its ping thread waits to be woken, and its owner only for the back-off."""
+    worker = work(
+        "http://127.0.0.1:1", module=("-m", "tests.hang", "/nowhere", "owner"), RECONNECT_DELAY_MAX=2
+    )
+    worker.wait("connect_failed")
+    stays(lambda: worker.process.poll() is None, 2 * LOOKS * hang.LOOK_S)
+    assert worker.stop()[0] == 0

@@ -1,0 +1,141 @@
+"""Answers whose link dies around them: none is lost, and what surely arrived is not said twice."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import pytest
+
+from tests.masters import Master, Puppet
+from tests.processes import stays
+from tests.relay import DOWN, UP, Relay
+from tests.test_worker import HOLDING, RECOVER, says
+from tests.waiting import until
+
+UPDATED = {**HOLDING, "disconnected_node": 2}
+
+
+@pytest.fixture
+def master(serve):
+    return serve(Master())
+
+
+@pytest.fixture
+def relay(serve, master):
+    return serve(Relay(master))
+
+
+def updates(master):
+    return [heard for heard in master.heard if heard.event == "update node"]
+
+
+def comes_once(master, since):
+    """An answer comes after the join of the next connection, and no second one behind it."""
+    answer = master.wait("update node", since=since)
+    assert says(answer.data, UPDATED)
+    events = [h.event for h in master.heard[since:] if h.sid == answer.sid]
+    assert events[:3] == ["connect", "join", "update node"]
+    master.wait("ping", 3, since=master.heard.index(answer))
+    assert len(updates(master)) == 1
+
+
+def test_an_answer_into_a_half_open_link_is_sent_again(work, master, relay):
+    worker = work(relay)
+    master.wait("ping", 2)
+    relay.swallows = {UP}
+    since = len(master.heard)
+    master.emit("recover", RECOVER)
+    worker.wait("sent", event="update node")
+    worker.wait("disconnected")
+    relay.swallows = set()
+    comes_once(master, since)
+
+
+def test_an_answer_into_a_peer_that_reads_nothing_is_sent_again(work, master, relay):
+    worker = work(relay)
+    master.wait("ping", 2)
+    since = len(master.heard)
+
+    def stall(direction, data):
+        relay.stalled = relay.stalled or (direction == DOWN and b"recover" in data)
+
+    relay.on_passing = stall
+    master.emit("recover", RECOVER)
+    worker.wait("sent", event="update node")
+    worker.wait("disconnected")
+    relay.on_passing = lambda direction, data: None
+    relay.cut()
+    relay.stalled = False
+    comes_once(master, since)
+
+
+@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+def test_an_answer_to_an_order_with_which_the_link_ends_is_sent_once(work, master, relay, reset):
+    worker = work(relay, CONFLICT_PROBE=0)
+    master.wait("ping", 2)
+    for round_ in range(1, 6):
+        since = len(master.heard)
+
+        def cut(direction, data):
+            if direction == DOWN and b'"recover"' in data:
+                relay.cut(reset=reset)
+
+        relay.on_passing = cut
+        master.emit("recover", RECOVER)
+        worker.wait("disconnected", round_)
+        relay.on_passing = lambda direction, data: None
+        answer = master.wait("update node", since=since)
+        events = [h.event for h in master.heard[since:] if h.sid == answer.sid]
+        assert events[:3] == ["connect", "join", "update node"]
+        master.wait("ping", 2, since=master.heard.index(answer))
+    assert len(updates(master)) == 5
+
+
+def test_a_master_that_says_goodbye_on_hearing_the_answer_hears_it_once(work, serve):
+    """It had every byte, and was alive to say goodbye."""
+    puppet = serve(Puppet())
+    puppet.acks = False  # so that no acknowledgement tells that the answer arrived
+    worker = work(puppet)
+    assert puppet.up.wait(10)
+    for round_ in range(1, 6):
+        puppet.say(f'42["recover",{{"disconnected_node":2,"recovery_node":"3","ip":"10.9.0.2",'
+                   f'"netmask":"255.255.255.0","active_neighbors":["{round_}"]}}]')  # fmt: skip
+        until(lambda: sum("update node" in said for said in puppet.said) == round_)
+        joins = sum('"join"' in said for said in puppet.said)
+        puppet.say("1")
+        worker.wait("disconnected", round_)
+        until(lambda: sum('"join"' in said for said in puppet.said) == joins + 1)
+        until(lambda seen=len(puppet.pings): len(puppet.pings) >= seen + 2)
+        assert sum("update node" in said for said in puppet.said) == round_
+
+
+def test_a_master_frozen_with_the_answer_on_its_way_hears_it(work, master):
+    worker = work(master)
+    master.wait("ping", 2)
+    master.emit("recover", RECOVER)
+    worker.wait("takeover_started")
+    master.send(signal.SIGSTOP)
+    try:
+        worker.wait("sent", event="update node")
+        worker.wait("disconnected")
+    finally:
+        master.send(signal.SIGCONT)
+    assert says(master.wait("update node").data, UPDATED)
+
+
+def test_the_answers_of_one_outage_come_in_the_order_of_their_orders(work, master, relay):
+    worker = work(relay, node=5)
+    master.wait("ping", 2)
+    relay.swallows = {UP}
+    since = len(master.heard)
+    for node in (2, 8, 6, 4):
+        master.emit("recover", {**RECOVER, "disconnected_node": node, "recovery_node": "5",
+                                "ip": f"10.9.0.{node}"})  # fmt: skip
+    worker.wait("sent", 4, event="update node")
+    worker.wait("disconnected")
+    relay.swallows = set()
+    master.wait("update node", 4, since=since)
+    assert [update.data["disconnected_node"] for update in updates(master)] == [2, 8, 6, 4]
+    stays(lambda: len(updates(master)) == 4, 0.5)
+    assert re.search("pings in a row", worker.wait("disconnected").fields["reason"])
