@@ -32,6 +32,7 @@ INCIDENTS = frozenset(
         "address_lost",
         "address_restored",
         "crashed",
+        "hung",
         "log_lines_lost",
         "network_unusable",
         "order_refused",

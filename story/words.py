@@ -201,6 +201,8 @@ def _what_happened(event: str, fields: Mapping[str, str]) -> str:
         return f"could not give {address} back: {fields.get('reason', 'no reason logged')}"
     if event == "log_lines_lost":
         return f"lost {fields.get('count', 'some')} lines of {fields.get('file', 'a log')}: its disk was slow or full"
+    if event == "hung":
+        return f"hung for {fields.get('since_s', 'some')} s ({fields.get('thread', 'a thread')}), and its watchdog ended it"
     if event == "network_unusable":
         return f"can change no address: {fields.get('reason', 'no reason logged')}"
     if event == "order_refused":

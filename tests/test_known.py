@@ -160,6 +160,13 @@ def test_an_own_address_in_use_is_no_loan_given_up(story_of):
     )
 
 
+def test_a_worker_that_its_watchdog_ended(story_of):
+    worker = Worker(1).start(0).ping(1, 9).say(30, "hung", thread="owner", since_s=20.1, exit=70).start(31)
+    texts = [one.text for one in sentences(story_of(worker))]
+    assert "node 1 hung for 20.1 s (owner), and its watchdog ended it" in texts
+    assert "node 1 fell silent for 1.0 s: killed, or its machine died" in texts
+
+
 def test_incidents_stand_in_the_object(story_of):
     node = node_of(story_of(Worker(1).start(0).say(5, "log_lines_lost", file="ping.log", count=7)))
     assert node["incidents"] == [
