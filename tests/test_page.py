@@ -236,6 +236,8 @@ def test_ticks_stand_at_round_times_of_the_logs_own_zone(step_s):
     assert steps <= set(STEPS_S) or steps.pop() % STEPS_S[-1] == 0
     for share, label in ticks:
         when = at(0.25 + share * axis.length_s, zone)
+        into_day_s = (when - when.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()
+        assert into_day_s % min(step_s, 86400) == pytest.approx(0, abs=0.001)
         assert label in (f"{when:%m-%d}", f"{when:%H:%M:%S}", f"{when:%H:%M}", f"{when:%H:%M:%S.%f}"[:11])
 
 

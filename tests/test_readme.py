@@ -44,6 +44,13 @@ def test_links_lead_somewhere():
             assert (ROOT / target).exists(), target
 
 
+def test_the_pictures_are_small_enough_to_be_kept():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 150_000, picture
+
+
 @pytest.mark.parametrize("command", [["client.py"], ["diagnose.py"], ["-m", "demo.master"]], ids=" ".join)
 def test_help_works(command):
     done = subprocess.run(
