@@ -8,7 +8,7 @@ from typing import NamedTuple, Optional
 
 from .axis import Axis
 from .episodes import Failover, NodeStory, Story
-from .words import address_name, duration, held_for, node_name, unknown_nodes, visible
+from .words import address_name, duration, held_for, node_name, visible
 
 HEAD, CAUSES, ROW, GAP = 1.5, 1.25, 1.4, 0.6
 """Heights in rem: a lane's name, the words of its areas, a row of held addresses, what is between two lanes."""
@@ -78,12 +78,11 @@ class Lane:
 
 
 def lanes_of(story: Story, axis: Axis) -> list[Lane]:
-    """By number, those of unknown nodes among them; a node without a number comes last."""
+    """By number, nodes of which only others tell among them; one without a number comes last."""
     curve = 6.0 if len(story.nodes) < 5 else 4.5
-    whose: list[tuple[Optional[int], Optional[NodeStory]]] = [
-        *((node.node, node) for node in story.nodes),
-        *((node, None) for node in unknown_nodes(story)),
-    ]
+    whose: list[tuple[Optional[int], Optional[NodeStory]]] = [(node.node, node) for node in story.nodes]
+    owners = {failover.disconnected_node for failover in story.failovers}
+    whose.extend((owner, None) for owner in owners.difference(node for node, _ in whose) if owner is not None)
     whose.sort(key=lambda one: (one[0] is None, one[0]))
     lanes: list[Lane] = []
     for node, its_story in whose:
@@ -100,7 +99,7 @@ def lanes_of(story: Story, axis: Axis) -> list[Lane]:
     return lanes
 
 
-_UNKNOWN = Area(0.0, 1.0, "unknown", "No log of it was given: what it did itself is not known")
+_UNKNOWN = Area(0.0, 1.0, "unknown", "Nothing is told of it here: its log was not given, or not asked for")
 
 
 def _areas(node: NodeStory, axis: Axis) -> Iterator[Area]:

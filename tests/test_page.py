@@ -136,7 +136,7 @@ def test_a_node_whose_logs_were_not_given_has_a_lane_that_says_so(tmp_path):
     page = Page(render(story_of(*[folder for folder in a_night(tmp_path) if "2" not in folder.name])))
     assert len(page.of_class("lane")) == 3
     (unknown,) = page.of_class("area", "unknown")
-    assert unknown["title"] == "No log of it was given: what it did itself is not known"
+    assert unknown["title"] == "Nothing is told of it here: its log was not given, or not asked for"
     assert page.data("lanes")["lanes"][1] is None
     assert len(page.of_class("arrow", "take")) == 1
 
