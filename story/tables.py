@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from html import escape
 from typing import Any, Optional
 
@@ -32,6 +32,7 @@ _HEADINGS = {
     "takeover_ms": "took ms",
 }
 _NULLS = {"end": "not seen"}
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 _CAPTIONS = {"outages": "Without the master", "failovers": "Failovers"}
 
 
@@ -46,7 +47,7 @@ def tables(story: Story, told: Mapping[str, Any]) -> str:
     lists = dict.fromkeys(key for node in nodes for key, value in node.items() if _is_rows(value))
     for key in lists:
         rows = [{"node": node["node"], **row} for node in nodes for row in node.get(key, ())]
-        rows.sort(key=lambda row: _moment(row.get("start")) or datetime.min.astimezone())
+        rows.sort(key=lambda row: next(filter(None, map(_moment, row.values())), _NEVER))
         parts.append(_table(key, rows, story))
     failovers = [
         {**row, "held": held_for(failover)} for row, failover in zip(told["failovers"], story.failovers)

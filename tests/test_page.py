@@ -246,13 +246,14 @@ def test_fields_that_come_later_have_columns_of_their_own(night, monkeypatch):
         told = as_json(story)
         for node in told["nodes"]:
             node["availability"] = 99.5
+            node["steps"] = [{"seconds": 3}, {"at": node["from"], "seconds": -2}]
             node["silences"] = [{"start": told["nodes"][0]["from"], "cause": "<killed>"}]
         told["clock_skew"] = [{"nodes": [1, 2], "skew_s": -90.25}]
         return told
 
     monkeypatch.setattr("story.page.as_json", more)
     page = Page(render(night))
-    for text in ("availability", "99.5", "Silences", "<killed>", "Clock skew", "1, 2", "-90.25"):
+    for text in ("availability", "99.5", "Steps", "Silences", "<killed>", "Clock skew", "1, 2", "-90.25"):
         assert text in page.words
     assert page.unbalanced == []
 
