@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any, Optional, Union
+
+from .holding import Absence, Hold, Offset, absence_as_json
+from .moments import Spans, length, stamp
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,18 @@ def _between(start: datetime, end: datetime) -> float:
 @dataclass(frozen=True)
 class Outage:
     """A running worker without its master. `end`: None where that process did not see it end; then `until` is
-    its last line, and the duration is what is known of it.
+    its last line, and the duration is what is known of it. `cause`: one of causes.CAUSES; `detail`: what
+    tells it beside the reason, empty: nothing. `last_answer`: the last ping that was answered before; None:
+    there is none in the log. The master was away from some moment between it and `start` on.
     """
 
     start: datetime
     end: Optional[datetime]
     until: datetime
     reason: str
+    cause: str = "unknown"
+    detail: str = ""
+    last_answer: Optional[datetime] = None
 
     @property
     def duration_s(self) -> float:
@@ -73,6 +81,22 @@ class Silence:
 
 
 @dataclass(frozen=True)
+class Span:
+    """`end` None: it lasts where the log ends."""
+
+    start: datetime
+    end: Optional[datetime]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A wall clock that was set: by `seconds`, below 0: back. `when` is the first line that shows it."""
+
+    when: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Incident:
     """A line that belongs in the story as it is, such as `address_conflict`."""
 
@@ -85,7 +109,10 @@ class Incident:
 class Failover:
     """One order at one worker. `settled`: when its outcome was logged; None: it was not. `released`: None
     where it was not taken, or the logs do not show its end; then `still_held` says whether they end while it
-    is held. `takeover_ms`: from the order's arrival.
+    is held. `takeover_ms`: from the order's arrival. `holds`: when it was on the interface; what was claimed
+    by others, and taken again, has several. `active_neighbours`: whom the order names as alive. `owner_alive`:
+    when the wire was last heard to answer for it before it was taken; None: it was not. `pending`: the log ends
+    before its outcome.
     """
 
     disconnected_node: Optional[int]
@@ -100,6 +127,10 @@ class Failover:
     takeover_ms: Optional[float]
     release_reason: Optional[str]
     still_held: bool
+    holds: tuple[Hold, ...] = ()
+    active_neighbours: tuple[int, ...] = ()
+    owner_alive: Optional[datetime] = None
+    pending: bool = False
 
     @property
     def held_s(self) -> Optional[float]:
@@ -118,6 +149,11 @@ class NodeStory:
     that the slowest are not left out. What was under way when a connection ended is in no log.
 
     `answered_at` (seconds since 1970) and `answered_ms` are as long as each other, in the order of time.
+
+    `known`: the time of which its logs tell whether it had a master, `connected`: when it had one. `stops`:
+    from a stop that it was told to the next start; `freezes`: when the process or its machine stood still;
+    `holes`: when nothing was written by a process that went on, and nothing says why. `neighbours`: whose
+    addresses it may be ordered to take, as it said itself.
     """
 
     node: Optional[int]
@@ -134,6 +170,20 @@ class NodeStory:
     answered_at: array[float]
     answered_ms: array[float]
     missed_at: array[float]
+    known: Spans = ()
+    connected: Spans = ()
+    stops: tuple[Span, ...] = ()
+    freezes: tuple[Span, ...] = ()
+    holes: tuple[Span, ...] = ()
+    steps: tuple[Step, ...] = ()
+    neighbours: tuple[int, ...] = ()
+
+    @property
+    def availability(self) -> Optional[float]:
+        """Percent of the known time with a connection to the master; None: no time is known."""
+        start, end = self.first.timestamp(), self.last.timestamp()
+        known_s = length(self.known, start, end)
+        return 100 * min(1.0, length(self.connected, start, end) / known_s) if known_s > 0 else None
 
     @property
     def name(self) -> str:
@@ -142,15 +192,20 @@ class NodeStory:
 
 @dataclass(frozen=True)
 class Story:
-    """Nodes by number, failovers by their order's arrival."""
+    """Nodes by number, failovers by their order's arrival, absences by their start. `unreadable`: the lines
+    that do not fit, by what is wrong with them. `offsets`: of each node's clock, empty where there is but one
+    node. `unknown`: what the logs do not tell, a sentence each. `window`: what was asked for, from and to,
+    seconds since 1970.
+    """
 
     nodes: tuple[NodeStory, ...]
     failovers: tuple[Failover, ...]
     unreadable_lines: int
-
-
-def _stamp(when: Optional[datetime]) -> Optional[str]:
-    return when.isoformat(timespec="milliseconds") if when else None
+    absences: tuple[Absence, ...] = ()
+    offsets: tuple[Offset, ...] = ()
+    unknown: tuple[str, ...] = ()
+    unreadable: Mapping[str, int] = field(default_factory=dict)
+    window: tuple[float, float] = (-math.inf, math.inf)
 
 
 def as_json(story: Story) -> dict[str, Any]:
@@ -158,30 +213,7 @@ def as_json(story: Story) -> dict[str, Any]:
     are null; an outage whose end is null lasted at least its duration_s.
     """
     return {
-        "nodes": [
-            {
-                "node": node.node,
-                "from": _stamp(node.first),
-                "to": _stamp(node.last),
-                "pings": node.pings,
-                "missed": node.missed,
-                "rtt_ms": {
-                    "p50": node.rtt.p50 if node.rtt else None,
-                    "p99": node.rtt.p99 if node.rtt else None,
-                    "max": node.rtt.max if node.rtt else None,
-                },
-                "outages": [
-                    {
-                        "start": _stamp(outage.start),
-                        "end": _stamp(outage.end),
-                        "duration_s": round(outage.duration_s, 3),
-                        "reason": outage.reason,
-                    }
-                    for outage in node.outages
-                ],
-            }
-            for node in story.nodes
-        ],
+        "nodes": [_node(node) for node in story.nodes],
         "failovers": [
             {
                 "disconnected_node": failover.disconnected_node,
@@ -189,12 +221,66 @@ def as_json(story: Story) -> dict[str, Any]:
                 "address": failover.address,
                 "outcome": failover.outcome,
                 "reason": failover.reason,
-                "received": _stamp(failover.received),
-                "taken": _stamp(failover.taken),
-                "released": _stamp(failover.released),
+                "received": stamp(failover.received),
+                "taken": stamp(failover.taken),
+                "released": stamp(failover.released),
                 "takeover_ms": failover.takeover_ms,
             }
             for failover in story.failovers
         ],
         "unreadable_lines": story.unreadable_lines,
+        "unreadable": dict(story.unreadable),
+        "absences": [absence_as_json(absence) for absence in story.absences],
+        "clock_skew": [
+            {
+                "node": one.node,
+                "offset_s": round(one.offset_s, 3) if one.events else None,
+                "events": one.events,
+                "spread_s": round(one.spread_s, 3) if one.events else None,
+            }
+            for one in story.offsets
+        ],
+        "unknown": list(story.unknown),
     }
+
+
+def _node(node: NodeStory) -> dict[str, Any]:
+    availability = node.availability
+    return {
+        "node": node.node,
+        "from": stamp(node.first),
+        "to": stamp(node.last),
+        "pings": node.pings,
+        "missed": node.missed,
+        "rtt_ms": {
+            "p50": node.rtt.p50 if node.rtt else None,
+            "p99": node.rtt.p99 if node.rtt else None,
+            "max": node.rtt.max if node.rtt else None,
+        },
+        "outages": [
+            {
+                "start": stamp(outage.start),
+                "end": stamp(outage.end),
+                "duration_s": round(outage.duration_s, 3),
+                "reason": outage.reason,
+                "cause": outage.cause,
+                "detail": outage.detail or None,
+                "last_answer": stamp(outage.last_answer),
+            }
+            for outage in node.outages
+        ],
+        "availability": None if availability is None else round(availability, 4),
+        "silences": _spans(node.silences),
+        "stops": _spans(node.stops),
+        "freezes": _spans(node.freezes),
+        "holes": _spans(node.holes),
+        "clock_steps": [{"at": stamp(step.when), "seconds": round(step.seconds, 3)} for step in node.steps],
+        "incidents": [
+            {"at": stamp(one.when), "event": one.event, "fields": dict(one.fields)} for one in node.incidents
+        ],
+        "folders": list(node.folders),
+    }
+
+
+def _spans(those: Iterable[Union[Silence, Span]]) -> list[dict[str, Optional[str]]]:
+    return [{"start": stamp(one.start), "end": stamp(one.end)} for one in those]

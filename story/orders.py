@@ -10,14 +10,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from ipaddress import ip_interface
 from typing import Any, Optional
 
 from .episodes import Failover
-from .reading import Line
-from .runs import RunDraft, decimal
+from .holding import Hold
+from .items import Line
+from .link import decimal
+from .runs import RunDraft, moment
 
 _UNANSWERED = {
     "stopped": "the worker stopped before it had an outcome",
@@ -54,6 +56,12 @@ def _address(order: Mapping[str, Any]) -> Optional[str]:
         return ip[:64]
 
 
+def numbers(nodes: object) -> tuple[int, ...]:
+    """Nodes' numbers of a JSON list; empty: it is none."""
+    found = map(number, nodes) if isinstance(nodes, list) else ()
+    return tuple(node for node in found if node is not None)
+
+
 @dataclass
 class _Order:
     """`node`: None where the order or its refusal named none."""
@@ -69,6 +77,10 @@ class _Order:
     took_ms: Optional[float] = None
     released: Optional[datetime] = None
     release_reason: Optional[str] = None
+    active_neighbours: tuple[int, ...] = ()
+    owner_alive: Optional[datetime] = None
+    had: list[tuple[datetime, Optional[datetime]]] = field(default_factory=list)
+    """From when to when it was on the interface; None: it still is, as far as the log goes."""
 
     def is_about(self, node: Optional[int], address: Optional[str]) -> bool:
         return self.node == node and (address is None or self.address is None or self.address == address)
@@ -104,6 +116,7 @@ class Orders:
                     number(order.get("disconnected_node")),
                     number(order.get("recovery_node")),
                     _address(order),
+                    active_neighbours=numbers(order.get("active_neighbors")),
                 )
             )
         elif event == "sent" and fields.get("event") == "update node":
@@ -115,12 +128,17 @@ class Orders:
             self._taken(line, run, node, address)
         elif event in ("takeover_refused", "takeover_failed"):
             self._not_taken(line, run, node, address)
+        elif event == "owner_alive":
+            waiting = self._find(node, address)
+            if waiting:
+                waiting.owner_alive = line.when
         elif event in ("release_done", "address_conflict", "address_lost"):
             self._released(line, node, address)
         elif event == "address_restored":
             held = self._holder(self._held, node, address)
-            if held:
+            if held and held.released:
                 held.released = held.release_reason = None
+                held.had.append((line.when, None))
         elif event == "address_adopted":
             held = self._holder(self._left_behind, node, address)
             if held:
@@ -136,6 +154,8 @@ class Orders:
 
     def _failover(self, order: _Order) -> Failover:
         held = self._held.get(order.node) is order and order.released is None
+        lasts = held and order.run.ended == "open"
+        until = moment(order.run.last)
         return Failover(
             disconnected_node=order.node,
             recovery_node=order.run.node if order.run.node is not None else order.recovery_node,
@@ -148,7 +168,11 @@ class Orders:
             released=order.released,
             takeover_ms=order.took_ms,
             release_reason=order.release_reason,
-            still_held=held and order.run.ended == "open",
+            still_held=lasts,
+            holds=tuple(Hold(start, end, until, lasts and end is None) for start, end in order.had),
+            active_neighbours=order.active_neighbours,
+            owner_alive=order.owner_alive,
+            pending=order.outcome is None and order.run.ended == "open",
         )
 
     def _new(self, order: _Order) -> _Order:
@@ -185,6 +209,7 @@ class Orders:
         order = self._settle(line, run, node, address)
         order.outcome = "taken"
         order.took_ms = decimal(line.fields.get("took_ms", ""))
+        order.had.append((line.when, None))
         self._were_taken.append(order)
         self._held[order.node] = order
         self._answers_due[order.node] += 1
@@ -209,6 +234,7 @@ class Orders:
                 # the first of conflict, loss and release is when it was off the interface
                 held.released = line.when
                 held.release_reason = line.fields.get("reason") or line.event.replace("_", " ")
+                held.had[-1] = (held.had[-1][0], line.when)
             if line.event == "release_done":
                 del holds[held.node]
             return

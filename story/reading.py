@@ -7,124 +7,63 @@ be read is named in `faults`, and what can be read is read. One block of a file 
 from __future__ import annotations
 
 import gzip
+import math
+import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from io import BufferedIOBase
 from pathlib import Path
-from typing import NamedTuple, Optional, Union
+from typing import Optional
 
-from logging_setup import parse_line
+from .items import Item
+from .lines import Reader
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 BLOCK = 1 << 18
 LONGEST = 1 << 16
 """Bytes of a line past which it is none of ours, which end at 4,096: it is counted, and not kept."""
-YEARS = range(1970, 3000)
-"""Years that are believed: a machine without a clock of its own starts in 1970."""
 
+LOGS = ("ping", "comms")
 _FILE = re.compile(r"(ping|comms)\.log(?:[.-](\d[\d.T_-]*))?(?:\.gz)?")
-_PING = re.compile(
-    rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d):([0-5]\d\.\d{3})([+-]\d{4})\] : \[INFO\] - "
-    rb"\[ping seq=(\d{1,15}) rtt_ms=(\d{1,9}(?:\.\d{1,9})?)( late=true)?(?: simulated=true)?\]"
-)
-_DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
-class Ping(NamedTuple):
-    """A keep-alive that was answered. `at`: seconds since 1970, UTC; `zone`: the offset its line was written
-    with; `late`: it had been counted as missed before its answer came.
+def lines_of(
+    file: BufferedIOBase, limit: Optional[int] = None, read: Callable[[], object] = lambda: None
+) -> Iterator[bytes]:
+    """The lines of a file without their newlines; what stands after the last newline is a line too.
+
+    `limit`: bytes of it at most, None: all; `read` is called after each block.
     """
-
-    at: float
-    zone: timezone
-    seq: str
-    rtt_ms: float
-    late: bool
-
-
-class Line(NamedTuple):
-    """Any other line. `at`: seconds since 1970, UTC; `when`: the same with the line's own offset; a `cut`
-    line's last field may be incomplete.
-    """
-
-    at: float
-    when: datetime
-    event: str
-    fields: Mapping[str, str]
-    cut: bool = False
-
-
-Item = Union[Ping, Line]
-
-
-class _Clock:
-    """Reads timestamps; a minute and an offset are worked out once, since thousands of lines share them."""
-
-    def __init__(self) -> None:
-        self._minutes: dict[bytes, float] = {}
-        self._zones: dict[bytes, tuple[timezone, float]] = {}
-
-    def __call__(self, minute: bytes, seconds: bytes, offset: bytes) -> tuple[float, timezone]:
-        """Seconds since 1970 and the zone. Raises ValueError for a time that there is not."""
-        start = self._minutes.get(minute)
-        if start is None:
-            start = self._minute(minute)
-        known = self._zones.get(offset)
-        if known is None:
-            known = self._zone(offset)
-        zone, offset_s = known
-        return start + float(seconds) - offset_s, zone
-
-    def _minute(self, text: bytes) -> float:
-        day, _, time = text.decode().partition(" ")
-        year, month, date = map(int, day.split("-"))
-        hour, minute = map(int, time.split(":"))
-        if year not in YEARS:
-            raise ValueError(f"the year {year} is no year of a log")
-        if len(self._minutes) > 100_000:
-            self._minutes.clear()
-        start = (datetime(year, month, date, hour, minute, tzinfo=timezone.utc) - EPOCH).total_seconds()
-        self._minutes[text] = start
-        return start
-
-    def _zone(self, text: bytes) -> tuple[timezone, float]:
-        delta = timedelta(hours=int(text[1:3]), minutes=int(text[3:5]))
-        if text.startswith(b"-"):
-            delta = -delta
-        known = self._zones[text] = (timezone(delta), delta.total_seconds())
-        return known
-
-
-def lines_of(file: BufferedIOBase) -> Iterator[bytes]:
-    """The lines of a file without their newlines; what stands after the last newline is a line too."""
     rest = b""
-    while True:
+    while limit is None or limit > 0:
         # read1, since a damaged gzip file still gives what stands before the damage
-        block = file.read1(BLOCK)
+        block = file.read1(BLOCK if limit is None else min(BLOCK, limit))
         if not block:
             break
+        if limit is not None:
+            limit -= len(block)
         lines = (rest + block).split(b"\n")
         rest = lines.pop()
         yield from lines
+        read()
         if len(rest) > LONGEST:
             rest = b"\0"  # the rest of that line goes on behind it, and no line of ours starts so
     if rest:
         yield rest
 
 
-def _open(path: Path, stack: ExitStack) -> BufferedIOBase:
-    """The file, unpacked where its name and its first bytes say that it is gzipped."""
+def _open(path: Path, stack: ExitStack) -> tuple[BufferedIOBase, BufferedIOBase]:
+    """The file, unpacked where its name and its first bytes say that it is gzipped; and as it lies there."""
     file = stack.enter_context(path.open("rb"))
     if path.suffix == ".gz" and file.peek(2)[:2] == _GZIP_MAGIC:
-        return stack.enter_context(gzip.GzipFile(fileobj=file))
-    return file
+        return stack.enter_context(gzip.GzipFile(fileobj=file)), file
+    return file, file
 
 
 def _number_in(name: str) -> Optional[int]:
@@ -140,17 +79,36 @@ class Folder:
 
     `number`: the one number in the folder's name; None: it holds none, or several.
     `faults`: what could not be read, each a text that names it; `notes`: what was left aside on purpose.
+    `since`: seconds since 1970; files of pings that end before are passed over.
+    `limits`: of the logs that are being written, how many bytes of each to read, by their inode; one that is
+    not among them is left for whoever follows it. None: all.
+    `progress`: called with the bytes that were read of the disk.
     """
 
     path: Path
+    since: float = -math.inf
+    limits: Optional[Mapping[int, int]] = None
+    progress: Callable[[int], object] = lambda _: None
     readable: int = 0
-    unreadable: int = 0
+    old: int = 0
+    unreadable_by: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
+    def unreadable(self) -> int:
+        return sum(self.unreadable_by.values())
+
+    @property
     def number(self) -> Optional[int]:
         return _number_in(self.path.resolve().name)
+
+    def size(self) -> int:
+        """Bytes of its logs on the disk, as far as they can be seen."""
+        try:
+            return sum(path.stat().st_size for path in self.path.iterdir() if _FILE.fullmatch(path.name))
+        except OSError:
+            return 0
 
     def items(self) -> Iterator[Item]:
         """Every line that fits, of both logs together, oldest first; lines of one log keep their order."""
@@ -179,7 +137,7 @@ class Folder:
 
     def _files(self) -> dict[str, list[Path]]:
         """The files of each log, oldest first: by the time of their first line, then by their number."""
-        found: dict[str, list[tuple[float, int, bool, bytes, Path]]] = {"ping": [], "comms": []}
+        found: dict[str, list[tuple[float, int, bool, bytes, Path]]] = {log: [] for log in LOGS}
         for path in sorted(self.path.iterdir()):
             name = _FILE.fullmatch(path.name)
             if not name:
@@ -203,19 +161,20 @@ class Folder:
             # while a file is being packed it is there twice
             files[log] = [
                 path
-                for _, number, packed, head, path in those
+                for place, (_, number, packed, head, path) in enumerate(those)
                 if not (packed and head and (number, head) in plain)
+                and not (log == "ping" and place + 1 < len(those) and those[place + 1][0] <= self.since)
             ]
         return files
 
     def _head(self, path: Path) -> tuple[float, bytes]:
         """When the file begins, and the line that says so; -inf and nothing where none of its first does."""
-        clock = _Clock()
+        reader = Reader()
         with ExitStack() as stack:
-            file = _open(path, stack)
+            file, _ = _open(path, stack)
             try:
                 for _, line in zip(range(100), lines_of(file)):
-                    item = self._item(line, clock)
+                    item = reader.read(line)
                     if item:
                         return item.at, line
             except _UNREADABLE:
@@ -223,41 +182,32 @@ class Folder:
         return float("-inf"), b""
 
     def _read(self, files: list[Path]) -> Iterator[Item]:
-        clock = _Clock()
+        reader = Reader()
         for path in files:
-            with ExitStack() as stack:
-                try:
-                    for line in lines_of(_open(path, stack)):
-                        item = self._item(line, clock)
-                        if item:
-                            self.readable += 1
-                            yield item
-                        else:
-                            self.unreadable += 1
-                except _UNREADABLE as exc:
-                    reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-                    self.faults.append(f"{path}: {reason}; what stands before the damage was read")
-
-    def _item(self, line: bytes, clock: _Clock) -> Optional[Item]:
-        """What a line says; None: it does not fit."""
-        ping = _PING.fullmatch(line)
-        if ping:
-            minute, seconds, offset, seq, rtt_ms, late = ping.groups()
             try:
-                at, zone = clock(minute, seconds, offset)
-            except ValueError:
-                return None
-            return Ping(at, zone, seq.decode(), float(rtt_ms), late is not None)
-        try:
-            # bytes that are no UTF-8 are damage; the worker escapes what cannot be written
-            entry = parse_line(line.decode().removesuffix("\r"))
-        except ValueError:
-            return None
-        if entry.when.year not in YEARS:
-            return None
-        at = (entry.when - EPOCH).total_seconds()
-        if entry.event == "ping" and _DECIMAL.fullmatch(entry.fields.get("rtt_ms", "")):
-            zone = timezone(entry.when.utcoffset() or timedelta())
-            late = entry.fields.get("late") == "true"
-            return Ping(at, zone, entry.fields.get("seq", ""), float(entry.fields["rtt_ms"]), late)
-        return Line(at, entry.when, entry.event, entry.fields, entry.left_out > 0)
+                yield from self._items_of(path, reader)
+            except _UNREADABLE as exc:
+                reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
+                self.faults.append(f"{path}: {reason}; what stands before the damage was read")
+        self.readable += reader.readable
+        self.old += reader.old
+        self.unreadable_by += reader.unreadable
+
+    def _items_of(self, path: Path, reader: Reader) -> Iterator[Item]:
+        with ExitStack() as stack:
+            file, on_disk = _open(path, stack)
+            limit = None
+            if self.limits is not None and path.name in ("ping.log", "comms.log"):
+                limit = self.limits.get(os.fstat(on_disk.fileno()).st_ino, 0)
+            before = 0
+
+            def tell() -> None:
+                nonlocal before
+                now = on_disk.tell()
+                self.progress(now - before)
+                before = now
+
+            for line in lines_of(file, limit, tell):
+                item = reader.read(line)
+                if item:
+                    yield item

@@ -1,19 +1,30 @@
-"""One process of a worker, followed line by line: its keep-alives and its connection to the master."""
+"""One process of a worker, followed line by line: its keep-alives, and what befell it."""
 
 from __future__ import annotations
 
 import math
+import re
 from array import array
-from datetime import datetime, timedelta
-from typing import Optional
+from bisect import bisect_right
+from datetime import datetime
+from typing import NamedTuple, Optional
 
-from .episodes import Incident, Outage, Run
-from .reading import EPOCH, Item, Line, Ping
+from .episodes import Incident, Outage, Run, Span, Step
+from .items import Item, Line, Ping
+from .link import Link
+from .moments import at_second, covers, spans, without
 
 SENT_KEPT = 1000
 """Unacknowledged pings that are remembered in case an answer comes; an older one's never does."""
-MOST_S = 366 * 86400.0
-"""Seconds of a connection that are believed."""
+STEP_S = 1.0
+"""A line that was written before the one above it, by more than this: the clock was put back."""
+QUIET_S = 90.0
+"""A process without a master logs a failed attempt at least once a minute."""
+HOLE_S, HOLE_PINGS = 5.0, 3
+"""A process that is connected pings: more than this long, and so many intervals, without one is a hole."""
+MISSED_LATE_S = 60.0
+ENOUGH_PINGS = 10
+"""From which on their interval is known."""
 INCIDENTS = frozenset(
     {
         "address_adopted",
@@ -22,57 +33,68 @@ INCIDENTS = frozenset(
         "address_restored",
         "crashed",
         "log_lines_lost",
+        "network_unusable",
+        "order_refused",
         "release_failed",
     }
 )
+_WENT_FORWARD = re.compile(r"clock went forward by (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 
 
-def decimal(text: str) -> Optional[float]:
-    """A duration as a field gives it; None: it is none."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) and value >= 0 else None
+AROUND_S = 600.0
+"""Before and after what is told, for which pings are kept: they say why a connection was lost."""
+
+
+class Window(NamedTuple):
+    """What of a log is told, in seconds since 1970; what is outside still says how things stand."""
+
+    since: float = -math.inf
+    until: float = math.inf
 
 
 def moment(item: Item) -> datetime:
     """When the line was written, with its own offset."""
-    if isinstance(item, Ping):
-        return (EPOCH + timedelta(seconds=item.at)).astimezone(item.zone)
-    return item.when
+    return at_second(item.at, item.zone) if isinstance(item, Ping) else item.when
 
 
 class RunDraft:
-    """A process of which more lines may come. `node`: None until a line tells it."""
+    """A process of which more lines may come. `told`: the node that a line of it names, None: none yet;
+    `node`: that one, or what others tell in its stead. `after_stop`: the one before it was told to stop.
+    """
 
-    def __init__(self, first: Item) -> None:
+    def __init__(self, first: Item, window: Window = Window(), *, after_stop: bool = False) -> None:
+        self.told: Optional[int] = None
         self.node: Optional[int] = None
         self.first = self.last = first
         self.started: Optional[datetime] = None
         self.version = ""
         self.stopping = False
+        self.stop_at: Optional[datetime] = None
         self.superseded = False
         """Whether another process wrote after it."""
         self.signal: Optional[str] = None
-        self.outages: list[Outage] = []
+        self.neighbours: tuple[int, ...] = ()
         self.incidents: list[Incident] = []
         self.answered_at = array("d")
         self.answered_ms = array("d")
         self.missed_at = array("d")
-        self._late = self._unacknowledged = 0
-        self._sent: dict[str, None] = {}
-        self._down: Optional[tuple[datetime, str]] = None
-        self._was_connected = False
+        starts = isinstance(first, Line) and first.event == "started"
+        self.link = Link(first, starts=starts, after_stop=after_stop)
+        self._since, self._until = window
+        self._keep_from, self._keep_to = window.since - AROUND_S, window.until + AROUND_S
+        self._in_time = self._unacknowledged = 0
+        self.missed = 0
+        self._sent: dict[str, float] = {}
+        self._last_ping: Optional[Ping] = None
+        self._interval_s = 0.0
+        self._ping_steps: list[Step] = []
+        self._line_steps: list[Step] = []
+        self._line_at = -math.inf
 
     @property
     def pings(self) -> int:
-        in_time = len(self.answered_at) - self._late
-        return in_time + self.missed + self._unacknowledged + len(self._sent)
-
-    @property
-    def missed(self) -> int:
-        return len(self.missed_at)
+        waiting = sum(self._since <= at <= self._until for at in self._sent.values())
+        return self._in_time + self.missed + self._unacknowledged + waiting
 
     @property
     def ended(self) -> str:
@@ -85,83 +107,129 @@ class RunDraft:
         """Seconds after its last line from which a process that goes on is known not to be silent: it pings,
         or, without the master, tries again at least so often.
         """
-        if self._down or len(self.answered_at) < 2:
-            return 60.0
-        return max(5.0, 3 * (self.answered_at[-1] - self.answered_at[-2]))
+        if self.link.is_down or not self._interval_s:
+            return QUIET_S
+        return max(5.0, 3 * self._interval_s)
+
+    @property
+    def steps(self) -> list[Step]:
+        # both logs show a step; each in its own order
+        return self._ping_steps or self._line_steps
 
     def add_ping(self, ping: Ping) -> None:
         self.last = ping
-        self.answered_at.append(ping.at)
-        self.answered_ms.append(ping.rtt_ms)
-        if ping.late:
-            self._late += 1
+        before, self._last_ping = self._last_ping, ping
+        if before is None:
+            if not self.link.sure:
+                self.link.heard()
+        elif ping.at < before.at - STEP_S:
+            self._ping_steps.append(Step(moment(ping), ping.at - before.at))
+        else:
+            self._interval_s = ping.at - before.at
         if self._sent:
             self._sent.pop(ping.seq, None)
+        if self._keep_from <= ping.at <= self._keep_to:
+            self.answered_at.append(ping.at)
+            self.answered_ms.append(ping.rtt_ms)
+            if self._since <= ping.at <= self._until and not ping.late:
+                self._in_time += 1
+
+    def forget_pings(self, kept: int) -> None:
+        """Keep the last ones alone; those before go on being counted."""
+        del self.answered_at[:-kept], self.answered_ms[:-kept]
 
     def add(self, line: Line) -> None:
         self.last = line
+        if line.event == "said":
+            return
+        if line.at < self._line_at - STEP_S:
+            self._line_steps.append(Step(line.when, line.at - self._line_at))
+        self._line_at = line.at
         event, fields = line.event, line.fields
         if event == "started":
             self.started = line.when
             self.version = fields.get("version", "")
         elif event in ("stopping", "stopped"):
             self.stopping = True
+            self.stop_at = self.stop_at or line.when
             self.signal = fields.get("signal", self.signal)
-        elif event == "ping_missed":
-            self.missed_at.append(line.at)
-            self._sent.pop(fields.get("seq", ""), None)
-        elif event == "ping_sent":
-            self._sent[fields.get("seq", "")] = None
-            if len(self._sent) > SENT_KEPT:
-                del self._sent[next(iter(self._sent))]
-                self._unacknowledged += 1
-        elif event in ("pings_paused", "pings_resumed"):
-            self._unacknowledged += len(self._sent)
-            self._sent.clear()
+            self.link.stop(line)
+        elif event in ("ping_missed", "ping_sent", "pings_paused", "pings_resumed"):
+            self._add_unanswered(line)
         elif event in INCIDENTS:
             self.incidents.append(Incident(line.when, event, fields))
         else:
-            self._follow_connection(line)
+            if event == "was_frozen":
+                self._see_step(line)
+            last_answer = moment(self._last_ping) if self._last_ping else None
+            self.link.add(line, last_answer, stopping=self.stopping)
 
-    def _follow_connection(self, line: Line) -> None:
-        if line.event == "connected":
-            self._was_connected = True
-            if self._down:
-                start, reason = self._down
-                self.outages.append(Outage(start, line.when, line.when, reason))
-                self._down = None
-        elif self.stopping:
-            # a worker that leaves has no outage
-            return
-        elif line.event == "disconnected":
-            self._see_unlogged_connection(line)
-            self._down = self._down or (line.when, line.fields.get("reason", "no reason logged"))
-        elif line.event in ("connecting", "connect_failed"):
-            if not self._down:
-                first = self.started is not None and not self._was_connected
-                self._down = (line.when, "start" if first else "its beginning is not in the log")
-            start, reason = self._down
-            if reason == "start" and line.event == "connect_failed":
-                self._down = (start, f"start: {line.fields.get('error', 'no error logged')}")
+    def _add_unanswered(self, line: Line) -> None:
+        seq, counts = line.fields.get("seq", ""), self._since <= line.at <= self._until
+        if line.event == "ping_missed":
+            self.link.heard()
+            if self._keep_from <= line.at <= self._keep_to:
+                self.missed_at.append(line.at)
+            self.missed += counts
+            self._sent.pop(seq, None)
+        elif line.event == "ping_sent":
+            self.link.heard()
+            self._sent[seq] = line.at
+            if len(self._sent) > SENT_KEPT:
+                at = self._sent.pop(next(iter(self._sent)))
+                self._unacknowledged += self._since <= at <= self._until
+        else:
+            self._unacknowledged += sum(self._since <= at <= self._until for at in self._sent.values())
+            self._sent.clear()
 
-    def _see_unlogged_connection(self, line: Line) -> None:
-        """A connection that ends while none is known had begun `connected_s` before: LOG_LEVEL=WARNING leaves
-        out the line that said so.
-        """
-        connected_s = decimal(line.fields.get("connected_s", ""))
-        if not self._down or not connected_s:
-            return
-        start, reason = self._down
-        end = line.when - timedelta(seconds=min(connected_s, MOST_S))
-        if end >= start:
-            self.outages.append(Outage(start, end, end, reason))
-            self._down = None
+    def _see_step(self, line: Line) -> None:
+        found = _WENT_FORWARD.search(line.fields.get("reason", ""))
+        if found:
+            self._line_steps.append(Step(line.when, float(found.group(1))))
+
+    def outages(self) -> list[Outage]:
+        return self.link.outages(moment(self.last))
 
     def finish(self) -> Run:
-        """The process as it stands after its last line; an outage that it did not see end is among its own."""
-        last = moment(self.last)
-        if self._down:
-            start, reason = self._down
-            self._down = None
-            self.outages.append(Outage(start, None, last, reason))
-        return Run(moment(self.first), last, self.started, self.version, self.ended, self.signal)
+        """The process as it stands after its last line."""
+        return Run(moment(self.first), moment(self.last), self.started, self.version, self.ended, self.signal)
+
+    def connected(self) -> list[tuple[float, float]]:
+        """When it had a master, holes and freezes included."""
+        return self.link.up(self.last.at)
+
+    def holes(self) -> list[Span]:
+        """When it was connected and wrote no ping, and no freeze explains it; as far as its pings are kept."""
+        times = self.answered_at
+        if len(times) < ENOUGH_PINGS:
+            return []
+        usual = sorted(later - earlier for earlier, later in zip(times[:200], times[1:200]))
+        limit_s = max(HOLE_S, HOLE_PINGS * usual[len(usual) // 2])
+        gaps = self._gaps(limit_s)
+        if not gaps:
+            return []
+        frozen = [
+            (span.start.timestamp() - 2, span.end.timestamp() + 2) for span in self.link.freezes if span.end
+        ]
+        up = without(spans(self.connected()), frozen)
+        zone = self.last.zone if isinstance(self.last, Ping) else self.last.when.tzinfo
+        return [
+            Span(at_second(start, zone), at_second(end, zone))
+            for start, end in gaps
+            if covers(up, start, end)
+        ]
+
+    def _gaps(self, limit_s: float) -> list[tuple[float, float]]:
+        """Where the sending of two pings lies further apart than that; an answer may well come late."""
+        found = []
+        before = self.answered_at[0]
+        for at, ms in zip(self.answered_at, self.answered_ms):
+            if at - before > limit_s and at - ms / 1000 - before > limit_s:
+                found.append((before, at - ms / 1000))
+            before = at
+        return [gap for gap in found if not self._misses_after(gap)]
+
+    def _misses_after(self, gap: tuple[float, float]) -> bool:
+        """Whether its pings went out and were missed, which is told once PING_TIMEOUT is over."""
+        place = bisect_right(self.missed_at, gap[0])
+        return place < len(self.missed_at) and self.missed_at[place] <= gap[1] + MISSED_LATE_S

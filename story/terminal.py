@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -12,9 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from .account import account
 from .episodes import Failover, NodeStory, Story
 from .words import (
     Clock,
+    Sentence,
     address_name,
     duration,
     headline,
@@ -27,28 +31,70 @@ from .words import (
 )
 
 WIDTH = 100
+ROWS, ACCOUNTS = 500, 20
+"""Of a long story the newest are printed."""
 _STYLES = {"bad": "red", "good": "green", "plain": ""}
 
 
-def show(story: Story, stream: TextIO) -> None:
-    """Print the story. Where `stream` is no terminal, or NO_COLOR is set, nothing but text is printed."""
+def _console(stream: TextIO) -> Console:
+    """Where `stream` is no terminal, or NO_COLOR is set, nothing but text is printed."""
     colour = stream.isatty() and not os.environ.get("NO_COLOR")
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else WIDTH
-    console = Console(
+    return Console(
         file=stream, width=width, force_terminal=None if colour else False, highlight=False, emoji=False
     )
+
+
+def show(story: Story, stream: TextIO) -> None:
+    """Print the story."""
+    console = _console(stream)
     console.print(Text(headline(story), style="bold"))
-    if not story.nodes:
-        return
-    clock = Clock(story)
-    console.print(_nodes(story.nodes, clock))
-    if any(node.outages for node in story.nodes):
-        console.print(_outages(story.nodes, clock))
-    if story.failovers:
-        console.print(_failovers(story.failovers, clock))
-    console.print(_timeline(story, clock))
-    for remark in remarks(story):
-        console.print(Text(remark))
+    if story.nodes:
+        clock = Clock(story)
+        console.print(_nodes(story.nodes, clock))
+        if any(node.outages for node in story.nodes):
+            console.print(_outages(story.nodes, clock))
+        if story.failovers:
+            console.print(_failovers(story.failovers, clock))
+        if story.absences:
+            newest = story.absences[-ACCOUNTS:]
+            texts = [account(absence, story.failovers, clock) for absence in newest]
+            title = _title("Addresses that changed hands", len(story.absences), len(newest))
+            _print_paragraphs(console, title, texts)
+        console.print(_timeline(story, clock))
+    if story.unknown:
+        console.print()
+        _print_paragraphs(console, "What the logs say of themselves", remarks(story))
+
+
+class Ticker:
+    """Prints one event after the other, as they happen."""
+
+    def __init__(self) -> None:
+        self._console = _console(sys.stdout)
+
+    def tell(self, one: Sentence) -> None:
+        when = one.when.astimezone()
+        text = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}  {one.text}"
+        self._console.print(Text(text, style=_STYLES[one.tone]), soft_wrap=True)
+        self._console.file.flush()
+
+
+def _print_paragraphs(console: Console, title: str, texts: Sequence[str]) -> None:
+    console.print(Text(title, style="bold"))
+    table = Table.grid(padding=(0, 1))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for text in texts:
+        _row(table, "-", text)
+    console.print(table)
+    console.print()
+
+
+def _title(title: str, count: int, shown: int) -> str:
+    if shown == count:
+        return title
+    return f"{title} (the last {shown} of {count}; --json has all, --since and --node tell of fewer)"
 
 
 def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
@@ -64,45 +110,51 @@ def _row(table: Table, *cells: str, style: str = "") -> None:
     table.add_row(*(Text(cell) for cell in cells), style=style)
 
 
+def percent(availability: float) -> str:
+    """With two decimals, and never 100 where something is missing."""
+    return "100" if availability >= 100 else f"{math.floor(availability * 100) / 100:.2f}"
+
+
 def _nodes(nodes: Sequence[NodeStory], clock: Clock) -> Table:
-    numbers = ("pings", "missed", "p50 ms", "p99 ms", "max ms", "outages", "in all")
+    numbers = ("pings", "missed", "p50 ms", "p99 ms", "max ms", "up %", "outages")
     table = _table("Nodes", "node", "from", "to", *numbers, right=numbers)
     for node in nodes:
         rtt = (node.rtt.p50, node.rtt.p99, node.rtt.max) if node.rtt else ()
         _row(
             table,
             str(node.node) if node.node is not None else visible(node.name),
-            clock(node.first),
-            clock(node.last),
+            clock.second(node.first),
+            clock.second(node.last),
             str(node.pings),
             str(node.missed),
             *(f"{ms:.1f}" for ms in rtt) if rtt else ("", "", ""),
+            "" if node.availability is None else percent(node.availability),
             str(len(node.outages)),
-            duration(sum(outage.duration_s for outage in node.outages)) if node.outages else "",
         )
     return table
 
 
 def _outages(nodes: Sequence[NodeStory], clock: Clock) -> Table:
-    table = _table("Without the master", "node", "from", "to", "lasted", "reason", right=("lasted",))
-    rows = [(outage, node) for node in nodes for outage in node.outages]
-    for outage, node in sorted(rows, key=lambda row: row[0].start):
+    rows = sorted(((outage, node) for node in nodes for outage in node.outages), key=lambda row: row[0].start)
+    title = _title("Without the master", len(rows), len(rows[-ROWS:]))
+    table = _table(title, "node", "from", "to", "lasted", "cause", "reason", right=("lasted",))
+    for outage, node in rows[-ROWS:]:
         _row(
             table,
             str(node.node) if node.node is not None else visible(node.name),
             clock(outage.start),
             clock(outage.end) if outage.end else "not seen",
             duration(outage.duration_s) if outage.end else f"> {duration(outage.duration_s)}",
-            visible(outage.reason),
+            outage.cause,
+            "" if outage.reason == outage.cause else visible(outage.reason),
         )
     return table
 
 
 def _failovers(failovers: Sequence[Failover], clock: Clock) -> Table:
-    table = _table(
-        "Failovers", "ordered", "address", "of", "at", "outcome", "in", "held", "reason", right=("in",)
-    )
-    for failover in failovers:
+    title = _title("Failovers", len(failovers), len(failovers[-ROWS:]))
+    table = _table(title, "ordered", "address", "of", "at", "outcome", "in", "held", "reason", right=("in",))
+    for failover in failovers[-ROWS:]:
         _row(
             table,
             clock(failover.received),
@@ -119,10 +171,15 @@ def _failovers(failovers: Sequence[Failover], clock: Clock) -> Table:
 
 
 def _timeline(story: Story, clock: Clock) -> Table:
+    told = sentences(story)
     table = Table.grid(padding=(0, 2))
-    table.title, table.title_justify, table.title_style = "What happened", "left", "bold"
+    table.title, table.title_justify, table.title_style = (
+        _title("What happened", len(told), len(told[-ROWS:])),
+        "left",
+        "bold",
+    )
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for sentence in sentences(story):
+    for sentence in told[-ROWS:]:
         _row(table, clock(sentence.when), sentence.text, style=_STYLES[sentence.tone])
     return table

@@ -3,51 +3,92 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Optional
+from typing import Optional, Union
 
-from .episodes import NodeStory, Outage, Run, Silence, Story, round_trips
-from .orders import Orders, data_of, number
-from .reading import Item, Line, Ping
-from .runs import RunDraft
+from .absences import Absences
+from .causes import beside_others
+from .episodes import NodeStory, Outage, Run, Silence, Span, Story, round_trips
+from .items import Item, Line, Ping
+from .moments import seconds, spans, without
+from .orders import Orders, data_of, number, numbers
+from .runs import RunDraft, Window, moment
+from .skew import Call, allowed_for
+from .skew import offsets as clock_offsets
+from .unknowns import old_forms, unknowns
+
+CALLS_KEPT = 2000
+"""Lines that another node's log may have an echo of, by which clocks are compared: the last ones do."""
 
 
 class Diary:
     """One folder's lines, added one after the other in the order of time; none of them is kept whole.
 
     `name`: what people call the folder; `number_in_name`: the node it belongs to where no line says so, None
-    where its name does not either.
+    where its name does not either; `window`: what of it is to be told.
     """
 
-    def __init__(self, name: str, number_in_name: Optional[int] = None) -> None:
+    def __init__(
+        self, name: str, number_in_name: Optional[int] = None, window: Optional[Window] = None
+    ) -> None:
         self.name = name
         self.runs: list[RunDraft] = []
         self.orders = Orders()
+        self.calls: list[tuple[RunDraft, Call]] = []
         self._number_in_name = number_in_name
+        self._window = window or Window()
+        self._has_joined = False
 
     def read(self, items: Iterable[Item]) -> None:
         for item in items:
             if isinstance(item, Ping):
                 if not self.runs:
-                    self.runs.append(RunDraft(item))
+                    self._begin(item)
                 self.runs[-1].add_ping(item)
             else:
                 self._add(item)
 
+    def _begin(self, item: Item) -> RunDraft:
+        before = self.runs[-1] if self.runs else None
+        if before:
+            before.superseded = True
+            self.orders.begin_run()
+        run = RunDraft(item, self._window, after_stop=before is not None and before.stopping)
+        self.runs.append(run)
+        return run
+
     def _add(self, line: Line) -> None:
-        if line.event == "started" or not self.runs:
-            if self.runs:
-                self.runs[-1].superseded = True
-                self.orders.begin_run()
-            self.runs.append(RunDraft(line))
-        run = self.runs[-1]
+        run = self._begin(line) if line.event == "started" or not self.runs else self.runs[-1]
         if line.event == "started":
-            run.node = number(line.fields.get("node"))
-        elif run.node is None and line.event == "sent":
-            run.node = number(data_of(line).get("NODE_ID"))
+            run.told = number(line.fields.get("node"))
+        elif line.event == "sent":
+            self._sent(line, run)
+        elif line.event == "connected":
+            self._has_joined = False
+        elif line.event == "received" and line.fields.get("event") == "restore":
+            self._call(run, line, "asked back", number(data_of(line).get("restore_node")))
         run.add(line)
         self.orders.add(line, run)
+
+    def _sent(self, line: Line, run: RunDraft) -> None:
+        if line.fields.get("event") == "join" and (not self._has_joined or not run.neighbours):
+            data = data_of(line)
+            if not self._has_joined:
+                self._call(run, line, "joined", None)
+            self._has_joined = True
+            run.neighbours = numbers(data.get("neighbors")) or run.neighbours
+            if run.told is None:
+                run.told = number(data.get("NODE_ID"))
+        elif run.told is None:
+            run.told = number(data_of(line).get("NODE_ID"))
+
+    def _call(self, run: RunDraft, line: Line, kind: str, about: Optional[int]) -> None:
+        self.calls.append((run, Call(line.at, kind, about)))
+        if len(self.calls) > CALLS_KEPT:
+            del self.calls[: CALLS_KEPT // 2]
 
     def settle_nodes(self) -> None:
         """Give each process whose own lines do not tell its node that of the next that tells it, else of the
@@ -55,37 +96,60 @@ class Diary:
         """
         known: Optional[int] = None
         for run in reversed(self.runs):
-            known = run.node = run.node if run.node is not None else known
+            known = run.node = run.told if run.told is not None else known
         known = self._number_in_name
         for run in self.runs:
             known = run.node = run.node if run.node is not None else known
 
 
-def tell(diaries: Sequence[Diary], unreadable_lines: int = 0) -> Story:
+def tell(
+    diaries: Sequence[Diary],
+    unreadable_lines: int = 0,
+    unreadable: Optional[Mapping[str, int]] = None,
+    old_lines: int = 0,
+) -> Story:
     """The story of all folders together. Folders of one node are one node's; one whose node nothing tells
-    stands alone, behind the others.
+    stands alone, behind the others. `unreadable`: the lines that do not fit, by what is wrong with them;
+    `old_lines`: how many were of the scripts of 2020.
     """
     whose: dict[tuple[bool, int], list[tuple[str, RunDraft]]] = {}
+    calls: dict[int, list[Call]] = {}
     for place, diary in enumerate(diaries):
         diary.settle_nodes()
         for run in diary.runs:
             key = (run.node is None, place if run.node is None else run.node)
             whose.setdefault(key, []).append((diary.name, run))
+        for run, call in diary.calls:
+            if run.node is not None:
+                calls.setdefault(run.node, []).append(call)
     failovers = [failover for diary in diaries for failover in diary.orders.failovers()]
     failovers.sort(key=lambda failover: failover.received)
-    latest = max((run.last.at for diary in diaries for run in diary.runs), default=0.0)
-    nodes = tuple(_node(whose[key], latest) for key in sorted(whose))
-    return Story(nodes, tuple(failovers), unreadable_lines)
+    theirs = [whose[key] for key in sorted(whose)]
+    nodes = [_node(those) for those in theirs]
+    offsets = clock_offsets(nodes, failovers, calls)
+    ahead_s = allowed_for(offsets)
+    nodes = beside_others(_with_ends(nodes, theirs, ahead_s), ahead_s)
+    return Story(
+        tuple(nodes),
+        tuple(failovers),
+        unreadable_lines,
+        absences=Absences(nodes, failovers, ahead_s).find(),
+        offsets=offsets,
+        unknown=(*old_forms(old_lines), *unknowns(nodes, failovers, offsets)),
+        unreadable=unreadable or {},
+    )
 
 
-def _node(those: list[tuple[str, RunDraft]], latest: float) -> NodeStory:
+def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
     those.sort(key=lambda one: one[1].first.at)
     drafts = [draft for _, draft in those]
-    newest = max(drafts, key=lambda draft: draft.last.at)
-    patience_s = newest.patience_s
     runs = [draft.finish() for draft in drafts]
-    fell_silent = newest.ended == "open" and latest - newest.last.at > patience_s
     answered_ms = _joined(draft.answered_ms for draft in drafts)
+    silences, stops = _silences(runs), _stops(drafts, runs)
+    holes = tuple(hole for draft in drafts for hole in draft.holes())
+    freezes = tuple(freeze for draft in drafts for freeze in draft.link.freezes)
+    known = without(spans(_known(drafts, (*silences, *stops))), _ends(holes))
+    connected = spans(up for draft in drafts for up in draft.connected())
     return NodeStory(
         node=drafts[0].node,
         folders=tuple(dict.fromkeys(name for name, _ in those)),
@@ -95,7 +159,7 @@ def _node(those: list[tuple[str, RunDraft]], latest: float) -> NodeStory:
         missed=sum(draft.missed for draft in drafts),
         rtt=round_trips(answered_ms),
         outages=_outages(drafts),
-        silences=_silences(runs, fell_silent),
+        silences=silences,
         runs=tuple(runs),
         incidents=tuple(
             sorted((each for draft in drafts for each in draft.incidents), key=lambda each: each.when)
@@ -103,22 +167,66 @@ def _node(those: list[tuple[str, RunDraft]], latest: float) -> NodeStory:
         answered_at=_joined(draft.answered_at for draft in drafts),
         answered_ms=answered_ms,
         missed_at=_joined(draft.missed_at for draft in drafts),
+        known=known,
+        connected=without(connected, _ends((*holes, *freezes))),
+        stops=stops,
+        freezes=freezes,
+        holes=holes,
+        steps=tuple(step for draft in drafts for step in draft.steps),
+        neighbours=next((draft.neighbours for draft in reversed(drafts) if draft.neighbours), ()),
     )
 
 
+def _with_ends(
+    nodes: Sequence[NodeStory],
+    theirs: Sequence[list[tuple[str, RunDraft]]],
+    ahead_s: Mapping[Optional[int], float],
+) -> list[NodeStory]:
+    """The nodes, those silent whose logs end long before the others' do."""
+    newest = [max((draft for _, draft in those), key=lambda draft: draft.last.at) for those in theirs]
+    lasts = [draft.last.at - ahead_s.get(node.node, 0.0) for node, draft in zip(nodes, newest)]
+    return [
+        replace(node, silences=(*node.silences, Silence(moment(draft.last), None)))
+        if draft.ended == "open" and max(lasts) - last > draft.patience_s
+        else node
+        for node, draft, last in zip(nodes, newest, lasts)
+    ]
+
+
 def _outages(drafts: Iterable[RunDraft]) -> tuple[Outage, ...]:
-    return tuple(sorted((each for draft in drafts for each in draft.outages), key=lambda each: each.start))
+    return tuple(sorted((each for draft in drafts for each in draft.outages()), key=lambda each: each.start))
 
 
-def _silences(runs: Sequence[Run], fell_silent: bool) -> tuple[Silence, ...]:
-    silences = []
-    for run in runs:
-        if run.ended == "silent":
-            after = (other.started for other in runs if other.started and other.started >= run.last)
-            silences.append(Silence(run.last, min(after, default=None)))
-    if fell_silent:
-        silences.append(Silence(max(run.last for run in runs), None))
-    return tuple(silences)
+def _silences(runs: Sequence[Run]) -> tuple[Silence, ...]:
+    next_start = _starts(runs)
+    return tuple(Silence(run.last, next_start(run.last)) for run in runs if run.ended == "silent")
+
+
+def _stops(drafts: Sequence[RunDraft], runs: Sequence[Run]) -> tuple[Span, ...]:
+    next_start = _starts(runs)
+    return tuple(Span(draft.stop_at, next_start(draft.stop_at)) for draft in drafts if draft.stop_at)
+
+
+def _starts(runs: Sequence[Run]) -> Callable[[datetime], Optional[datetime]]:
+    """Tells the first start at or after a time; None: there is none."""
+    starts = sorted(run.started for run in runs if run.started)
+
+    def next_start(after: datetime) -> Optional[datetime]:
+        place = bisect_left(starts, after)
+        return starts[place] if place < len(starts) else None
+
+    return next_start
+
+
+def _known(drafts: Iterable[RunDraft], away: Iterable[Union[Silence, Span]]) -> Iterator[tuple[float, float]]:
+    """When a process wrote, and when it is known that there was none."""
+    for draft in drafts:
+        yield draft.first.at, draft.last.at
+    yield from _ends(away)
+
+
+def _ends(those: Iterable[Union[Silence, Span]]) -> list[tuple[float, float]]:
+    return [(seconds(one.start), seconds(one.end)) for one in those if one.end]
 
 
 def _joined(parts: Iterable[array[float]]) -> array[float]:
@@ -126,11 +234,6 @@ def _joined(parts: Iterable[array[float]]) -> array[float]:
     for part in parts:
         whole.extend(part)
     return whole
-
-
-def node_at(story: Story, node: Optional[int]) -> Optional[NodeStory]:
-    """The story of one node; None: none of its logs was given."""
-    return next((one for one in story.nodes if one.node == node), None)
 
 
 def span(story: Story) -> Optional[tuple[datetime, datetime]]:

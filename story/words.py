@@ -5,24 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Optional
 
-from .episodes import Failover, Incident, NodeStory, Outage, Story
-from .timeline import node_at, span
+from .account import name_of as node_name
+from .account import over, summary
+from .episodes import Failover, Incident, NodeStory, Outage, Span, Story
+from .moments import seconds
+from .spelling import count, duration, milliseconds, visible
+from .timeline import span
 
-LONGEST_TEXT = 300
-"""Characters of a text from a log that a sentence or a cell repeats."""
+__all__ = [
+    "Clock",
+    "Sentence",
+    "address_name",
+    "duration",
+    "headline",
+    "held_for",
+    "milliseconds",
+    "node_name",
+    "period",
+    "remarks",
+    "sentences",
+    "visible",
+]
+
 SOON_S = 0.5
 """An order that is carried out within this long needs no sentence of its own."""
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """`tone`: "bad" for what takes service away or risks it, "good" for what brings it back, else "plain"."""
+    """`tone`: "bad" for what takes service away or risks it, "good" for what brings it back, else "plain".
+    `key`: by which it is known again after more lines have changed its text; empty: by time and text.
+    """
 
     when: datetime
     text: str
     tone: str = "plain"
+    key: str = ""
 
 
 class Clock:
@@ -35,43 +54,10 @@ class Clock:
         self._form = "%H:%M:%S" if one_day else "%m-%d %H:%M:%S"
 
     def __call__(self, when: datetime) -> str:
-        when = when.astimezone(self._zone)
-        return f"{when.strftime(self._form)}.{when.microsecond // 1000:03d}"
+        return f"{self.second(when)}.{when.microsecond // 1000:03d}"
 
-
-def visible(text: str) -> str:
-    """Text from a log, fit for a terminal: what does not print, escapes and bidirectional controls among it,
-    is spelled out, and what is too long is cut.
-    """
-    if len(text) > LONGEST_TEXT:
-        text = f"{text[:LONGEST_TEXT]}… ({len(text) - LONGEST_TEXT} more characters)"
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _spelled(char) for char in text)
-
-
-def _spelled(char: str) -> str:
-    return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
-
-
-def duration(seconds: float) -> str:
-    """Such as `3.1 ms`, `12.4 s`, `4 min 10 s`, `2 h 5 min`."""
-    if seconds < 1:
-        return milliseconds(seconds * 1000)
-    if seconds < 120:
-        return f"{seconds:.1f} s"
-    minutes, rest_s = divmod(round(seconds), 60)
-    if minutes < 120:
-        return f"{minutes} min {rest_s} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def milliseconds(ms: float) -> str:
-    return f"{ms:.1f} ms" if ms < 100 else f"{ms:.0f} ms"
-
-
-def node_name(node: Optional[int]) -> str:
-    return "a node without a number" if node is None else f"node {node}"
+    def second(self, when: datetime) -> str:
+        return when.astimezone(self._zone).strftime(self._form)
 
 
 def address_name(failover: Failover) -> str:
@@ -87,23 +73,27 @@ def held_for(failover: Failover) -> str:
     return "still held" if failover.still_held else "end not logged"
 
 
-def unknown_nodes(story: Story) -> tuple[int, ...]:
-    """Nodes that orders speak of and whose logs were not given."""
-    spoken_of = {failover.disconnected_node for failover in story.failovers}
-    return tuple(sorted(node for node in spoken_of if node is not None and not node_at(story, node)))
-
-
-def sentences(story: Story) -> list[Sentence]:
-    """Every event of the story, in the order of time."""
+def sentences(story: Story, *, live: bool = False) -> list[Sentence]:
+    """Every event of the story, in the order of time. `live`: the logs go on, so that their end says nothing."""
     told: list[Sentence] = []
     for node in story.nodes:
         told.extend(_runs(node))
+        told.extend(_breaks(node, live=live))
         for outage in node.outages:
-            told.extend(_outage(node, outage))
+            told.extend(_outage(node, outage, live=live))
         told.extend(_incident(node, incident) for incident in node.incidents)
     for failover in story.failovers:
-        told.extend(_failover(failover))
-    return sorted(told, key=lambda sentence: sentence.when)
+        told.extend(_failover(failover, live=live))
+    for absence in story.absences:
+        end = over(absence)
+        if end and (absence.start or absence.gaps or absence.doubles):
+            begin = absence.start or story.failovers[absence.failovers[0]].received
+            told.append(Sentence(end, summary(absence), key=f"{absence.node} away {begin}"))
+    since, until = story.window
+    return sorted(
+        (sentence for sentence in told if since <= seconds(sentence.when) <= until),
+        key=lambda sentence: sentence.when,
+    )
 
 
 def _runs(node: NodeStory) -> Iterator[Sentence]:
@@ -113,34 +103,61 @@ def _runs(node: NodeStory) -> Iterator[Sentence]:
             yield Sentence(run.started, f"{node.name} started{version}", "good")
         if run.ended == "stopped":
             signal = f" ({visible(run.signal)})" if run.signal else ""
-            yield Sentence(run.last, f"{node.name} stopped as it was told{signal}")
+            text = f"{node.name} stopped as it was told{signal}"
+            yield Sentence(run.last, text, key=f"{node.name} stopped {run.first}")
+
+
+def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
+    """Times in which it wrote nothing, and clocks that were set."""
     for silence in node.silences:
         if silence.end:
             after = (
                 f"for {duration((silence.end - silence.start).total_seconds())}: killed, or its machine died"
             )
+        elif live:
+            continue
         else:
             after = "and its log ends here: killed, cut off, or its log was copied then"
         yield Sentence(silence.start, f"{node.name} fell silent {after}", "bad")
-
-
-def _outage(node: NodeStory, outage: Outage) -> Iterator[Sentence]:
-    reason = visible(outage.reason)
-    if outage.reason != "start":
-        what = "had no master from its start" if reason.startswith("start: ") else "lost the master"
-        yield Sentence(outage.start, f"{node.name} {what}: {reason.removeprefix('start: ')}", "bad")
-    if outage.end:
+    for freeze in node.freezes:
+        if freeze.end:
+            text = f"{node.name} stood still for {_length(freeze)}: its process or its machine was frozen"
+            yield Sentence(freeze.end, text, "bad")
+    for hole in node.holes:
+        text = f"{node.name} logged nothing for {_length(hole)}, though it was connected: why is not known"
+        yield Sentence(hole.start, text, "bad")
+    for step in node.steps:
+        verb = "back" if step.seconds < 0 else "forward"
         yield Sentence(
-            outage.end, f"{node.name} reached the master after {duration(outage.duration_s)}", "good"
+            step.when, f"{node.name}'s clock was put {verb} by {duration(abs(step.seconds))}", "bad"
         )
 
 
-def _failover(failover: Failover) -> Iterator[Sentence]:
+def _length(span: Span) -> str:
+    return duration(max(0.0, (span.end - span.start).total_seconds())) if span.end else ""
+
+
+def _outage(node: NodeStory, outage: Outage, *, live: bool) -> Iterator[Sentence]:
+    reason = visible(outage.reason)
+    if outage.reason != "start":
+        what = "had no master from its start" if reason.startswith("start: ") else "lost the master"
+        # what the others saw is known once it is over
+        detail = f" ({outage.detail})" if outage.detail and (outage.end or not live) else ""
+        text = f"{node.name} {what}: {reason.removeprefix('start: ')}{detail}"
+        yield Sentence(outage.start, text, "bad", f"{node.name} lost {outage.start}")
+    if outage.end:
+        text = f"{node.name} reached the master after {duration(outage.duration_s)}"
+        yield Sentence(outage.end, text, "good")
+
+
+def _failover(failover: Failover, *, live: bool) -> Iterator[Sentence]:
     who = node_name(failover.recovery_node)
     what = f"{address_name(failover)} for {node_name(failover.disconnected_node)}"
     settled = failover.settled
     if settled is None or (settled - failover.received).total_seconds() > SOON_S:
         yield Sentence(failover.received, f"{who} was told to take {what}")
+    if live and failover.pending:
+        return
     if failover.taken is None:
         verb = "refused to take" if failover.outcome == "refused" else "could not take"
         text = f"{who} {verb} {what}: {visible(failover.reason or '')}"
@@ -165,6 +182,8 @@ def _tone(incident: Incident) -> str:
 
 def _what_happened(event: str, fields: Mapping[str, str]) -> str:
     address = fields.get("address", "an address")
+    if event == "address_conflict" and fields.get("own") == "true":
+        return f"saw its own address {address} used by {fields.get('mac', 'a MAC not logged')}, and claimed it back"
     if event == "address_conflict":
         return (
             f"saw {address} in use by another machine ({fields.get('mac', 'MAC not logged')}) and let it go"
@@ -179,6 +198,10 @@ def _what_happened(event: str, fields: Mapping[str, str]) -> str:
         return f"could not give {address} back: {fields.get('reason', 'no reason logged')}"
     if event == "log_lines_lost":
         return f"lost {fields.get('count', 'some')} lines of {fields.get('file', 'a log')}: its disk was slow or full"
+    if event == "network_unusable":
+        return f"can change no address: {fields.get('reason', 'no reason logged')}"
+    if event == "order_refused":
+        return f"refused an order that is none: {fields.get('reason', 'no reason logged')}"
     return f"logged {event}: {fields.get('error', 'no error logged')}"
 
 
@@ -194,29 +217,20 @@ def period(story: Story) -> str:
 
 def headline(story: Story) -> str:
     """What was read and how much happened, in one line. A start that found its master is no outage here."""
-    unreadable = f"{_count(story.unreadable_lines, 'line')} did not fit"
+    unreadable = f"{count(story.unreadable_lines, 'line')} did not fit"
+    if story.unreadable_lines:
+        kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(story.unreadable.items()))
+        unreadable += f" ({kinds})" if kinds else ""
     if not story.nodes:
         return f"Nothing to tell: no line could be read, {unreadable}."
     reasons = [outage.reason for node in story.nodes for outage in node.outages]
     outages = sum(reason != "start" for reason in reasons)
     return (
-        f"{_count(len(story.nodes), 'node')}, {period(story)}: {_count(len(story.failovers), 'failover')}, "
-        f"{_count(outages, 'outage')}, {unreadable}"
+        f"{count(len(story.nodes), 'node')}, {period(story)}: {count(len(story.failovers), 'failover')}, "
+        f"{count(outages, 'outage')}, {unreadable}"
     )
 
 
 def remarks(story: Story) -> list[str]:
-    """What the logs do not tell, a sentence each."""
-    told = [
-        f"No log of node {node} was given: what it did itself is not known." for node in unknown_nodes(story)
-    ]
-    told.extend(
-        f"{visible(node.name)}: no line and no number in the folder's name tells which node it is."
-        for node in story.nodes
-        if node.node is None
-    )
-    return told
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    """What the logs do not tell, and where they contradict each other; a sentence each."""
+    return [visible(text) for text in story.unknown]

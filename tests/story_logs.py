@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from datetime import datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
 from logging_setup import format_line
+from story.lines import Reader
 from story.reading import LONGEST
+from story.timeline import Diary
 
 NIGHT = datetime(2026, 11, 24, 22, 47, 0, tzinfo=timezone.utc)
 LEVELS = {"ping_missed": "WARNING", "disconnected": "WARNING", "address_conflict": "CRITICAL"}
@@ -21,6 +24,18 @@ def at(second, zone=timezone.utc):
 def stamp(second, zone=timezone.utc):
     """The time as `--json` spells it."""
     return at(second, zone).isoformat(timespec="milliseconds")
+
+
+NODE = ("node", "from", "to", "pings", "missed", "rtt_ms", "outages")
+OUTAGE = ("start", "end", "duration_s", "reason")
+
+
+def contract(story):
+    """What the contract names of the object that `--json` prints; nothing of it may be missing."""
+    nodes = [{key: node[key] for key in NODE} for node in story["nodes"]]
+    for node in nodes:
+        node["outages"] = [{key: outage[key] for key in OUTAGE} for outage in node["outages"]]
+    return {"nodes": nodes, "failovers": story["failovers"], "unreadable_lines": story["unreadable_lines"]}
 
 
 def recover(node, holder, **changes):
@@ -94,6 +109,15 @@ class Worker:
         for name, lines in self.lines.items():
             (folder / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return folder
+
+
+def diary_of(worker):
+    """What is read of it, without a file."""
+    read = Reader().read
+    logs = [[read(line.encode()) for line in lines] for lines in worker.lines.values()]
+    diary = Diary("logs")
+    diary.read(heapq.merge(*logs, key=lambda item: item.at))
+    return diary
 
 
 def a_night(root):

@@ -17,7 +17,7 @@ from story.reading import Folder
 from story.terminal import show
 from story.timeline import Diary, tell
 from tests.pages import Page
-from tests.story_logs import PIECES, Worker, a_night, stamp
+from tests.story_logs import PIECES, Worker, a_night, contract, stamp
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "diagnose.py")]
@@ -47,7 +47,7 @@ def test_json_is_the_object_of_the_contract_to_the_letter(night):
     done = diagnose(*night, "--json")
     assert (done.returncode, done.stderr) == (0, b"")
     zone = timezone(timedelta(hours=-5))
-    assert json.loads(done.stdout) == {
+    assert contract(json.loads(done.stdout)) == {
         "nodes": [
             {
                 "node": 1,
@@ -124,7 +124,7 @@ def test_a_folder_that_cannot_be_read_is_named_and_the_others_are_told(night, tm
 def test_the_object_is_printed_where_nothing_could_be_read(tmp_path):
     done = diagnose(tmp_path / "missing", "--json")
     assert done.returncode == 1
-    assert json.loads(done.stdout) == {"nodes": [], "failovers": [], "unreadable_lines": 0}
+    assert contract(json.loads(done.stdout)) == {"nodes": [], "failovers": [], "unreadable_lines": 0}
     assert diagnose(tmp_path / "missing").returncode == 1
 
 

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from logging_setup import format_line, parse_line
-from story.reading import BLOCK, EPOCH, Folder, Line, Ping
+from story.items import Line, Ping
+from story.moments import EPOCH
+from story.reading import BLOCK, Folder
 from tests.story_logs import DAMAGED, PIECES, Worker, at
 
 

@@ -9,27 +9,10 @@ from story.episodes import as_json, round_trips
 from story.reading import Folder
 from story.timeline import Diary, tell
 from story.words import sentences
-from tests.story_logs import Worker, a_night, at, joined, recover, stamp
+from tests.story_logs import Worker, a_night, at, contract, joined, recover, stamp
 
 MASTER = "http://10.9.0.10:5000"
 ADDRESS = "10.9.0.2/24"
-
-
-@pytest.fixture
-def story_of(tmp_path):
-    """The story of workers, each with a folder of its own whose name tells nothing."""
-
-    def tell_it(*workers, names="abcdefghi"):
-        diaries = []
-        for name, worker in zip(names, workers):
-            folder = Folder(worker.write(tmp_path / name))
-            diary = Diary(name, folder.number)
-            diary.read(folder.items())
-            assert (folder.unreadable, folder.faults) == (0, [])
-            diaries.append(diary)
-        return tell(diaries)
-
-    return tell_it
 
 
 def told(story):
@@ -122,7 +105,7 @@ def test_outages(story_of, name):
     worker = Worker(1)
     for second, (event, fields) in history:
         worker.say(second, event, **fields)
-    (node,) = as_json(story_of(worker, names=["node1"]))["nodes"]
+    (node,) = contract(as_json(story_of(worker, names=["node1"])))["nodes"]
     assert node["outages"] == [
         {
             "start": stamp(start),
@@ -571,11 +554,15 @@ def test_the_story_of_a_night(tmp_path):
         (at(3), "node 2 fell silent for 17.0 s: killed, or its machine died"),
         (at(8.1), "node 3 refused to take 10.9.0.2/24 for node 2: no interface holds 10.9.0.2"),
         (at(8.3), "node 1 took 10.9.0.2/24 for node 2 in 3.1 ms"),
-        (at(12.5), "node 3 lost the master: ping timeout"),
+        (at(12.5), "node 3 lost the master: ping timeout (the master answered node 1 meanwhile)"),
         (at(15.25), "node 3 reached the master after 2.8 s"),
         (at(20), "node 2 started (version 1.0.0)"),
         (at(20.04), "node 2 reached the master after 40.0 ms"),
         (at(20.7), "node 1 gave 10.9.0.2/24 back after 12.4 s (restore)"),
+        (
+            at(20.7),
+            "10.9.0.2/24 of node 2: away for 17.0 s; nobody held it for up to 5.3 s; two did for up to 700 ms",
+        ),
     ]
 
 

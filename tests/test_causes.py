@@ -1,0 +1,200 @@
+import errno
+import socket
+import ssl
+
+import pytest
+import requests
+import websocket
+
+from failure import EIO3, Failure, explain, explain_answer
+from story.causes import (
+    CAUSES,
+    FREEZE,
+    MASTER_GONE,
+    NETWORK,
+    NO_ANSWER,
+    NO_MASTER,
+    OWN_STOP,
+    REFUSED,
+    START,
+    TLS,
+    UNKNOWN,
+    of_text,
+)
+from story.episodes import as_json
+from tests.story_logs import Worker, at
+
+# a host whose name says what it must not be taken for
+URL = "https://token-tls.refused.example:5000"
+
+
+def untrusted():
+    exc = ssl.SSLCertVerificationError(1, "certificate verify failed")
+    exc.verify_message = "self-signed certificate"
+    return exc
+
+
+def plain():
+    exc = ssl.SSLError(1, "wrong version number")
+    exc.reason = "WRONG_VERSION_NUMBER"
+    return exc
+
+
+# what the worker logs of each failure → its cause
+FAILURES = {
+    "refused connection": (explain(ConnectionRefusedError(), URL), MASTER_GONE),
+    "reset": (explain(ConnectionResetError(), URL), MASTER_GONE),
+    "a proxy's 502": (explain_answer(502, "text/html", b"<html>", URL), MASTER_GONE),
+    "no network": (explain(OSError(errno.ENETUNREACH, "Network is unreachable"), URL), NETWORK),
+    "no route": (explain(OSError(errno.EHOSTUNREACH, "No route to host"), URL), NETWORK),
+    "no such name": (explain(socket.gaierror(socket.EAI_NONAME, "Name not known"), URL), NETWORK),
+    "time-out": (explain(requests.Timeout(), URL), NO_ANSWER),
+    "five seconds": (Failure(f"no answer from {URL} in 5 s, in the websocket handshake"), NO_ANSWER),
+    "certificate": (explain(untrusted(), URL), TLS),
+    "plain http": (explain(plain(), URL), TLS),
+    "token": (Failure("the master refused this node: the token is wrong or missing"), REFUSED),
+    "old library": (Failure(EIO3), NO_MASTER),
+    "web server": (explain_answer(200, "text/html", b"<html>", URL), NO_MASTER),
+    "redirect": (explain_answer(302, "", b"", URL), NO_MASTER),
+    "empty": (explain_answer(200, "", b"", URL), NO_MASTER),
+    "rubbish": (explain(websocket.WebSocketException("?"), URL), NO_MASTER),
+    "proxy": (explain(websocket.WebSocketProxyException("407"), URL), NO_MASTER),
+    "pings": ("3 pings in a row without an answer", NO_ANSWER),
+    "quiet": ("nothing from the master for 45 s", NO_ANSWER),
+    "closed": ("WebSocket connection was closed", MASTER_GONE),
+    "told": ("the master closed the connection", MASTER_GONE),
+    "nothing known": ("42", UNKNOWN),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_the_worker_logs_names_its_cause(name):
+    text, cause = FAILURES[name]
+    assert of_text(str(text)) == cause
+    assert cause in CAUSES
+
+
+def lost(worker, start, reason, *errors, back=None):
+    worker.say(start, "disconnected", reason=reason, connected_s=9.0)
+    for place, error in enumerate(errors):
+        worker.say(start + 0.1 * (place + 1), "connecting", master="m")
+        worker.say(start + 0.1 * (place + 1), "connect_failed", master="m", error=error, retry_s=0.1)
+    return worker.say(start + 2 if back is None else back, "connected", master="m", sid="b", took_ms=2.0)
+
+
+PINGS, CLOSED = "3 pings in a row without an answer", "WebSocket connection was closed"
+REFUSAL = f"connection refused: nothing listens at {URL}"
+ALONE = {
+    "pings, and then refused": (lambda: lost(up(1, 9), 10, PINGS, REFUSAL), MASTER_GONE),
+    "closed, and then refused": (lambda: lost(up(1, 9), 10, CLOSED, REFUSAL), MASTER_GONE),
+    "closed, and then another token": (
+        lambda: lost(up(1, 9), 10, CLOSED, "the master refused this node: no"),
+        MASTER_GONE,
+    ),
+    "sent away": (lambda: lost(up(1, 9), 10, "the master disconnected this node"), REFUSED),
+    "all are sent away by a master that stops": (
+        lambda: lost(up(1, 9), 10, "the master disconnected this node", REFUSAL),
+        MASTER_GONE,
+    ),
+    "pings, and then no network": (
+        lambda: lost(up(1, 9), 10, PINGS, f"Network is unreachable ({URL})"),
+        NETWORK,
+    ),
+    "pings alone": (lambda: lost(up(1, 9), 10, PINGS), NO_ANSWER),
+    "a freeze": (
+        lambda: lost(
+            up(1, 9).say(19.9, "was_frozen", reason="the process stood still for 10.5 s"), 20, CLOSED
+        ),
+        FREEZE,
+    ),
+    "a suspend": (
+        lambda: lost(
+            up(1, 9).say(19.9, "was_frozen", reason="the machine was suspended for 10.5 s"), 20, CLOSED
+        ),
+        FREEZE,
+    ),
+    "a freeze of long ago": (
+        lambda: lost(
+            up(1, 9).say(12, "was_frozen", reason="the process stood still for 2.5 s").ping(13, 39), 40, PINGS
+        ),
+        NO_ANSWER,
+    ),
+    "a clock that was set": (
+        lambda: lost(
+            up(1, 9).say(9.9, "was_frozen", reason="the wall clock went forward by 2.5 s"), 10, PINGS
+        ),
+        NO_ANSWER,
+    ),
+}
+
+
+def up(node, last):
+    return Worker(node).start(0).ping(1, last)
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_an_outage_is_classed_by_its_own_log(story_of, name):
+    make, cause = ALONE[name]
+    (node,) = story_of(make()).nodes
+    assert [outage.cause for outage in node.outages] == [START, cause]
+
+
+def test_starts(story_of):
+    worker = up(1, 9).stop(10).start(20).ping(21, 29).start(40)
+    worker.say(50, "disconnected", reason=CLOSED).start(60)
+    worker.say(60.5, "disconnected", reason=CLOSED).stop(61).say(62, "started", node=1)
+    worker.say(62, "connecting", master="m").say(62.1, "connect_failed", master="m", error=REFUSAL)
+    worker.say(63, "connected", master="m")
+    (node,) = story_of(worker).nodes
+    assert [outage.cause for outage in node.outages] == [
+        START,
+        OWN_STOP,
+        START,
+        MASTER_GONE,
+        START,
+        MASTER_GONE,
+        MASTER_GONE,
+    ]
+
+
+def causes(story):
+    return [[(outage.cause, outage.detail) for outage in node.outages[1:]] for node in story.nodes]
+
+
+def test_what_one_node_alone_has_lost_is_its_own_network(story_of):
+    story = story_of(up(1, 41), lost(up(2, 9), 16, PINGS, back=18), up(3, 41))
+    detail = "the master answered node 1 and node 3 meanwhile"
+    assert causes(story) == [[], [(NETWORK, detail)], []]
+
+
+def test_what_all_have_lost_is_the_master(story_of):
+    story = story_of(
+        lost(up(1, 9), 15, PINGS, back=22).ping(23, 41), lost(up(2, 9), 16, PINGS, back=21).ping(23, 41)
+    )
+    assert causes(story) == [[(MASTER_GONE, "the others lost it too")]] * 2
+
+
+def test_where_the_others_tell_nothing_it_is_said(story_of):
+    alone = story_of(lost(up(2, 9), 16, PINGS, back=18).ping(19, 41))
+    ended = story_of(up(1, 9).stop(10), lost(up(2, 9), 16, PINGS, back=18).ping(19, 41))
+    for story in (alone, ended):
+        assert causes(story)[-1] == [
+            (NO_ANSWER, "no other node's log tells whether it was the master or the way to it")
+        ]
+
+
+def test_the_others_are_asked_by_their_own_clock(story_of):
+    """Node 1's clock is 90 s ahead: what it says of the same moment stands 90 s later in its log."""
+    ahead, other = Worker(1).start(90).ping(91, 131), up(2, 29)
+    for second in (8, 20):
+        lost(ahead, second + 90, CLOSED, back=second + 90.2)
+        lost(other, second, CLOSED, back=second + 0.2)
+    lost(other, 37, PINGS, back=38)
+    told = causes(story_of(ahead, other))[1]
+    assert told[-1] == (NETWORK, "the master answered node 1 meanwhile")
+
+
+def test_the_cause_stands_in_the_object(story_of):
+    (node,) = as_json(story_of(lost(up(2, 9), 16, PINGS, back=18)))["nodes"]
+    outage = node["outages"][-1]
+    assert (outage["cause"], outage["last_answer"]) == (NO_ANSWER, at(9).isoformat(timespec="milliseconds"))
