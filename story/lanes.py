@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
 from .axis import Axis
-from .episodes import Failover, NodeStory, Story
+from .episodes import Failover, NodeStory, Outage, Span, Story
+from .holding import Stretch
 from .words import address_name, duration, held_for, node_name, visible
 
 HEAD, CAUSES, ROW, GAP = 1.5, 1.25, 1.4, 0.6
@@ -25,7 +26,7 @@ SHAPES = 500
 class Area(NamedTuple):
     """A time, as shares of the axis, in which a node had no master or did not run.
 
-    `kind`: "outage", "silence", "stopped", "start" (it is about to reach the master), "unknown".
+    `kind`: "outage", "silence", "freeze", "stopped", "start" (it is about to reach the master), "unknown".
     """
 
     start: float
@@ -36,7 +37,7 @@ class Area(NamedTuple):
 
 class Mark(NamedTuple):
     """An order at the node it was given to, as shares of the axis. `kind`: "held", "refused", or "open" where the
-    end of its holding is not known.
+    end of its holding is not known. Or, at the address's owner: "gap", nobody held it, and "double", two did.
     """
 
     start: float
@@ -111,8 +112,7 @@ def _areas(node: NodeStory, axis: Axis) -> Iterator[Area]:
                 f"started, and {'' if outage.end else 'not yet '}at the master after {length}",
             )
         else:
-            least = "" if outage.end else "at least "
-            kind, text = "outage", f"no master for {least}{length}: {visible(outage.reason)}"
+            kind, text = "outage", f"no master for {'' if outage.end else 'at least '}{length}{_why(outage)}"
         yield Area(axis.at(outage.start), axis.at(outage.until), kind, text)
     for silence in node.silences:
         if silence.end:
@@ -126,12 +126,30 @@ def _areas(node: NodeStory, axis: Axis) -> Iterator[Area]:
         else:
             text = "silent, its log ends here: killed, cut off, or its log was copied then"
             yield Area(axis.at(silence.start), 1.0, "silence", text)
+    for freeze in node.freezes:
+        if freeze.end:
+            text = f"stood still for {_length(freeze)}: its process or its machine was frozen"
+            yield Area(axis.at(freeze.start), axis.at(freeze.end), "freeze", text)
+    for hole in node.holes:
+        if hole.end:
+            text = f"logged nothing for {_length(hole)}, though it was connected: why is not known"
+            yield Area(axis.at(hole.start), axis.at(hole.end), "silence", text)
     starts = sorted(run.started for run in node.runs if run.started)
     for run in node.runs:
         if run.ended == "stopped":
             back = next((axis.at(start) for start in starts if start >= run.last), 1.0)
             signal = f" ({visible(run.signal)})" if run.signal else ""
             yield Area(axis.at(run.last), back, "stopped", f"stopped as it was told{signal}")
+
+
+def _why(outage: Outage) -> str:
+    cause = "" if outage.cause in ("unknown", outage.reason) else f", {outage.cause}"
+    detail = f" ({visible(outage.detail)})" if outage.detail else ""
+    return f"{cause}: {visible(outage.reason)}{detail}"
+
+
+def _length(those: Span) -> str:
+    return duration(max(0.0, (those.end - those.start).total_seconds())) if those.end else ""
 
 
 def _merged(areas: list[Area]) -> list[Area]:
@@ -153,17 +171,33 @@ def _merged(areas: list[Area]) -> list[Area]:
 
 
 def _marks(node: Optional[int], story: Story, axis: Axis) -> list[Mark]:
+    """What it held for others, and when nobody, or two, held its own address."""
+    found = [
+        Mark(*_extent(order, axis), _told(order), 0, order.disconnected_node, order.released is not None)
+        for order in story.failovers[:SHAPES]
+        if order.recovery_node == node
+    ]
+    for absence in story.absences[:SHAPES]:
+        if absence.node == node:
+            address = visible(absence.address or "the address")
+            found.extend(_stretched("gap", f"nobody held {address}", one, axis) for one in absence.gaps)
+            for double in absence.doubles:
+                both = " and ".join(map(node_name, double.nodes))
+                found.append(_stretched("double", f"{both} both held {address}", double, axis))
     marks: list[Mark] = []
     ends = [-1.0] * ROWS
-    for failover in story.failovers[:SHAPES]:
-        if failover.recovery_node != node:
-            continue
-        start, end, kind = _extent(failover, axis)
-        row = next((row for row, free in enumerate(ends) if free < start), 0)
-        ends[row] = max(end, start + NEAR)
-        owner = failover.disconnected_node
-        marks.append(Mark(start, end, kind, _told(failover), row, owner, failover.released is not None))
+    for mark in sorted(found, key=lambda mark: mark.start):
+        row = next((row for row, free in enumerate(ends) if free < mark.start), 0)
+        ends[row] = max(mark.end, mark.start + NEAR)
+        marks.append(mark._replace(row=row))
     return marks
+
+
+def _stretched(kind: str, what: str, stretch: Stretch, axis: Axis) -> Mark:
+    start = axis.at(stretch.start)
+    end = min(1.0, start + stretch.duration_s / axis.length_s)
+    least = "up to" if stretch.end else "at least"
+    return Mark(start, end, kind, f"{what}: {least} {duration(stretch.duration_s)}", 0, None, returned=False)
 
 
 def _extent(failover: Failover, axis: Axis) -> tuple[float, float, str]:

@@ -13,9 +13,9 @@ from typing import Any
 
 from .episodes import Story, as_json
 from .picture import Picture
-from .tables import sentence_table, tables
+from .tables import accounts, notes, sentence_table, tables
 from .timeline import span
-from .words import headline, period, remarks, sentences
+from .words import headline, period, sentences
 
 LARGEST = 1_000_000
 """Bytes of a page. Where the story itself is longer than that, so is its page: it is never cut."""
@@ -32,7 +32,8 @@ def render(story: Story) -> str:
         "script_hash": b64encode(sha256(script.encode()).digest()).decode(),
         "style": _part("page.css"),
         "headline": escape(headline(story)),
-        "remarks": "\n".join(f'<p class="remark">{escape(remark)}</p>' for remark in remarks(story)),
+        "accounts": accounts(story),
+        "notes": notes(story),
         "picture": picture.html(),
         "sentences": sentence_table(sentences(story), story, picture.at),
         "tables": tables(story, told),

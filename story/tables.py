@@ -11,8 +11,9 @@ from datetime import datetime, timezone
 from html import escape
 from typing import Any, Optional
 
+from .account import account
 from .episodes import Story
-from .words import Clock, Sentence, held_for, visible
+from .words import Clock, Sentence, held_for, remarks, visible
 
 ROWS = 500
 """Rows of a table on the page; what is left out is said, and `--json` has it."""
@@ -33,13 +34,25 @@ _HEADINGS = {
 }
 _NULLS = {"end": "not seen"}
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
-_CAPTIONS = {"outages": "Without the master", "failovers": "Failovers"}
+_CAPTIONS = {
+    "outages": "Without the master",
+    "absences": "Addresses that changed hands",
+    "clock_skew": "Clocks beside each other",
+    "clock_steps": "Clocks that were set",
+}
+_SELDOM = frozenset({"silences", "stops", "freezes", "holes", "clock_steps", "incidents", "detail"})
+_LEFT_OUT = frozenset({"folders"})
+ACCOUNTS = 20
+"""Addresses that changed hands of which the page gives an account; the newest."""
 
 
 def tables(story: Story, told: Mapping[str, Any]) -> str:
     """`told`: the story as `as_json` gives it."""
     names = [visible(node.name) if node.node is None else node.node for node in story.nodes]
-    nodes = [{**node, "node": name} for node, name in zip(told["nodes"], names)]
+    nodes = [
+        {key: value for key, value in {**node, "node": name}.items() if key not in _LEFT_OUT}
+        for node, name in zip(told["nodes"], names)
+    ]
     in_all = [sum(outage["duration_s"] for outage in node["outages"]) for node in nodes]
     parts = [
         _table("nodes", [{**node, "without_master_s": round(s, 3)} for node, s in zip(nodes, in_all)], story)
@@ -53,12 +66,32 @@ def tables(story: Story, told: Mapping[str, Any]) -> str:
         {**row, "held": held_for(failover)} for row, failover in zip(told["failovers"], story.failovers)
     ]
     parts.append(_table("failovers", failovers, story))
+    absences = [{**each, "failovers": len(each["failovers"])} for each in told.get("absences", ())]
+    rest = {**told, "absences": absences}
     parts.extend(
         _table(key, value, story)
-        for key, value in told.items()
+        for key, value in rest.items()
         if key not in ("nodes", "failovers") and _is_rows(value)
     )
     return "\n".join(part for part in parts if part)
+
+
+def accounts(story: Story) -> str:
+    """Each failover across all nodes, the newest ones; empty: there is none."""
+    newest = story.absences[-ACCOUNTS:]
+    if not newest:
+        return ""
+    clock = Clock(story)
+    items = "".join(f"<li>{escape(account(each, story.failovers, clock))}</li>" for each in newest)
+    more = len(story.absences) - len(newest)
+    left_out = f'<p class="remark">{more} older ones are left out here.</p>' if more else ""
+    return f"<h2>Addresses that changed hands</h2><ul>{items}</ul>{left_out}"
+
+
+def notes(story: Story) -> str:
+    """What the logs do not tell, and where they contradict each other; empty: nothing."""
+    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks(story))
+    return f"<h2>What the logs say of themselves</h2><ul>{items}</ul>" if items else ""
 
 
 def sentence_table(sentences: Sequence[Sentence], story: Story, at: Callable[[datetime], float]) -> str:
@@ -85,7 +118,9 @@ def _table(key: str, objects: Iterable[Mapping[str, Any]], story: Story) -> str:
     rows = [dict(_flat(each)) for each in objects]
     if not rows:
         return ""
-    columns = dict.fromkeys(column for row in rows for column in row)
+    columns = [
+        column for column in dict.fromkeys(column for row in rows for column in row) if _says(column, rows)
+    ]
     marks = {column: _mark([row.get(column) for row in rows]) for column in columns}
     heads = [f'<th scope="col"{marks[column]}>{escape(_heading(column))}</th>' for column in columns]
     body = []
@@ -118,6 +153,11 @@ def _flat(one: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
             yield key, ", ".join(map(str, value)) if whole else len(value)
         else:
             yield key, value
+
+
+def _says(column: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether a column of what is seldom there, such as freezes, has anything in it."""
+    return column not in _SELDOM or any(row.get(column) for row in rows)
 
 
 def _heading(column: str) -> str:

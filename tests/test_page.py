@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from array import array
+from dataclasses import replace
 from datetime import timedelta, timezone
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from story.axis import STEPS_S, Axis
 from story.columns import FINEST, UNIT_MS, Columns
-from story.episodes import NodeStory, Outage, Story, as_json, round_trips
+from story.episodes import NodeStory, Outage, Span, Story, as_json, round_trips
 from story.page import LARGEST, render
 from story.reading import Folder
 from story.tables import ROWS
@@ -105,7 +106,7 @@ def test_it_says_in_words_what_its_picture_shows(night):
         "node 1 took 10.9.0.2/24 for node 2 in 3.1 ms",
         "node 3 refused to take 10.9.0.2/24 for node 2: no interface holds 10.9.0.2",
         "node 2 fell silent for 17.0 s",
-        "no master for 2.8 s: ping timeout",
+        "no master for 2.8 s, network: ping timeout (the master answered node 1 meanwhile)",
         "held 10.9.0.2/24 of node 2: 12.4 s",
         "UTC+0000",
     ):
@@ -130,6 +131,31 @@ def test_each_thing_stands_at_its_time(night):
     # node 1 took it, so it comes from the lane below, and goes back down
     assert "up" in taken["class"].split()
     assert "down" in back["class"].split()
+
+
+def test_the_owners_lane_tells_when_nobody_and_when_two_had_its_address(night):
+    page = Page(render(night))
+    (gap,) = page.of_class("mark", "gap")
+    (double,) = page.of_class("mark", "double")
+    assert (place(gap, "--a"), place(gap, "--b")) == pytest.approx((3 / 29, 8.3 / 29))
+    assert gap["title"] == "nobody held 10.9.0.2/24: up to 5.3 s"
+    assert (place(double, "--a"), place(double, "--b")) == pytest.approx((20 / 29, 20.7 / 29))
+    assert double["title"] == "node 1 and node 2 both held 10.9.0.2/24: up to 700 ms"
+    assert (
+        "away from 22:47:03.000 until 22:47:20.040 (it fell silent: killed, or its machine died)"
+        in page.words
+    )
+
+
+def test_what_stood_still_or_logged_nothing_is_shaded():
+    spans = {"freezes": (Span(at(10), at(20)),), "holes": (Span(at(30), at(35)),)}
+    node = replace(node_of(1, [(0, 1.0), (40, 1.0)]), **spans)
+    page = Page(render(Story((node,), (), 0)))
+    (freeze,) = page.of_class("area", "freeze")
+    assert freeze["title"] == "stood still for 10.0 s: its process or its machine was frozen"
+    assert (place(freeze, "--a"), place(freeze, "--b")) == (0.25, 0.5)
+    (hole,) = page.of_class("area", "silence")
+    assert hole["title"] == "logged nothing for 5.0 s, though it was connected: why is not known"
 
 
 def test_a_node_whose_logs_were_not_given_has_a_lane_that_says_so(tmp_path):
@@ -248,12 +274,12 @@ def test_fields_that_come_later_have_columns_of_their_own(night, monkeypatch):
             node["availability"] = 99.5
             node["steps"] = [{"seconds": 3}, {"at": node["from"], "seconds": -2}]
             node["silences"] = [{"start": told["nodes"][0]["from"], "cause": "<killed>"}]
-        told["clock_skew"] = [{"nodes": [1, 2], "skew_s": -90.25}]
+        told["moon_phase"] = [{"nodes": [1, 2], "skew_s": -90.25}]
         return told
 
     monkeypatch.setattr("story.page.as_json", more)
     page = Page(render(night))
-    for text in ("availability", "99.5", "Steps", "Silences", "<killed>", "Clock skew", "1, 2", "-90.25"):
+    for text in ("availability", "99.5", "Steps", "Silences", "<killed>", "Moon phase", "1, 2", "-90.25"):
         assert text in page.words
     assert page.unbalanced == []
 
