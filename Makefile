@@ -12,11 +12,12 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 # most tests wait for processes, so two at a time take half the time; a file's tests share what they start
 IN_TWO := -n 2 --dist loadfile
 
-.PHONY: help demo test quick masters run check lock clean bench install uninstall
+.PHONY: help demo picture test quick masters run check lock clean bench install uninstall
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo           three workers and a master on this machine, a failover, and its story"
+	@echo "make picture        README.md's story and picture, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make masters        the worker against Flask-SocketIO and Node's socket.io (needs npm)"
@@ -39,6 +40,9 @@ $(ENV)/.dev: requirements-dev.txt $(ENV)/.run | $(BIN)/python
 
 demo: $(ENV)/.run
 	@$(BIN)/python -m demo
+
+picture: $(ENV)/.dev
+	@$(BIN)/python -m tests.picture
 
 run: $(ENV)/.run
 	@$(BIN)/python client.py

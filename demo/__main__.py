@@ -23,6 +23,8 @@ NODES = (1, 2, 3)
 NETWORK = "1, 2\n2, 1, 3\n3, 2\n"
 LIMIT_S = 45.0
 """For everything up to the story."""
+SEEN_S = 2.0
+"""For each part of the story, so that there is something to see in it."""
 KEPT = (
     "PATH",
     "SYSTEMROOT",
@@ -58,16 +60,18 @@ class Demo:
             self._start_worker(node)
         self._wait("all three nodes to be alive", lambda state: len(state["active"]) == len(NODES))
 
+        time.sleep(SEEN_S)
         say("Node 2 is killed, as by a power cut. Its neighbours are node 1 and 3.")
         self._processes["node 2"].kill()
         self._processes["node 2"].wait()
         state = self._wait("a neighbour to take node 2's address", lambda state: _holder(state))
         say(f"Node {_holder(state)} has taken node 2's address. A moment later node 2 is back.")
-        time.sleep(2)  # so that there is something to see in the story
+        time.sleep(SEEN_S)
         self._start_worker(2)
         self._wait(
             "the address to be given back", lambda state: "2" in state["active"] and not _holder(state)
         )
+        time.sleep(SEEN_S)
         say("The address is node 2's again. Everything stops; this is what the logs tell:\n")
         self.stop()
         self._tell()

@@ -1,154 +1,57 @@
-"""The story as one web page that needs no network, no script and no second file."""
+"""The story as one web page: a single file that needs no network, is at most 1 MB, and reads without its script."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
-from .episodes import Story
-from .lanes import draw
+from .episodes import Story, as_json
+from .picture import Picture
+from .tables import accounts, notes, sentence_table, tables
 from .timeline import span
-from .words import (
-    Clock,
-    address_name,
-    duration,
-    headline,
-    held_for,
-    node_name,
-    period,
-    remarks,
-    sentences,
-    visible,
-)
+from .words import headline, period, sentences
 
-ROWS = 1000
-"""Rows of a table on the page; what is left out is said, and `--json` has it."""
+LARGEST = 1_000_000
+"""Bytes of a page. Where the story itself is longer than that, so is its page: it is never cut."""
 
 
 def render(story: Story) -> str:
-    """The page. Whatever stands in the logs is escaped: their texts come from the network."""
-    template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    whole = span(story)
-    title = f"What happened, {period(story)}" if whole else "What happened"
-    return template.substitute(
-        title=escape(title),
-        headline=escape(headline(story)),
-        remarks="\n".join(f'<p class="remark">{escape(remark)}</p>' for remark in remarks(story)),
-        picture=draw(story),
-        zone=f"UTC{whole[0]:%z}" if whole else "not known",
-        sentences=_sentences(story),
-        tables="\n".join((_nodes(story), _outages(story), _failovers(story))),
-    )
+    """The page. Whatever stands in the logs is escaped, since their texts come from the network; and no script
+    but the page's own, told by its hash, is run by a browser.
+    """
+    picture, told, script = Picture(story), as_json(story), _part("page.js")
+    title = f"What happened, {period(story)}" if span(story) else "What happened"
+    parts = {
+        "title": escape(title),
+        "script_hash": b64encode(sha256(script.encode()).digest()).decode(),
+        "style": _part("page.css"),
+        "headline": escape(headline(story)),
+        "accounts": accounts(story),
+        "notes": notes(story),
+        "picture": picture.html(),
+        "sentences": sentence_table(sentences(story), story, picture.at),
+        "tables": tables(story, told),
+        "story": _json(told),
+        "lanes": _json(picture.data()),
+        "script": script,
+    }
+    room = LARGEST - sum(len(part.encode()) for name, part in parts.items() if name != "lanes") - 10_000
+    while len(parts["lanes"]) > room and picture.coarser():
+        parts["lanes"] = _json(picture.data())
+    return Template(_part("page.html")).substitute(parts)
 
 
-def _table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[str]], tones: Sequence[str] = ()
-) -> str:
-    """A column whose name ends in `#` holds numbers, one that ends in `@` times."""
-    kinds = [{"#": "number", "@": "time"}.get(column[-1], "") for column in columns]
-    classes = [f' class="{kind}"' if kind else "" for kind in kinds]
-    head = "".join(
-        f'<th scope="col"{mark}>{escape(column.rstrip("#@"))}</th>' for column, mark in zip(columns, classes)
-    )
-    body = []
-    rows = list(rows)
-    for place, row in enumerate(rows[:ROWS]):
-        tone = f' class="{tones[place]}"' if tones else ""
-        cells = "".join(f"<td{mark}>{escape(cell)}</td>" for cell, mark in zip(row, classes))
-        body.append(f"<tr{tone}>{cells}</tr>")
-    left_out = f'<p class="remark">{len(rows) - ROWS} more are left out here.</p>' if len(rows) > ROWS else ""
-    return (
-        f'<div class="scroll"><table><caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n'
-        f"<tbody>\n{chr(10).join(body)}\n</tbody></table></div>{left_out}"
-    )
+def _part(name: str) -> str:
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _sentences(story: Story) -> str:
-    clock = Clock(story)
-    told = sentences(story)
-    return _table(
-        "One line of time for all nodes",
-        ("time@", "what happened"),
-        ((clock(sentence.when), sentence.text) for sentence in told),
-        [sentence.tone for sentence in told],
-    )
-
-
-def _nodes(story: Story) -> str:
-    clock = Clock(story)
-    columns = (
-        "node",
-        "from@",
-        "to@",
-        "pings#",
-        "missed#",
-        "p50 ms#",
-        "p99 ms#",
-        "max ms#",
-        "outages#",
-        "in all#",
-    )
-    rows = [
-        (
-            visible(node.name),
-            clock(node.first),
-            clock(node.last),
-            str(node.pings),
-            str(node.missed),
-            *((f"{node.rtt.p50:g}", f"{node.rtt.p99:g}", f"{node.rtt.max:g}") if node.rtt else ("", "", "")),
-            str(len(node.outages)),
-            duration(sum(outage.duration_s for outage in node.outages)) if node.outages else "",
-        )
-        for node in story.nodes
-    ]
-    return _table("Nodes", columns, rows)
-
-
-def _outages(story: Story) -> str:
-    clock = Clock(story)
-    those = [(outage, node) for node in story.nodes for outage in node.outages]
-    rows = [
-        (
-            visible(node.name),
-            clock(outage.start),
-            clock(outage.end) if outage.end else "not seen",
-            f"{outage.duration_s:.3f}",
-            visible(outage.reason),
-        )
-        for outage, node in sorted(those, key=lambda pair: pair[0].start)
-    ]
-    return _table("Without the master", ("node", "from@", "to@", "lasted s#", "reason"), rows)
-
-
-def _failovers(story: Story) -> str:
-    clock = Clock(story)
-    columns = (
-        "ordered@",
-        "address",
-        "of",
-        "at",
-        "outcome",
-        "taken@",
-        "in ms#",
-        "given back@",
-        "held",
-        "reason",
-    )
-    rows = [
-        (
-            clock(failover.received),
-            address_name(failover),
-            node_name(failover.disconnected_node),
-            node_name(failover.recovery_node),
-            failover.outcome,
-            clock(failover.taken) if failover.taken else "",
-            f"{failover.takeover_ms:g}" if failover.takeover_ms is not None else "",
-            clock(failover.released) if failover.released else "",
-            held_for(failover),
-            visible(failover.reason or failover.release_reason or ""),
-        )
-        for failover in story.failovers
-    ]
-    return _table("Failovers", columns, rows)
+def _json(data: Mapping[str, Any]) -> str:
+    """JSON that ends no script element, whatever it holds."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

@@ -5,9 +5,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta, timezone
-from html.parser import HTMLParser
 from pathlib import Path
-from xml.etree import ElementTree as ET
 
 import pytest
 from hypothesis import given
@@ -21,11 +19,11 @@ from story.terminal import show
 from story.timeline import Diary, tell
 from story.window import choose
 from story.words import sentences
+from tests.pages import Page
 from tests.story_logs import PIECES, Worker, a_night, contract, stamp
 
 ROOT = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, str(ROOT / "diagnose.py")]
-SVG = "{http://www.w3.org/2000/svg}"
 
 
 def diagnose(*arguments, **environment):
@@ -230,109 +228,12 @@ def test_nothing_in_a_log_reaches_the_terminal_raw(hostile):
     assert "[red]:bomb:" in output
 
 
-class Page(HTMLParser):
-    """What a page is made of, and what of it would make a browser fetch something."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags = []
-        self.fetched = []
-        self.text = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.fetched += [
-            value for name, value in attributes if name in ("src", "href", "srcset", "xlink:href")
-        ]
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-
-def page_of(*folders):
-    file = folders[0].parent / "page.html"
-    done = diagnose(*folders, "--html", file)
-    assert (done.returncode, done.stderr) == (0, b"")
-    return file.read_text(encoding="utf-8")
-
-
-def picture_of(page):
-    """The picture, which has to be well-formed."""
-    svg = page[page.index("<svg") : page.index("</svg>") + len("</svg>")]
-    return ET.fromstring(svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" '))
-
-
-def shapes(picture, kind):
-    return [element for element in picture.iter() if kind in (element.get("class") or "").split()]
-
-
-def test_the_page_needs_nothing_from_elsewhere(night):
-    text = page_of(*night)
-    page = Page(text)
-    assert page.fetched == []
-    assert not {"script", "link", "img", "iframe", "object"} & set(page.tags)
-    assert "url(" not in text
-    assert "@import" not in text
-
-
-def test_the_page_says_in_words_what_its_picture_shows(night):
-    text = " ".join(Page(page_of(*night)).text)
-    for words in (
-        "node 1 took 10.9.0.2/24 for node 2 in 3.1 ms",
-        "node 3 refused to take 10.9.0.2/24 for node 2: no interface holds 10.9.0.2",
-        "node 2 fell silent for 17.0 s",
-        "12.4 s",
-        "2.750",
-    ):
-        assert words in text
-
-
-def test_the_picture_has_a_lane_for_each_node_and_marks_what_happened(night):
-    picture = picture_of(page_of(*night))
-    assert len(shapes(picture, "lane")) == 3
-    assert len(shapes(picture, "rtt")) == 3
-    assert len(shapes(picture, "outage")) == 5
-    assert [shape.find(f"{SVG}title").text for shape in shapes(picture, "silence")] == ["nothing was logged"]
-    (held,) = shapes(picture, "held")
-    assert held.find(f"{SVG}title").text == "node 1 held 10.9.0.2/24 of node 2: 12.4 s"
-    assert float(held.get("width")) == pytest.approx(900 * 12.4 / 29, abs=0.1)
-    assert len(shapes(picture, "refused")) == 1
-    assert len(shapes(picture, "arrow")) == 1
-
-
-def test_a_spike_of_one_ping_in_a_day_stands_in_the_picture(tmp_path):
-    worker = Worker(1)
-    for seq in range(20_000):
-        worker.say(seq * 4, "ping", seq=seq, rtt_ms=900.0 if seq == 12_345 else 1.0)
-    page = page_of(worker.write(tmp_path / "node1"))
-    (curve,) = shapes(picture_of(page), "rtt")
-    steps = curve.get("d").split("V")
-    assert len(steps) == 2
-    assert float(steps[1].split("L")[0]) < 40
-    assert len(page) < 100_000
-
-
-def test_nothing_in_a_log_is_markup_on_the_page(hostile):
-    text = page_of(hostile)
-    assert "<script" not in text
-    assert "\x1b" not in text
-    picture_of(text)
-    assert "</script><script>alert(1)</script>" in " ".join(Page(text).text)
-
-
 def test_a_page_that_cannot_be_written_is_named(night, tmp_path):
     file = tmp_path / "missing" / "page.html"
     done = diagnose(*night, "--json", "--html", file)
     assert done.returncode == 1
     assert str(file).encode() in done.stderr
     assert len(json.loads(done.stdout)["nodes"]) == 3
-
-
-def test_a_page_of_nothing_is_one_all_the_same(tmp_path):
-    done = diagnose(tmp_path / "missing", "--html", tmp_path / "page.html")
-    assert done.returncode == 1
-    assert "Nothing to tell" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("options", [("--json",), ()])
@@ -391,8 +292,7 @@ def test_no_bytes_in_any_folders_end_it(tmp_path_factory, folders, window):
     show(story, printed)
     page = render(story)
     page.encode()
-    if story.nodes:
-        picture_of(page)
+    assert Page(page).unbalanced == []
     assert "\x1b" not in printed.getvalue() + page
     told = json.loads(json.dumps(as_json(story), allow_nan=False))
     assert told["unreadable_lines"] == unreadable

@@ -28,3 +28,10 @@ def test_lines_of_the_logs_are_lines_of_the_logs():
     assert len(lines) > 15
     for line in lines:
         parse_line(line)
+
+
+def test_the_pictures_are_small_enough_to_be_kept():
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT)
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 150_000, picture
