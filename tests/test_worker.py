@@ -175,7 +175,7 @@ def shared(tmp_path_factory):
 def test_an_answer_that_the_link_had_no_time_for_is_sent_once_after_the_next_join(work, serve):
     port = free_port()
     master = serve(Master(port))
-    worker = work(master, CONFLICT_PROBE=0.6)
+    worker = work(master, CONFLICT_PROBE=1.2)
     master.wait("join")
     master.order("recover", RECOVER)
     master.kill()  # while the wire is being asked
