@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
@@ -33,6 +33,8 @@ HANDSHAKE_LIMIT = 65536
 ORDERS = ("recover", "restore")
 WAIT_S = 0.2
 """Between two looks of a reader that waits for the owner whether its connection is still wanted."""
+HASTE_S = 0.1
+"""For which a master may take to read what arrived."""
 KEPT = 200
 """Answers kept for a master that acknowledges no ping; of more, the oldest count as delivered."""
 UNREAD = 2000
@@ -100,10 +102,11 @@ class Attempt:
         self.last_packet_s = 0.0
         self._hooks = hooks
         self._log = log
-        # held to number and order what is sent: the library's emit is not thread-safe; guards the next two
+        # held to number and order what is sent: the library's emit is not thread-safe; guards the next three
         self._sending = threading.Lock()
         self._last_ack_id = 0
         self._kept: deque[tuple[int, float, object]] = deque(maxlen=KEPT)
+        self._acknowledges = False
         # guards the two flags and the sockets below
         self._state = threading.Lock()
         self._ended = False
@@ -134,7 +137,7 @@ class Attempt:
 
     def drop(self, reason: str) -> None:
         """End it for a reason of the worker's own, which `Down` then gives."""
-        self.end(Failure(reason), math.inf)
+        self.end(Failure(reason))
 
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
@@ -146,20 +149,24 @@ class Attempt:
                 queue.all_tasks_done.wait_for(lambda: not queue.unfinished_tasks, timeout_s)
         self.abandon()
 
-    def end(self, failure: Failure, doubt_s: float = 0.0) -> None:
-        """The connection is over; answers of its last `doubt_s` seconds may not have been read even where they
-        arrived.
-        """
+    def end(self, failure: Failure, *, goodbye: bool = False) -> None:
+        """The connection is over; `goodbye`: the master said so, and was there to read what had arrived."""
         with self._state:
             if self._ended:
                 return
             self._ended = True
         with self._sending:
-            arrived = self._client is not None and self._client.all_arrived()
-            since_s = time.monotonic() - doubt_s if arrived else -math.inf
-            undelivered = tuple(what for _, at_s, what in self._kept if at_s > since_s)
+            read = goodbye and self._client is not None and self._client.all_arrived()
+            undelivered = () if read else tuple(self._unread())
         self._hooks.post(Down(self, failure, undelivered))
         self._cut()
+
+    def _unread(self) -> Iterator[object]:
+        """What no acknowledgement proves to have been read: what arrived at its machine was not where the master
+        hung, or a proxy lost it. A master that acknowledges nothing has read what was sent before it last spoke.
+        """
+        since_s = -math.inf if self._acknowledges else self.last_packet_s - HASTE_S
+        return (what for _, at_s, what in self._kept if at_s > since_s)
 
     # the reading thread's
 
@@ -198,6 +205,7 @@ class Attempt:
     def acknowledged(self, ack_id: Optional[int]) -> None:
         if ack_id is not None:
             with self._sending:
+                self._acknowledges = True
                 # whoever read the one has read what was sent before it
                 while self._kept and self._kept[0][0] < ack_id:
                     self._kept.popleft()

@@ -40,14 +40,12 @@ class Listener(Protocol):
     def unreadable(self, raw: object, exc: Exception) -> None:
         """A message that is none of Socket.IO's."""
 
-    def end(self, failure: Failure, doubt_s: float = 0.0) -> None:
-        """The connection is over; may be told more than once. `doubt_s`: for how long before nobody may have read."""
+    def end(self, failure: Failure, *, goodbye: bool = False) -> None:
+        """The connection is over; may be told more than once. `goodbye`: by a packet of the master's."""
 
 
 SOCKET_TIMEOUT_S = 4.0
 """For which one read of a handshake may last."""
-HASTE_S = 0.1
-"""Before a connection's end without a goodbye, in which the master may have died over what it had not read."""
 SMALL = 4096
 """Bytes of a packet that a socket with room takes whole, so that whoever sends it need not wait."""
 
@@ -115,7 +113,7 @@ class _Engine(engineio.Client):  # type: ignore[misc]
         self.listener.last_packet_s = time.monotonic()
         if pkt.packet_type == engineio.packet.CLOSE:
             # the library would wait for this very thread
-            self.listener.end(Failure("the master closed the connection"))
+            self.listener.end(Failure("the master closed the connection"), goodbye=True)
         else:
             super()._receive_packet(pkt)
 
@@ -203,7 +201,7 @@ class Client(socketio.Client):  # type: ignore[misc]
             self._listener.joined(self, data)
 
     def _handle_disconnect(self, namespace: Optional[str]) -> None:
-        self._listener.end(Failure("the master disconnected this node"))
+        self._listener.end(Failure("the master disconnected this node"), goodbye=True)
 
     def _handle_event(self, namespace: Optional[str], id: Optional[int], data: Any) -> None:  # noqa: A002
         raw = self._raw[max(0, self._raw.find("[")) :]
@@ -215,10 +213,11 @@ class Client(socketio.Client):  # type: ignore[misc]
     def _handle_error(self, namespace: Optional[str], data: Any) -> None:
         reason = (data.get("message") if isinstance(data, dict) else data) or "it gave no reason"
         remedy = "mend what the reason names; MASTER_TOKEN must hold what the master wants"
-        self._listener.end(Failure(f"the master refused this node: {reason}", mend=True, remedy=remedy))
+        failure = Failure(f"the master refused this node: {reason}", mend=True, remedy=remedy)
+        self._listener.end(failure, goodbye=True)
 
     def _handle_eio_disconnect(self, reason: str) -> None:
-        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)), HASTE_S)
+        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))
         if self.eio.ws is not None:
             self.eio.ws.shutdown()  # no thread reads or writes any more
 

@@ -114,6 +114,14 @@ class Master:
     def refuse(self, reason):
         self._pipe.send(("refuse", reason))
 
+    def slow(self, seconds):
+        """From now on each handler takes so long."""
+        self._pipe.send(("slow", seconds))
+
+    def burst(self, event, number, size, order=None):
+        """Emit so many events, numbered, of so many bytes each; in the middle `order`, an event and its data."""
+        self._pipe.send(("burst", event, number, size, order))
+
     def send(self, number):
         os.kill(self._process.pid, number)
 
@@ -129,6 +137,7 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
     lock = threading.Lock()
     refusal = [refuse]
+    slow_s = [0.0]
     up = set()
     sio = socketio.Server(async_mode="threading", **server)
 
@@ -153,6 +162,7 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
     @sio.on("*")
     def anything(event, sid, *args):
         note(event, sid, args[0] if len(args) == 1 else args)
+        time.sleep(slow_s[0])
         return None if acks else sio.not_handled
 
     def acknowledged(event, sid, *data):
@@ -171,6 +181,8 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
             what, *args = pipe.recv()
             if what == "refuse":
                 refusal[0] = args[0]
+            elif what == "slow":
+                slow_s[0] = args[0]
             for sid in list(up):
                 if what == "kick":
                     sio.disconnect(sid)
@@ -178,6 +190,12 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
                     event, data, ack = args
                     wanted = functools.partial(acknowledged, event, sid)
                     sio.emit(event, data, to=sid, callback=wanted if ack else None)
+                elif what == "burst":
+                    event, number, size, order = args
+                    for n in range(number):
+                        sio.emit(event, {"n": n, "fill": "x" * size}, to=sid)
+                        if order and n == number // 2:
+                            sio.emit(*order, to=sid)
     os._exit(0)
 
 
@@ -190,7 +208,7 @@ class Raw:
         self._closed = False
         self.heads = []
         self._listener = socket.create_server((host, port))
-        self.port = self._listener.getsockname()[1]
+        self.host, self.port = self._listener.getsockname()[:2]
         self.url = f"http://{host}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 

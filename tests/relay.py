@@ -8,42 +8,65 @@ import socket
 import struct
 import threading
 
+from tests.waiting import until
+
 UP, DOWN = "up", "down"
 """From the worker to the master, and back."""
 
 
 class Relay:
     """TCP. `swallows` are the directions in which it reads and forwards nothing, as a peer does whose cable was
-    pulled behind the next box; `stalled`: it does not even read.
+    pulled behind the next box; `stalled`: it does not even read. `alter` may change what passes: it is given a
+    direction and data and returns what goes on, None for the connection's end. `target` is whom it connects to.
+    `listen`, given a port, 0 for any, makes the socket on which it waits for workers.
     """
 
-    def __init__(self, master, host="127.0.0.1"):
+    def __init__(self, master, host="127.0.0.1", listen=None):
         self.swallows = set()
         self.stalled = False
         self.on_passing = lambda direction, data: None
-        self._target = (master.host, master.port)
+        self.alter = lambda direction, data: data
+        self.target = (master.host, master.port)
+        self._listen = listen or (lambda port: socket.create_server((host, port)))
         self._pairs = []
         self._closed = False
-        self._listener = socket.create_server((host, 0))
-        self.url = f"http://{host}:{self._listener.getsockname()[1]}"
+        self._listener = self._listen(0)
+        self._address = self._listener.getsockname()
+        self.url = f"http://{self._address[0]}:{self._address[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
 
+    @property
+    def connections(self):
+        """How many stand."""
+        return len(self._pairs)
+
     def _accept(self):
         while not self._closed:
-            if select.select([self._listener], [], [], 0.05)[0]:
-                near, _ = self._listener.accept()
-                try:
-                    far = socket.create_connection(self._target)
-                except OSError:
-                    near.close()
-                    continue
-                self._pairs.append((near, far))
-                for pair in ((near, far, UP), (far, near, DOWN)):
-                    threading.Thread(target=self._pass, args=pair, daemon=True).start()
-        self._listener.close()
+            listener = self._listener
+            if listener is None:
+                threading.Event().wait(0.01)
+            elif select.select([listener], [], [], 0.05)[0]:
+                # a connection that was aborted while it waited
+                with contextlib.suppress(OSError):
+                    self._relay(listener.accept()[0])
+            if listener and self._listener is not listener:
+                listener.close()
+        if self._listener:
+            self._listener.close()
 
-    def _pass(self, source, sink, direction):
+    def _relay(self, near):
+        try:
+            far = socket.create_connection(self.target)
+        except OSError:
+            near.close()
+            return
+        pair = (near, far)
+        self._pairs.append(pair)
+        for way in ((near, far, UP), (far, near, DOWN)):
+            threading.Thread(target=self._pass, args=(*way, pair), daemon=True).start()
+
+    def _pass(self, source, sink, direction, pair):
         with contextlib.suppress(OSError, ValueError):
             while True:
                 if self.stalled or not select.select([source], [], [], 0.05)[0]:
@@ -53,11 +76,16 @@ class Relay:
                 if not data:
                     break
                 if direction not in self.swallows:
+                    data = self.alter(direction, data)
+                    if data is None:
+                        break
                     sink.sendall(data)
                     self.on_passing(direction, data)
-        for end in (source, sink):
+        for end in pair:
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(ValueError):
+            self._pairs.remove(pair)
 
     def cut(self, *, reset=False):
         """End every connection that stands, for both sides; `reset`: by RST."""
@@ -69,6 +97,15 @@ class Relay:
                 else:
                     end.shutdown(socket.SHUT_RDWR)
                 end.close()
+
+    def refuse(self):
+        """Take no connection any more: the kernel refuses them."""
+        listener, self._listener = self._listener, None
+        until(lambda: listener.fileno() == -1)
+
+    def accept(self):
+        """After `refuse`: take connections again, on the same port."""
+        self._listener = self._listen(self._address[1])
 
     def close(self):
         self._closed = True

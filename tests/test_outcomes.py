@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
+import time
 
 import pytest
 
@@ -77,19 +79,41 @@ def test_an_answer_to_an_order_with_which_the_link_ends_is_sent_once(work, maste
     for round_ in range(1, 6):
         since = len(master.heard)
 
+        def swallow(direction, data):
+            if b'"recover"' in data:
+                relay.swallows = {UP}  # a quick answer would pass before the cut
+            return data
+
         def cut(direction, data):
             if direction == DOWN and b'"recover"' in data:
                 relay.cut(reset=reset)
 
-        relay.on_passing = cut
+        relay.alter, relay.on_passing = swallow, cut
         master.emit("recover", RECOVER)
         worker.wait("disconnected", round_)
-        relay.on_passing = lambda direction, data: None
+        relay.alter, relay.on_passing = lambda direction, data: data, lambda direction, data: None
+        relay.swallows = set()
         answer = master.wait("update node", since=since)
         events = [h.event for h in master.heard[since:] if h.sid == answer.sid]
         assert events[:3] == ["connect", "join", "update node"]
         master.wait("ping", 2, since=master.heard.index(answer))
     assert len(updates(master)) == 5
+
+
+def test_an_answer_that_a_hung_master_never_read_is_sent_again_when_it_is_killed(work, master):
+    """Its machine had every byte; so has a proxy's."""
+    worker = work(master, PING_TIMEOUT=10)
+    master.wait("ping", 2)
+    master.emit("recover", RECOVER)
+    worker.wait("takeover_started")
+    master.send(signal.SIGSTOP)
+    said = worker.wait("sent", event="update node")
+    until(lambda: time.time() - said.when.timestamp() > 0.5)
+    master.kill()
+    worker.wait("disconnected")
+    since = len(master.heard)
+    master.start()
+    comes_once(master, since)
 
 
 def test_a_master_that_says_goodbye_on_hearing_the_answer_hears_it_once(work, serve):
@@ -108,6 +132,27 @@ def test_a_master_that_says_goodbye_on_hearing_the_answer_hears_it_once(work, se
         until(lambda: sum('"join"' in said for said in puppet.said) == joins + 1)
         until(lambda seen=len(puppet.pings): len(puppet.pings) >= seen + 2)
         assert sum("update node" in said for said in puppet.said) == round_
+
+
+def test_a_master_that_acknowledges_nothing_has_read_what_was_sent_before_it_spoke(work, serve):
+    puppet = serve(Puppet())
+    puppet.acks = False
+    relay = serve(Relay(puppet))
+    worker = work(relay)
+    assert puppet.up.wait(10)
+    order = '42["recover",{"disconnected_node":%d,"recovery_node":"3","ip":"10.9.0.%d","netmask":"255.255.255.0","active_neighbors":[]}]'  # fmt: skip
+    puppet.say(order % (2, 2))
+    said = worker.wait("sent", event="update node")
+    until(lambda: time.time() - said.when.timestamp() > 0.3)
+    puppet.say('42["news"]')
+    worker.wait("received", event="news")
+    puppet.say(order % (6, 6))
+    worker.wait("sent", 2, event="update node")
+    relay.cut()
+    worker.wait("sent", 2, event="join")
+    until(lambda seen=len(puppet.pings): len(puppet.pings) >= seen + 2)
+    answers = [said for said in puppet.said if "update node" in said]
+    assert [json.loads(said[2:])[1]["disconnected_node"] for said in answers] == [2, 6, 6]
 
 
 def test_a_master_frozen_with_the_answer_on_its_way_hears_it(work, master):
