@@ -20,6 +20,8 @@ help:
 	@echo "make picture        README.md's story and picture, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
+	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
+	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
 	@echo "make masters        the worker against Flask-SocketIO and Node's socket.io (needs npm)"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
@@ -52,6 +54,14 @@ test: $(ENV)/.dev
 
 quick: $(ENV)/.dev
 	$(BIN)/python -m pytest $(IN_TWO) -m "not slow" --ignore tests/other_masters
+
+.PHONY: chaos soak
+chaos: $(ENV)/.dev
+	$(BIN)/python -m tests.chaos all $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
+	  $(if $(MINUTES),--minutes $(MINUTES))
+
+soak: $(ENV)/.dev
+	$(BIN)/python -m tests.chaos soak $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 $(ENV)/.masters: tests/other_masters/requirements.txt tests/other_masters/package-lock.json $(ENV)/.dev
 	$(PIP_INSTALL) -r tests/other_masters/requirements.txt

@@ -130,5 +130,10 @@ class Worker:
         raise KeyError(name)
 
     @property
+    def stopped(self):
+        """Whether SIGSTOP has reached it."""
+        return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    @property
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

@@ -1,0 +1,166 @@
+"""What faults are let loose on: a worker, the relay through which it reaches its master, and the master.
+
+On loopback with simulated addresses, or, with namespaces, on a host of a Lab with real ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Optional
+
+from tests.chaos.clock import Offset
+from tests.chaos.commands import NODE, Order
+from tests.chaos.follow import Follow
+from tests.integration.netns import Host, Lab, in_namespace
+from tests.masters import Master
+from tests.relay import Relay
+from tests.workers import Worker
+
+PING_INTERVAL_S = 0.25
+PING_TIMEOUT_S = 1.0
+PING_MAX_MISSED = 3
+RECONNECT_DELAY_MAX_S = 0.3
+NOTICED_S = PING_TIMEOUT_S + PING_MAX_MISSED * PING_INTERVAL_S
+"""At the latest after this a silent master is taken for dead."""
+DISK_MB = 96
+
+
+class Lateness:
+    """Measures by how much this machine is late to run what is due, so that a busy one is not held against a worker."""
+
+    def __init__(self) -> None:
+        self._worst_s = 0.0
+        self.worst_of_all_s = 0.0
+        self._over = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            due_s = time.monotonic() + 0.02
+            if self._over.wait(0.02):
+                return
+            late_s = time.monotonic() - due_s
+            self._worst_s = max(self._worst_s, late_s)
+            self.worst_of_all_s = max(self.worst_of_all_s, late_s)
+
+    def start(self) -> None:
+        self._worst_s = 0.0
+
+    @property
+    def worst_s(self) -> float:
+        """Since `start`; what a machine with nothing else to do is late by does not count."""
+        return self._worst_s if self._worst_s > 0.1 else 0.0
+
+    def close(self) -> None:
+        self._over.set()
+
+
+class Stage:
+    """Leaving the block ends everything. `disk` is the small file system under LOG_DIR, None: there can be none."""
+
+    def __init__(self, folder: Path, *, namespaces: bool = False) -> None:
+        self._folder = folder
+        self._namespaces = namespaces
+        self._open = contextlib.ExitStack()
+        self.disk: Optional[Path] = None
+        self.lab: Optional[Lab] = None
+
+    def __enter__(self) -> Stage:
+        try:
+            self._set_up()
+        except BaseException:
+            self._open.close()
+            raise
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._open.close()
+
+    def _set_up(self) -> None:
+        folder = self._folder
+        folder.mkdir(parents=True)
+        self.late = Lateness()
+        self._open.callback(self.late.close)
+        self.disk = self._mount(folder / "disk")
+        self.log_dir = (self.disk or folder) / "logs"
+        self.offset = Offset(folder / "offset", create=True)
+        self.master = Master()
+        self._open.callback(self.master.close)
+        before = [sys.executable, "-m", "tests.chaos.clock", str(folder / "offset")]
+        listen = None
+        backend = "simulated"
+        if self._namespaces:
+            self.lab = self._open.enter_context(Lab(nodes=(NODE,)))
+            before[:0] = self.host.argv()
+            backend = "netlink"
+            master = self.lab.master
+
+            def listen(port: int) -> socket.socket:
+                return in_namespace(master.ns, lambda: socket.create_server((master.ip, port or 5000)))
+
+        self.relay = Relay(self.master, listen=listen)
+        self._open.callback(self.relay.close)
+        self.worker = Worker(
+            folder / "worker",
+            self.relay,
+            NODE,
+            before=before,
+            LOG_DIR=self.log_dir,
+            LOG_BACKUP_COUNT=2,
+            VIP_BACKEND=backend,
+            PING_INTERVAL=PING_INTERVAL_S,
+            PING_TIMEOUT=PING_TIMEOUT_S,
+            PING_MAX_MISSED=PING_MAX_MISSED,
+            RECONNECT_DELAY_MAX=RECONNECT_DELAY_MAX_S,
+        )
+        self._open.callback(self.worker.end)
+        self.comms = Follow(self.log_dir / "comms.log")
+        self.pings = Follow(self.log_dir / "ping.log")
+
+    def _mount(self, at: Path) -> Optional[Path]:
+        if sys.platform != "linux" or os.geteuid() != 0:
+            return None
+        at.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "none", str(at)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+            return None
+        self._open.callback(subprocess.run, ["umount", "-l", str(at)], check=False)
+        return at
+
+    @property
+    def lacks(self) -> set[str]:
+        """What of the needs of faults it has not."""
+        return ({"disk"} if self.disk is None else set()) | ({"namespaces"} if self.lab is None else set())
+
+    @property
+    def host(self) -> Host:
+        assert self.lab is not None
+        return self.lab.node(NODE)
+
+    def order(self, order: Order) -> None:
+        """Have the master give it to whom it takes for connected; a master that is dead gives none."""
+        with contextlib.suppress(OSError):
+            self.master.emit(*order, ack=True)
+
+    def addresses(self) -> Optional[set[str]]:
+        """What the card holds beside its own address; None: nobody can tell, they are simulated."""
+        if self.lab is None:
+            return None
+        return {ip.partition("/")[0] for ip in self.host.addresses()} - {self.host.ip}
+
+    def remove_logs(self) -> None:
+        """LOG_DIR with all that is in it; who has a file open reads on in it."""
+        shutil.rmtree(self.log_dir, ignore_errors=True)
+
+    def vital(self) -> tuple[int, int, int]:
+        """The worker's threads, descriptors and resident memory in kB."""
+        worker = self.worker
+        return worker.status("Threads"), worker.descriptors, worker.status("VmRSS")
