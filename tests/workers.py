@@ -134,6 +134,11 @@ class Worker:
         """Whether SIGSTOP has reached it."""
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
+    def opened(self):
+        """What each descriptor is."""
+        fds = Path(f"/proc/{self.pid}/fd")
+        return {fd.name: os.readlink(fd) for fd in fds.iterdir() if fd.is_symlink()}
+
     @property
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

@@ -96,7 +96,8 @@ class Run:
         self.vital.append((before, now))
         if grown:
             raise Violation(
-                f"threads, descriptors, kB of memory: {before} after {self._warm_up} faults became {now}"
+                f"threads, descriptors, kB of memory: {before} after {self._warm_up} faults became {now}\n"
+                f"descriptors: {stage.worker.opened()}"
             )
 
     def _violated(self, stage: Stage, step: Step, exc: Violation) -> None:
