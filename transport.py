@@ -18,7 +18,7 @@ import requests.adapters
 import websocket
 from requests.utils import get_environ_proxies
 
-from wire import SOCKET_TIMEOUT_S
+from wire import MESSAGE_LIMIT, SOCKET_TIMEOUT_S
 
 if sys.platform == "linux":
     import fcntl
@@ -78,6 +78,7 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
 
     _ahead = b""
     _at = 0
+    _taken = 0
 
     def connect(self, url: str, **options: Any) -> None:
         super().connect(url, **options)
@@ -98,6 +99,7 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
             if (size < SIZE_16 or body > at + 2) and body + size <= len(ahead):
                 self._at = body + size
                 return ahead[body : self._at].decode()
+        self._taken = 0
         return super().recv()
 
     def _recv(self, bufsize: int) -> bytes:
@@ -108,6 +110,9 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
             self._ahead, self._at = websocket._socket.recv(self.sock, READ_BYTES), 0  # noqa: SLF001
         piece = self._ahead[self._at : self._at + bufsize]
         self._at += len(piece)
+        self._taken += len(piece)
+        if self._taken > MESSAGE_LIMIT:
+            raise websocket.WebSocketException(f"a message of more than {MESSAGE_LIMIT >> 20} MiB")
         return piece
 
     def peer_closed(self) -> bool:
@@ -151,7 +156,20 @@ class Session(requests.Session):
         kwargs["allow_redirects"] = False
         # the library waits for a new connection as long as for what a long poll brings
         kwargs["timeout"] = (SOCKET_TIMEOUT_S, kwargs["timeout"])
-        return super().request(*args, **kwargs)
+        if kwargs.get("stream"):
+            return super().request(*args, **kwargs)
+        kwargs["stream"] = True
+        answer = super().request(*args, **kwargs)
+        body = bytearray()
+        for piece in answer.iter_content(READ_BYTES):
+            body += piece
+            if len(body) > MESSAGE_LIMIT:
+                answer.close()
+                raise requests.exceptions.ContentDecodingError(
+                    f"a message of more than {MESSAGE_LIMIT >> 20} MiB"
+                )
+        answer._content = bytes(body)  # noqa: SLF001 - where the library keeps it when it reads by itself
+        return answer
 
 
 def _hand_over(adapter: requests.adapters.HTTPAdapter, keep: Keep) -> None:

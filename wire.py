@@ -46,6 +46,12 @@ class Listener(Protocol):
 
 SOCKET_TIMEOUT_S = 4.0
 """For which one read of a handshake may last."""
+MESSAGE_LIMIT = 8 << 20
+"""Bytes of one message, its attachments included. A master that sends more has gone mad, or is none: the connection
+ends there, before memory does.
+"""
+ATTACHMENT = 200
+"""Bytes that the least of them takes in memory."""
 SMALL = 4096
 """Bytes of a packet that a socket with room takes whole, so that whoever sends it need not wait."""
 
@@ -123,6 +129,7 @@ class Client(socketio.Client):  # type: ignore[misc]
 
     _binary_packet: Optional[socketio.packet.Packet]
     _raw = ""
+    _attached = 0
 
     def __init__(
         self, listener: Listener, log: Log, session: requests.Session, options: dict[str, Any]
@@ -172,6 +179,10 @@ class Client(socketio.Client):  # type: ignore[misc]
                 self._raw, ValueError("a binary packet whose attachments do not follow")
             )
             self._binary_packet = None
+        self._attached = self._attached + len(data) + ATTACHMENT if self._binary_packet else 0
+        if self._attached > MESSAGE_LIMIT:
+            self._listener.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB"))
+            return
         try:
             if self._is_plain_event(data):
                 return

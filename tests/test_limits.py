@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import struct
 import threading
 import time
 
 import pytest
 
 from tests import hang
-from tests.masters import OPEN, Puppet, Raw, frame, read_frame, upgrade
+from tests.masters import OPEN, Puppet, Raw, frame, http, read_frame, upgrade
 from tests.processes import stays
 from tests.waiting import until
 from watchdog import LOOKS
@@ -67,6 +68,71 @@ def test_a_master_that_floods_and_reads_nothing_is_left(work, serve):
     assert "does not read" in lost.fields["reason"]
     assert worker.status("VmRSS") < 45 * 1024 + GROWTH_KB
     flood.over.set()
+
+
+def endless_frame(sock):
+    sock.sendall(b"\x81\x7f" + struct.pack("!Q", 1 << 40))
+    while True:
+        sock.sendall(bytes(65536))
+
+
+def endless_fragments(sock):
+    fragment = struct.pack("!BH", 0x7E, 50_000) + bytes(50_000)
+    sock.sendall(b"\x01" + fragment)
+    while True:
+        sock.sendall(b"\x00" + fragment)
+
+
+def endless_attachments(sock):
+    sock.sendall(frame('4599999999-["recover",{"_placeholder":true,"num":0}]'))
+    while True:
+        sock.sendall(frame(bytes(1000)) * 50)
+
+
+def endless_answer(sock):
+    sock.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n4")
+    while True:
+        sock.sendall(b"x" * 65536)
+
+
+class Endless(Raw):
+    """Accepts a node, by polling where the message that it then sends is `endless_answer`, and ends it never."""
+
+    def __init__(self, send):
+        self._send = send
+        self._polls = 0
+        super().__init__(self._poll if send is endless_answer else self._speak)
+
+    def _speak(self, sock, head):
+        upgrade(sock, head)
+        sock.sendall(frame(OPEN))
+        read_frame(sock)
+        sock.sendall(frame('40{"sid":"endless"}'))
+        self._send(sock)
+
+    def _poll(self, sock, head):
+        if b"websocket" in head:
+            sock.sendall(http("400 Bad Request"))
+        elif head.startswith(b"POST"):
+            sock.sendall(http("200 OK", b"OK"))
+        elif b"sid=" not in head:
+            self._polls = 0
+            sock.sendall(http("200 OK", OPEN.encode()))
+        else:
+            self._polls += 1
+            if self._polls == 1:
+                sock.sendall(http("200 OK", b'40{"sid":"endless"}'))
+            else:
+                self._send(sock)
+
+
+@pytest.mark.parametrize("send", [endless_frame, endless_fragments, endless_attachments, endless_answer])
+def test_a_message_without_an_end_ends_the_connection_before_memory_does(work, serve, send):
+    worker = work(serve(Endless(send)), PING_INTERVAL=5, LOG_LEVEL="WARNING")
+    lost = worker.wait("disconnected", 3, limit_s=20)
+    assert "a message of more than 8 MiB" in lost.fields["reason"]
+    assert worker.status("VmHWM") < 45 * 1024 + 2 * GROWTH_KB
+    assert worker.stop()[0] == 0
 
 
 @pytest.fixture
