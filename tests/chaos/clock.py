@@ -1,7 +1,7 @@
-"""`python client.py` with a wall clock that can be stepped: python -m tests.chaos.clock OFFSET PYTHON client.py ...
+"""`python client.py` with a wall clock that can be stepped: python -m tests.chaos.clock OFFSET [its arguments]
 
-OFFSET is a file that holds seconds as a double, shared memory with whoever steps the clock; PYTHON is left out, this
-one runs it. The monotonic clocks stay as they are, as they do on a machine whose clock is set.
+OFFSET is a file that holds seconds as a double, shared memory with whoever steps the clock. The monotonic clocks stay
+as they are, as they do on a machine whose clock is set.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def main() -> None:
     real, real_ns = time.time, time.time_ns
     time.time = lambda: real() + offset.get()
     time.time_ns = lambda: real_ns() + int(offset.get() * 1e9)
-    sys.argv = sys.argv[3:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.argv = ["client.py", *sys.argv[2:]]
+    runpy.run_path("client.py", run_name="__main__")
 
 
 if __name__ == "__main__":

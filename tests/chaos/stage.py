@@ -94,13 +94,10 @@ class Stage:
         self.offset = Offset(folder / "offset", create=True)
         self.master = Master()
         self._open.callback(self.master.close)
-        before = [sys.executable, "-m", "tests.chaos.clock", str(folder / "offset")]
-        listen = None
-        backend = "simulated"
+        before, backend, listen = [], "simulated", None
         if self._namespaces:
             self.lab = self._open.enter_context(Lab(nodes=(NODE,)))
-            before[:0] = self.host.argv()
-            backend = "netlink"
+            before, backend = self.host.argv(), "netlink"
             master = self.lab.master
 
             def listen(port: int) -> socket.socket:
@@ -113,6 +110,7 @@ class Stage:
             self.relay,
             NODE,
             before=before,
+            module=("-m", "tests.chaos.clock", str(folder / "offset")),
             LOG_DIR=self.log_dir,
             LOG_BACKUP_COUNT=2,
             VIP_BACKEND=backend,

@@ -6,13 +6,13 @@ How one log file behaves then is tested in test_logging_setup.py; this is the wh
 from __future__ import annotations
 
 import os
-import runpy
 import subprocess
 import sys
 import time
 
 import pytest
 
+import client
 import log_files
 from tests.chaos.follow import Follow
 from tests.masters import Master
@@ -48,7 +48,7 @@ def test_a_disk_of_1_mb_that_fills(tmp_path, disk):
     worker = Worker(
         tmp_path / "worker",
         master,
-        before=[sys.executable, "-m", "tests.chaos.test_small_disk"],
+        module=("-m", "tests.chaos.test_small_disk"),
         LOG_DIR=disk / "logs",
         LOG_MAX_BYTES=0,
         JOIN_INTERVAL=0,
@@ -116,5 +116,4 @@ def test_a_disk_of_1_mb_that_fills(tmp_path, disk):
 
 if __name__ == "__main__":
     log_files.QUEUE_LIMIT = QUEUE
-    sys.argv = sys.argv[2:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    os._exit(client.main(sys.argv[1:]))
