@@ -78,6 +78,13 @@ def test_links_lead_somewhere(page):
 
 
 @each_page
+def test_every_test_that_is_named_exists(page):
+    for file, name in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text_of(page)):
+        assert (ROOT / file).exists(), file
+        assert not name or re.search(rf"^def {name}\(", text_of(ROOT / file), re.MULTILINE), f"{file}::{name}"
+
+
+@each_page
 def test_every_make_target_that_is_named_exists(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {
