@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import threading
@@ -54,6 +53,8 @@ class DiskRefuses(Fault):
     extra_s = 3.0
 
     def strike(self, stage: Stage) -> Lift:
+        import resource  # not on Windows, where this module is only collected
+
         pid = stage.worker.pid
         free = resource.prlimit(pid, resource.RLIMIT_FSIZE)
         size = max((path.stat().st_size for path in stage.log_dir.glob("*.log")), default=0)

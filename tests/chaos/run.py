@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
+import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Optional
+
+import pytest
 
 from tests.chaos import faults_link, faults_machine, faults_master
 from tests.chaos.faults import Calm, Fault, Step
@@ -65,6 +68,10 @@ class Run:
         step = steps[0]
         try:
             play = Play(stage)
+        except Violation as exc:
+            self._violated(stage, step, str(exc))
+            return ()
+        try:
             for step in steps:
                 if step.fault.needs in stage.lacks:
                     self.left_out[step.fault.kind] += 1
@@ -80,7 +87,11 @@ class Run:
             if before:
                 self._compare(stage, before)
         except Violation as exc:
-            self._violated(stage, step, exc)
+            self._violated(stage, step, str(exc))
+            return steps[steps.index(step) + 1 :]
+        except (Exception, pytest.fail.Exception):
+            # of the harness itself, or of what it cannot make of what it reads
+            self._violated(stage, step, traceback.format_exc())
             return steps[steps.index(step) + 1 :]
         return ()
 
@@ -100,8 +111,8 @@ class Run:
                 f"descriptors: {stage.worker.opened()}"
             )
 
-    def _violated(self, stage: Stage, step: Step, exc: Violation) -> None:
-        lines = [f"{step}", *(f"  {line}" for line in str(exc).splitlines())]
+    def _violated(self, stage: Stage, step: Step, complaints: str) -> None:
+        lines = [f"{step}", *(f"  {line}" for line in complaints.splitlines())]
         for follow in (stage.comms, stage.pings):
             lines.append(f"  {follow.path.name}, its last lines of the fault's time:")
             lines += [
