@@ -89,7 +89,7 @@ class Run:
         except Violation as exc:
             self._violated(stage, step, str(exc))
             return steps[steps.index(step) + 1 :]
-        except (Exception, pytest.fail.Exception):
+        except (Exception, pytest.fail.Exception):  # noqa: BLE001 - the run goes on
             # of the harness itself, or of what it cannot make of what it reads
             self._violated(stage, step, traceback.format_exc())
             return steps[steps.index(step) + 1 :]
