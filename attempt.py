@@ -221,8 +221,6 @@ class Attempt:
             if client.eio.queue.qsize() < UNREAD:
                 client.transmit(packet)
                 if keep is not None:
-                    if client.left():
-                        return False
                     self._kept.append((self._last_ack_id, time.monotonic(), keep))
                 elif packet.packet_type == EVENT and packet.id is not None:
                     self._last_ack_id = packet.id

@@ -24,7 +24,6 @@ if sys.platform == "linux":
     import fcntl
     import termios
 
-TCP_ESTABLISHED = 1
 READ_BYTES = 1 << 16
 TEXT_FRAME, SIZE_16, EXTENDED = 0x81, 126, 4
 """RFC 6455 §5.2: a text that is one frame, not masked; a length that follows in 16 bits; where the text begins then."""
@@ -114,15 +113,6 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
         if self._taken > MESSAGE_LIMIT:
             raise websocket.WebSocketException(f"a message of more than {MESSAGE_LIMIT >> 20} MiB")
         return piece
-
-    def peer_closed(self) -> bool:
-        """Whether the other machine has ended the connection already (tcp(7), TCP_INFO); False where that is unknown."""
-        if sys.platform != "linux" or self.sock is None:
-            return False
-        try:
-            return bool(self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != TCP_ESTABLISHED)
-        except OSError:
-            return True
 
     def unacknowledged(self) -> Optional[int]:
         """Bytes sent that the other machine has not acknowledged (tcp(7), SIOCOUTQ); None: it can't be told."""

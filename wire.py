@@ -152,11 +152,6 @@ class Client(socketio.Client):  # type: ignore[misc]
         """Queue a packet; the library's `emit` would keep a callback for each that wants an answer."""
         self._send_packet(packet)
 
-    def left(self) -> bool:
-        """Whether the master has gone, and reads nothing any more, though its end is yet to be read."""
-        eio = self.eio
-        return eio.current_transport == "websocket" and bool(eio.ws.peer_closed())
-
     def all_arrived(self) -> bool:
         """Whether the other machine has acknowledged every byte that was sent; False where that is unknown."""
         eio = self.eio
