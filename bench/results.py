@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.figures import machine
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-BENCHES = ("takeover", "failover", "start", "footprint", "throughput", "detection", "growth")
+BENCHES = ("takeover", "failover", "start", "footprint", "throughput", "detection", "growth", "diagnose")
 
 
 def section(name: str) -> str:
