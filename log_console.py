@@ -10,45 +10,24 @@ import sys
 from collections.abc import Callable
 from typing import Optional
 
+from log_queue import Waiting
+
 QUEUE_LIMIT = 1 << 20
 """Bytes that wait for a stderr that nobody reads; what comes after them is dropped, and counted."""
 _PIPE_BUF = 4096
 """A pipe or a socket that select calls writable takes this much without blocking (POSIX: write)."""
 
 
-class Console:
-    """`append`, `take` and `settle` want the caller's lock; `write` is for the writer's thread alone, without it."""
+class Console(Waiting):
+    """The queue of stderr, and stderr. `write` is for the writer's thread alone."""
 
     def __init__(self) -> None:
+        super().__init__(QUEUE_LIMIT)
         self._fd = _open_stderr()
-        # under the lock
-        self._queue: list[bytes] = []
-        self._queued_bytes = self._lost = 0
-        # the writer's
-        self._pending: list[bytes] = []
-        self._written_bytes = self._told_lost = 0
 
     def append(self, line: bytes) -> None:
-        if self._fd is None:
-            return
-        if self._queued_bytes + len(line) > QUEUE_LIMIT:
-            self._lost += 1
-            return
-        self._queue.append(line)
-        self._queued_bytes += len(line)
-
-    def take(self) -> tuple[list[bytes], int]:
-        """What waits to be written, and the number of lines that were dropped and not yet told of."""
-        batch, self._queue = self._queue, []
-        return batch, self._lost
-
-    def settle(self) -> None:
-        """After `write`: what it could not write goes back to the front of the queue."""
-        self._queue[:0] = self._pending
-        self._queued_bytes -= self._written_bytes
-        self._lost -= self._told_lost
-        self._pending = []
-        self._written_bytes = self._told_lost = 0
+        if self._fd is not None:
+            super().append(line)
 
     def takes_more(self, within_s: float) -> bool:
         """Whether lines wait, and stderr takes one within that time."""

@@ -8,61 +8,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
+from log_queue import Waiting
+
 QUEUE_LIMIT = 8 << 20
 """Bytes that wait for a disk that is slow or full; lines past that are dropped, and counted."""
 RETRY_S = 1.0
 CHUNK = 1 << 20
 
 
-class LogFile:
-    """The queue of a file, and the file.
-
-    `append`, `take` and `settle` want the caller's lock; `write` is for the writer's thread alone, without it.
-    """
+class LogFile(Waiting):
+    """The queue of a file, and the file. `write` is for the writer's thread alone."""
 
     def __init__(self, path: Path, max_bytes: int, backup_count: int) -> None:
-        self.lost_in_all = 0
+        super().__init__(QUEUE_LIMIT)
         self._path = path
         self._max_bytes = max_bytes
         self._backup_count = backup_count
-        # under the lock
-        self._queue: list[bytes] = []
-        self._queued_bytes = 0
-        self._lost = 0
-        # the writer's
-        self._pending: list[bytes] = []
-        self._written_bytes = self._told_lost = 0
         self._fd: Optional[int] = None
         self._size = 0
         self._checked_at = self._failed_at = self._rotate_after = float("-inf")
 
-    def append(self, line: bytes) -> None:
-        if self._queued_bytes + len(line) > QUEUE_LIMIT:
-            self._lost += 1
-            self.lost_in_all += 1
-            return
-        self._queue.append(line)
-        self._queued_bytes += len(line)
-
     def is_open(self) -> bool:
         return self._fd is not None
-
-    def waiting(self) -> bool:
-        """Whether there are lines to write."""
-        return bool(self._queue)
-
-    def take(self) -> tuple[list[bytes], int]:
-        """What waits to be written, and the number of lines that were dropped and not yet told of."""
-        batch, self._queue = self._queue, []
-        return batch, self._lost
-
-    def settle(self) -> None:
-        """After `write`: what it could not write goes back to the front of the queue."""
-        self._queue[:0] = self._pending
-        self._queued_bytes -= self._written_bytes
-        self._lost -= self._told_lost
-        self._pending = []
-        self._written_bytes = self._told_lost = 0
 
     def stuck(self) -> bool:
         """Whether a write failed less than RETRY_S ago, so that another is not worth its while."""
