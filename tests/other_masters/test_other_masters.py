@@ -259,6 +259,29 @@ def test_a_master_of_2020_gets_every_answer_in_order(master, worker):
     assert master.wait_for("update node")["disconnected_node"] == 2
 
 
+@of_2020
+def test_the_check_tells_how_a_master_of_2020_is_reached(master, tmp_path):
+    environ = {
+        **os.environ,
+        "NODE_ID": "1",
+        "MASTER_URL": f"http://127.0.0.1:{master.port}",
+        "VIP_BACKEND": "simulated",
+        "LOG_DIR": str(tmp_path),
+    }
+    command = [python(master.kind, "worker"), "client.py", "--check"]
+
+    def said():
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+        return done.returncode == 0 and done.stdout
+
+    text = until(said, 15)  # until it listens
+    ways = "polling" if master.kind in TRANSPORTS else "polling, websocket"
+    assert f"transports {ways}; pings every 1 s and waits 60 s\n" in text
+    assert "handshake: Engine.IO 3, " in text
+    # each of the two that came has said goodbye
+    assert [master.heard.get(timeout=5)["event"] for _ in range(4)] == ["connect", "disconnect"] * 2
+
+
 def packed(*packets):
     """As Engine.IO v3 answers a poll: each with its length before it."""
     return b"".join(
