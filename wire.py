@@ -75,11 +75,14 @@ class _LibraryLog:
 
     def __init__(self, log: Log) -> None:
         self.last = ""
+        self._failed_request = ""
         self._log = log
 
     def info(self, text: str, *args: object) -> None:
         if text.startswith("Unexpected error"):
             self.warning(text, *args)
+        elif text.startswith("HTTP %s request"):
+            self._failed_request = str(args[-1])
 
     def warning(self, text: str, *args: object) -> None:
         self.last = text % args if args else text
@@ -90,7 +93,9 @@ class _LibraryLog:
     exception = error
 
     def reason(self) -> str:
-        return self.last.replace(", aborting", "")
+        said = self.last.replace(", aborting", "")
+        # Engine.IO 3 says that of whatever a request failed of
+        return self._failed_request if said == "Connection refused by the server" else said
 
 
 class _Outbox(queue.Queue[Any]):
