@@ -34,8 +34,10 @@ _TEXTS = tuple(
         (r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not", NO_MASTER),
         (r"unreachable|no route to host|resolved|resolution|network is down|not known", NETWORK),
         (
-            r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5|disconnected this|"
-            r"unexpected status code|connection broke",
+            (
+                r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5|disconnected this|"
+                r"unexpected status code|connection broke"
+            ),
             MASTER_GONE,
         ),
         (r"no answer|without an answer|nothing from the master|time[d-]? ?out", NO_ANSWER),

@@ -301,6 +301,7 @@ HOSTILE = {
         "disconnected",
         "RecursionError",
     ),
+    "nine MiB": ((welcome(), b"0" * (9 << 20)), "disconnected", "more than 8 MiB"),
     "a number of a million digits": ((welcome(), packed("42" + "9" * 1_000_000)), "received", "20 digits"),
 }
 
