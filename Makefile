@@ -7,7 +7,9 @@ BIN := $(ENV)/Scripts
 else
 BIN := $(ENV)/bin
 endif
-PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+INSTALL := $(notdir $(BIN))/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP_INSTALL := $(ENV)/$(INSTALL)
+EIO3 := build/eio3
 
 # most tests wait for processes, so two at a time take half the time; a file's tests share what they start
 IN_TWO := -n 2 --dist loadfile
@@ -22,7 +24,7 @@ help:
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
 	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
-	@echo "make masters        the worker against Flask-SocketIO and Node's socket.io (needs npm)"
+	@echo "make masters        the worker against Flask-SocketIO, Node's socket.io (needs npm), masters of 2020"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR); again: upgrade in place; make uninstall"
@@ -68,7 +70,15 @@ $(ENV)/.masters: tests/other_masters/requirements.txt tests/other_masters/packag
 	cd tests/other_masters && npm ci --silent --no-audit --no-fund
 	@touch $@
 
-masters: $(ENV)/.masters
+# the worker's libraries and the masters' of 2020, each in an environment of its own
+$(EIO3)/.made: requirements-eio3.txt tests/other_masters/requirements-eio3.txt
+	@rm -rf $(EIO3)
+	@{ $(PYTHON) -m venv $(EIO3)/worker && $(PYTHON) -m venv $(EIO3)/masters && \
+	  $(EIO3)/worker/$(INSTALL) -r requirements-eio3.txt && \
+	  $(EIO3)/masters/$(INSTALL) -r tests/other_masters/requirements-eio3.txt && touch $@; } || \
+	  { rm -rf $(EIO3); echo "the libraries of 2020 could not be installed: the tests that need them are skipped" >&2; }
+
+masters: $(ENV)/.masters $(EIO3)/.made
 	$(BIN)/python -m pytest tests/other_masters
 
 check: $(ENV)/.dev
@@ -82,7 +92,8 @@ bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results
 
 lock:
-	for name in requirements requirements-dev tests/other_masters/requirements; do \
+	for name in requirements requirements-dev requirements-eio3 tests/other_masters/requirements \
+	  tests/other_masters/requirements-eio3; do \
 	  uv pip compile -q --universal --python-version 3.9 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done
 

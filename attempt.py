@@ -22,8 +22,9 @@ import socketio
 from requests.utils import select_proxy
 from socketio.packet import ACK, DISCONNECT, EVENT
 
-from failure import EIO3, EIO3_REMEDY, Failure, explain, explain_answer
+from failure import Failure, explain, explain_answer, spoken
 from logging_setup import Log, compact_json
+from protocol import EIO, MISMATCH, REMEDY
 from transport import Session, WebSocket, open_socket
 from wire import SOCKET_TIMEOUT_S, Client
 
@@ -173,7 +174,7 @@ class Attempt:
     def joined(self, client: Client, data: object) -> None:
         sid = data.get("sid") if isinstance(data, dict) else None
         if not isinstance(sid, str):
-            self.end(Failure(EIO3, mend=True, remedy=EIO3_REMEDY))
+            self.end(Failure(MISMATCH, mend=True, remedy=REMEDY))
             return
         eio = client.eio
         local = None
@@ -255,8 +256,9 @@ class Attempt:
         self.phase = phase
 
     def _connect(self) -> None:
-        failure = self._connect_by("websocket")
-        if failure and failure.answered is not None:
+        # version 3 begins with polling, and changes to a websocket where the master has one
+        failure = self._connect_by("websocket" if EIO == 4 else "polling")
+        if EIO == 4 and failure and failure.answered is not None:
             # it speaks HTTP, but no websocket comes through: polling may, or tells why not
             failure = self._connect_by("polling")
         if failure:
@@ -267,9 +269,14 @@ class Attempt:
         session = Session(url, ca_file, self._keep)
         options: dict[str, Any] = {"class_": WebSocket, "redirect_limit": 0, "skip_utf8_validation": True}
         try:
+            dial = transport == "websocket"
             if transport == "polling":
-                self._ask_by_polling(session)
-            elif not select_proxy(url, session.proxies):
+                opened = self._ask_by_polling(session)
+                if EIO == 3:
+                    dial = b'"websocket"' in opened
+                    trust = {"ca_certs": session.verify} if isinstance(session.verify, str) else {}
+                    options.update(opened=opened, sslopt=trust)
+            if dial and not select_proxy(url, session.proxies):
                 options["socket"] = open_socket(url, ca_file, self._keep, self._in_phase)
             self.phase = f"in the {transport} handshake"
             client = Client(self, self._log, session, options)
@@ -284,15 +291,16 @@ class Attempt:
             self._cut()
         return None
 
-    def _ask_by_polling(self, session: Session) -> None:
-        """Raises Failure unless a poll is answered with an Engine.IO v4 handshake."""
+    def _ask_by_polling(self, session: Session) -> bytes:
+        """What a first poll is answered. Raises Failure unless it is an Engine.IO handshake."""
         self.phase = "in the polling handshake"
-        url = f"{self.target.url}/socket.io/?EIO=4&transport=polling"
+        url = f"{self.target.url}/socket.io/?EIO={EIO}&transport=polling"
         with session.get(url, timeout=SOCKET_TIMEOUT_S, stream=True) as answer:
             body = answer.raw.read(HANDSHAKE_LIMIT, decode_content=True)
-            if not (answer.ok and body.startswith(b"0{")):
+            if not (answer.ok and spoken(body) == EIO):
                 kind = answer.headers.get("content-type", "")
                 raise explain_answer(answer.status_code, kind, body, self.target.url)
+            return bytes(body)
 
 
 def _shown(event: str, args: list[Any], raw: str) -> Optional[str]:

@@ -16,7 +16,7 @@ from logging_setup import NoLog
 from network.choose import resolve
 from network.interface import Address, ArpSeen, Network, NetworkError
 from node import Node
-from parts import network_of, targets_of
+from parts import network_of, targets_of, warnings_of
 
 STRANGERS, STRANGER_S = 4, 0.9
 """Addresses that are asked for to find proxy ARP, and the seconds spent on it."""
@@ -69,7 +69,7 @@ def items(config: Config) -> Iterator[Item]:
     yield Item(
         True, "configuration", f"node {config.node_id}, neighbours {_list(config.neighbours[config.node_id])}"
     )
-    yield from _said(config.warnings)
+    yield from _said(warnings_of(config))
     yield Item(True, "logs", f"{config.log_dir} is writable")
     yield _disk(config)
     yield from _machine(config)

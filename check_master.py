@@ -18,13 +18,16 @@ from requests.utils import select_proxy
 
 from attempt import HANDSHAKE_LIMIT, Attempt, Down, Hooks, Target, Up
 from connection import ATTEMPT_S
-from failure import Failure, explain, explain_answer
+from failure import Failure, explain, explain_answer, spoken
 from logging_setup import NoLog
+from protocol import EIO
 from transport import Session
 from wire import SOCKET_TIMEOUT_S
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
+CLOSE = "1" if EIO == 4 else "1:1"
+"""As the body of a request."""
 EXPIRY_DAYS = 7
 """Before a certificate's end that somebody should know."""
 
@@ -110,7 +113,7 @@ def _within(limit_s: float, call: Callable[[], object]) -> object:
 
 def _ask(target: Target) -> object:
     sockets: list[object] = []
-    url = f"{target.url}/socket.io/?EIO=4&transport=polling"
+    url = f"{target.url}/socket.io/?EIO={EIO}&transport=polling"
     with Session(target.url, target.ca_file, sockets.append) as session:
         began_s = time.time()
         try:
@@ -130,7 +133,7 @@ def _say_goodbye(session: Session, url: str, body: bytes) -> None:
     opened = _opened(body)
     if isinstance(opened.get("sid"), str):
         try:
-            session.post(url, params={"sid": opened["sid"]}, data="1", timeout=SOCKET_TIMEOUT_S)
+            session.post(url, params={"sid": opened["sid"]}, data=CLOSE, timeout=SOCKET_TIMEOUT_S)
         except (OSError, requests.RequestException):
             pass
 
@@ -138,7 +141,8 @@ def _say_goodbye(session: Session, url: str, body: bytes) -> None:
 def _opened(body: bytes) -> dict[str, Any]:
     """What an Engine.IO open packet says, nothing where there is none."""
     try:
-        opened = json.loads(body[1:]) if body.startswith(b"0{") else {}
+        text = body[body.index(b"{") :].decode(errors="replace") if spoken(body) == EIO else "{}"
+        opened, _ = json.JSONDecoder().raw_decode(text)  # version 3 may say more in the same answer
     except ValueError:
         return {}
     return opened if isinstance(opened, dict) else {}
@@ -152,7 +156,7 @@ def _handshake(name: str, answer: _Answer, way: str, url: str) -> Item:
     upgrades = opened.get("upgrades")
     transports = ["polling", *(upgrades if isinstance(upgrades, list) else [])]
     interval_ms, timeout_ms = opened.get("pingInterval"), opened.get("pingTimeout")
-    text = f"Engine.IO 4, {way}; transports {', '.join(map(str, transports))}"
+    text = f"Engine.IO {EIO}, {way}; transports {', '.join(map(str, transports))}"
     times = [value for value in (interval_ms, timeout_ms) if isinstance(value, (int, float)) and value > 0]
     if len(times) < 2:
         return Item(

@@ -48,8 +48,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         "--check", action="store_true", help="check the settings, this machine and the masters"
     )
     parser.add_argument("--json", action="store_true", help="with --check: print it as JSON")
-    parser.add_argument("--version", action="version", version=f"failover worker {VERSION}")
+    parser.add_argument("--version", action="store_true", help="print it, and the protocol, and leave")
     options = parser.parse_args(arguments)
+    if options.version:
+        print(f"failover worker {VERSION}, {_protocol()}")
+        return 0
     if options.json and not options.check:
         parser.error("--json goes with --check")
     for name in TLS_VARIABLES:
@@ -99,8 +102,20 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     return 0
 
 
+def _protocol() -> str:
+    """What the installed libraries speak; they are not imported, which would take most of a start."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        engine, library = version("python-engineio"), version("python-socketio")
+    except PackageNotFoundError as exc:
+        return f"no protocol: {exc.name} is not installed, see requirements.txt"
+    return f"Engine.IO {engine.split('.')[0]} (python-socketio {library}, python-engineio {engine})"
+
+
 if __name__ == "__main__":
     code = main()
+    sys.stdout.flush()
     sys.stderr.flush()
     # threads that still wait for a name server or a stalled disk must not hold up the end
     os._exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import json
 import re
 import socket
 import ssl
@@ -13,12 +14,9 @@ from typing import Optional
 import requests
 import websocket
 
+from protocol import EIO, MISMATCH, REMEDY
+
 _URL = "set MASTER_URL to the master's own address"
-EIO3_REMEDY = "upgrade the master's library"
-EIO3 = (
-    "the master speaks Engine.IO v3 (Socket.IO 2, python-socketio 4, Flask-SocketIO 4), this worker v4: "
-    "upgrade the master to Socket.IO 3 or newer, python-socketio 5 or Flask-SocketIO 5"
-)
 
 
 @dataclass(eq=False)
@@ -118,9 +116,12 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
     """What an HTTP answer says that is no Engine.IO handshake."""
     start = body[:2048]
     if b"unsupported version" in start.lower() or b"unsupported protocol version" in start.lower():
-        return Failure(EIO3, mend=True, answered=status, remedy=EIO3_REMEDY)
-    if start[:1] == b"\x00" or re.match(rb"\d+:0\{", start):
-        return Failure(EIO3, mend=True, answered=status, remedy=EIO3_REMEDY)
+        return Failure(MISMATCH, mend=True, answered=status, remedy=REMEDY)
+    if spoken(start) not in (None, EIO):
+        return Failure(MISMATCH, mend=True, answered=status, remedy=REMEDY)
+    if status == 401 and "json" in content_type.lower():
+        # how Engine.IO v3 passes on what the master's own code said
+        return refused(_said(body), status)
     try:
         name = f"HTTP {status} {http.HTTPStatus(status).phrase}"
     except ValueError:
@@ -138,3 +139,28 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
     else:
         what = "no Engine.IO handshake: no Socket.IO master"
     return Failure(f"{name} from {url}, {what}", mend=True, answered=status, remedy=_URL)
+
+
+def spoken(body: bytes) -> Optional[int]:
+    """The version of Engine.IO in which a poll was answered with a handshake, None: it is none."""
+    if body.startswith(b"0{"):
+        return 4
+    return 3 if re.match(rb"(?s)\x00[\x00-\x09]+\xff0\{|\d+:0\{", body) else None
+
+
+def refused(reason: object, answered: Optional[int] = None) -> Failure:
+    """The master's own code let this node not in."""
+    return Failure(
+        f"the master refused this node: {reason or 'it gave no reason'}",
+        mend=True,
+        answered=answered,
+        remedy="mend what the reason names; MASTER_TOKEN must hold what the master wants",
+    )
+
+
+def _said(body: bytes) -> Optional[str]:
+    try:
+        said = json.loads(body)
+    except ValueError:
+        return None
+    return said if isinstance(said, str) and said != "Unauthorized" else None

@@ -6,6 +6,7 @@ from attempt import Target
 from config import Config
 from network.choose import open_network
 from network.interface import Network
+from protocol import EIO
 
 
 def network_of(config: Config) -> Network:
@@ -25,3 +26,14 @@ def targets_of(config: Config) -> tuple[Target, ...]:
     """The masters, in their order, and what each is shown."""
     auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
     return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
+
+
+def warnings_of(config: Config) -> tuple[str, ...]:
+    """Lines for the log, of the settings and of what the installed libraries make of them."""
+    if EIO == 3 and config.master_token:
+        text = (
+            "MASTER_TOKEN is not sent, since Engine.IO v3 has no place for it: a master that asks for it will refuse this "
+            "node; unset it, or upgrade the master and install requirements.txt"
+        )
+        return (*config.warnings, text)
+    return config.warnings

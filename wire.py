@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import queue
+import re
 import select
 import socket
 import time
+from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
 import engineio
@@ -19,8 +21,16 @@ import socketio
 import websocket
 from engineio.payload import Payload
 
-from failure import Failure
+from failure import Failure, refused
 from logging_setup import Log
+from protocol import EIO
+
+_SocketIO: Any = socketio.Client
+_EngineIO: Any = engineio.Client
+if EIO == 3:
+    import wire_eio3
+
+    _SocketIO, _EngineIO = wire_eio3.Client, wire_eio3.Engine
 
 
 class Listener(Protocol):
@@ -52,6 +62,10 @@ ends there, before memory does.
 """
 ATTACHMENT = 200
 """Bytes that the least of them takes in memory."""
+POST_PACKETS = 16
+"""What a master's library takes in one request; of more, the old one drops all and calls it well."""
+LONG_NUMBER = re.compile(r"\d(?:\d*-)?(?:/[^,]*,)?\d{20}")
+"""A packet that says so many attachments, or an acknowledgement of such a number."""
 SMALL = 4096
 """Bytes of a packet that a socket with room takes whole, so that whoever sends it need not wait."""
 
@@ -61,11 +75,14 @@ class _LibraryLog:
 
     def __init__(self, log: Log) -> None:
         self.last = ""
+        self._failed_request = ""
         self._log = log
 
     def info(self, text: str, *args: object) -> None:
         if text.startswith("Unexpected error"):
             self.warning(text, *args)
+        elif text.startswith("HTTP %s request"):
+            self._failed_request = str(args[-1])
 
     def warning(self, text: str, *args: object) -> None:
         self.last = text % args if args else text
@@ -75,15 +92,28 @@ class _LibraryLog:
 
     exception = error
 
+    def reason(self) -> str:
+        said = self.last.replace(", aborting", "")
+        # Engine.IO 3 says that of whatever a request failed of
+        return self._failed_request if said == "Connection refused by the server" else said
+
 
 class _Outbox(queue.Queue[Any]):
-    """What waits for the library's writing thread, which would take 30 s without a packet for the end."""
+    """What waits for the library's writing thread, which would take 30 s without a packet for the end, and which
+    sends in one request what it can get without waiting.
+    """
+
+    Empty = queue.Empty  # where Engine.IO 3 looks for it
+    _taken = 0
 
     def get(self, block: bool = True, timeout: Optional[float] = None) -> Any:
+        self._taken = 1 if block else self._taken + 1
+        if self._taken > POST_PACKETS:
+            raise queue.Empty
         return super().get(block)
 
 
-class _Engine(engineio.Client):  # type: ignore[misc]
+class _Engine(_EngineIO):  # type: ignore[misc]
     """Engine.IO, with messages handled on the reading thread instead of a new thread for each."""
 
     listener: Listener
@@ -115,6 +145,22 @@ class _Engine(engineio.Client):  # type: ignore[misc]
         kwargs["run_async"] = False
         return super()._trigger_event(event, *args, **kwargs)
 
+    def start_background_task(self, target: Callable[[], None]) -> Any:
+        return super().start_background_task(self._run, target)
+
+    def _run(self, target: Callable[[], None]) -> None:
+        """Of the threads that read, write and send heartbeats none outlives another: left to themselves, those that
+        go on would not know.
+        """
+        try:
+            target()
+            failure = Failure(self.logger.reason() or "the connection broke")
+        except Exception as exc:  # noqa: BLE001 - the library's own code, on what the master sent
+            failure = Failure(f"what the master sent ended it ({type(exc).__name__}: {exc})")
+            self._reset()
+            self.queue.put(None)
+        self.listener.end(failure)
+
     def _receive_packet(self, pkt: engineio.packet.Packet) -> None:
         self.listener.last_packet_s = time.monotonic()
         if pkt.packet_type == engineio.packet.CLOSE:
@@ -124,7 +170,7 @@ class _Engine(engineio.Client):  # type: ignore[misc]
             super()._receive_packet(pkt)
 
 
-class Client(socketio.Client):  # type: ignore[misc]
+class Client(_SocketIO):  # type: ignore[misc]
     """Socket.IO, with each kind of packet handed to the listener."""
 
     _binary_packet: Optional[socketio.packet.Packet]
@@ -161,8 +207,9 @@ class Client(socketio.Client):  # type: ignore[misc]
 
     def forget(self) -> None:
         """After a `connect` that failed: the library may have listed it among the connected ones, for ever."""
-        if self.eio in engineio.base_client.connected_clients:
-            engineio.base_client.connected_clients.remove(self.eio)
+        connected = getattr(engineio, "base_client", engineio.client).connected_clients
+        if self.eio in connected:
+            connected.remove(self.eio)
 
     def _engineio_client_class(self) -> type[_Engine]:
         return _Engine
@@ -182,6 +229,8 @@ class Client(socketio.Client):  # type: ignore[misc]
             if self._is_plain_event(data):
                 return
             self._raw = data if isinstance(data, str) else ""
+            if LONG_NUMBER.match(self._raw):
+                raise ValueError("a number of 20 digits and more")  # which take the old library minutes
             super()._handle_eio_message(data)
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as exc:
             self._binary_packet = None
@@ -201,10 +250,11 @@ class Client(socketio.Client):  # type: ignore[misc]
         self._listener.received(int(number) if number else None, json.loads(raw), raw)
         return True
 
-    def _handle_connect(self, namespace: Optional[str], data: Any) -> None:
+    def _handle_connect(self, namespace: Optional[str], data: Any = None) -> None:
         if (namespace or "/") == "/":
-            self.namespaces["/"] = self.sid
-            self._listener.joined(self, data)
+            self.namespaces = {"/": self.sid}
+            # Socket.IO 2 has but the one number for both layers, and says nothing here
+            self._listener.joined(self, {"sid": self.sid} if EIO == 3 else data)
 
     def _handle_disconnect(self, namespace: Optional[str]) -> None:
         self._listener.end(Failure("the master disconnected this node"), goodbye=True)
@@ -217,13 +267,10 @@ class Client(socketio.Client):  # type: ignore[misc]
         self._listener.acknowledged(id)
 
     def _handle_error(self, namespace: Optional[str], data: Any) -> None:
-        reason = (data.get("message") if isinstance(data, dict) else data) or "it gave no reason"
-        remedy = "mend what the reason names; MASTER_TOKEN must hold what the master wants"
-        failure = Failure(f"the master refused this node: {reason}", mend=True, remedy=remedy)
-        self._listener.end(failure, goodbye=True)
+        self._listener.end(refused(data.get("message") if isinstance(data, dict) else data), goodbye=True)
 
-    def _handle_eio_disconnect(self, reason: str) -> None:
-        self._listener.end(Failure(self._ear.last.replace(", aborting", "") or str(reason)))
+    def _handle_eio_disconnect(self, reason: str = "the connection broke") -> None:
+        self._listener.end(Failure(self._ear.reason() or reason))
         if self.eio.ws is not None:
             self.eio.ws.shutdown()  # no thread reads or writes any more
 

@@ -26,7 +26,7 @@ from metrics import Tally
 from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
 from node import Node
 from notify import Notifier
-from parts import network_of, targets_of
+from parts import network_of, targets_of, warnings_of
 from ping_monitor import PingMonitor
 from reports import Reports
 from status import Parts, ShowState, Status
@@ -153,7 +153,7 @@ class Worker:
             self._shut_down()
 
     def _warn(self) -> None:
-        for text in self._config.warnings:
+        for text in warnings_of(self._config):
             self._log.warning("setting", text=text)
         for master in self._config.masters:
             parts = urlsplit(master)

@@ -31,10 +31,13 @@ _TEXTS = tuple(
     for pattern, cause in (
         (r"\bTLS\b|\bSSL\b|certificate", TLS),
         (r"refused this node|namespaces failed to connect|\btoken\b", REFUSED),
-        (r"engine\.io v3|no socket\.io master|no engine\.io handshake|redirect|proxy did not", NO_MASTER),
+        (r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not", NO_MASTER),
         (r"unreachable|no route to host|resolved|resolution|network is down|not known", NETWORK),
         (
-            r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5|disconnected this",
+            (
+                r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5|disconnected this|"
+                r"unexpected status code|connection broke"
+            ),
             MASTER_GONE,
         ),
         (r"no answer|without an answer|nothing from the master|time[d-]? ?out", NO_ANSWER),

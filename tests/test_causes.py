@@ -6,7 +6,8 @@ import pytest
 import requests
 import websocket
 
-from failure import EIO3, Failure, explain, explain_answer
+from failure import Failure, explain, explain_answer
+from protocol import MISMATCH
 from story.causes import (
     CAUSES,
     FREEZE,
@@ -53,7 +54,14 @@ FAILURES = {
     "certificate": (explain(untrusted(), URL), TLS),
     "plain http": (explain(plain(), URL), TLS),
     "token": (Failure("the master refused this node: the token is wrong or missing"), REFUSED),
-    "old library": (Failure(EIO3), NO_MASTER),
+    "old library": (Failure(MISMATCH), NO_MASTER),
+    "old library here": (
+        "the master speaks Engine.IO v4, this worker v3: install requirements.txt",
+        NO_MASTER,
+    ),
+    "refused by HTTP": (explain_answer(401, "application/json", b'"not you"', URL), REFUSED),
+    "a session that is forgotten": ("Unexpected status code 400 in server response", MASTER_GONE),
+    "a thread's end": ("the connection broke", MASTER_GONE),
     "web server": (explain_answer(200, "text/html", b"<html>", URL), NO_MASTER),
     "redirect": (explain_answer(302, "", b"", URL), NO_MASTER),
     "empty": (explain_answer(200, "", b"", URL), NO_MASTER),

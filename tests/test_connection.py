@@ -7,6 +7,9 @@ import json
 import queue
 import re
 import signal
+import subprocess
+import sys
+import threading
 
 import engineio
 import pytest
@@ -34,6 +37,7 @@ from tests.masters import (
     trickling,
 )
 from tests.waiting import until
+from tests.workers import REPOSITORY
 from wire import Client
 
 TOKEN = "Zg7kQ-hunter2"
@@ -52,7 +56,7 @@ def ca(tmp_path_factory):
     return folder
 
 
-V3 = "the master speaks Engine.IO v3 .* upgrade the master to Socket.IO 3 or newer, .*"
+V3 = "the master speaks Engine.IO v3 .* upgrade the master to Socket.IO 3 or newer, .* requirements-eio3.txt .*"
 NONE = "no Socket.IO master"
 FAILURES = {
     "an empty page": ("ERROR", rf"HTTP 200 OK from URL, an empty answer: {NONE}", http("200 OK")),
@@ -76,6 +80,11 @@ FAILURES = {
         "ERROR",
         V3,
         http("400 Bad Request", b'{"code":5,"message":"Unsupported protocol version"}'),
+    ),
+    "a refusal by HTTP": (
+        "ERROR",
+        "the master refused this node: not tonight",
+        http("401 Unauthorized", b'"not tonight"', kind="application/json"),
     ),
     "another protocol": (
         "ERROR",
@@ -218,6 +227,50 @@ def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     code, took_s = worker.stop()
     assert code == 0
     assert took_s < 2
+
+
+def test_more_answers_than_a_request_may_hold_are_all_heard(work, serve):
+    master = serve(Master(transports=["polling"]))
+    worker = work(master)
+    master.wait("join")
+    owners = [1, 2, 4, 5, 6, 7, 8, 9] * 10
+    for owner in owners:
+        master.emit("restore", {"restore_node": owner})
+    master.wait("restore node", len(owners))
+    assert sorted(heard.data["restore_node"] for heard in master.all("restore node")) == sorted(owners)
+    assert len(worker.all("connected")) == 1
+
+
+@pytest.mark.parametrize(
+    ("posted", "polled", "reason"),
+    [
+        ("400 Bad Request", None, "Unexpected status code 400 in server response"),
+        ("200 OK", "4" + "[" * 100_000, r"what the master sent ended it \(RecursionError: .*"),
+    ],
+    ids=["a request that fails", "an answer that no parser survives"],
+)
+def test_a_polled_connection_ends_at_once_with_any_of_its_threads(work, serve, posted, polled, reason):
+    """Though another, which waits for the master's next words, goes on."""
+    polls = itertools.count()
+    joined = threading.Event()
+
+    def act(sock, head):
+        if b"transport=websocket" in head:
+            return sock.sendall(http("400 Bad Request"))
+        if head.startswith(b"POST"):
+            sock.sendall(http(posted if joined.is_set() else "200 OK", b"ok"))
+            return joined.set()
+        if b"sid=" not in head:
+            return sock.sendall(http("200 OK", OPEN.encode()))
+        poll = next(polls)
+        if poll == 0:
+            return sock.sendall(http("200 OK", b'40{"sid":"raw"}'))
+        joined.wait(5)
+        return sock.sendall(http("200 OK", polled.encode())) if polled and poll == 1 else silent(sock, head)
+
+    worker = work(serve(Raw(act)), PING_TIMEOUT=20)
+    worker.wait("connected")
+    assert re.fullmatch(reason, worker.wait("disconnected").fields["reason"])
 
 
 def test_the_token_goes_to_the_master_alone(work, serve):
@@ -418,3 +471,13 @@ def test_the_data_of_an_event_is_compact_json_however_it_came(packet, shown):
     client = Client(attempt, log, requests.Session(), {})
     client._handle_eio_message(packet[1:])
     assert [(event, fields["data"]) for event, fields in heard] == [("received", shown)]
+
+
+def test_the_version_names_the_protocol_and_loads_no_library_for_it():
+    code = (
+        "import client, sys; code = client.main(['--version']); sys.exit(code or 'socketio' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    pattern = r"failover worker \S+, Engine\.IO 4 \(python-socketio 5\.\S+, python-engineio 4\.\S+\)\n"
+    assert re.fullmatch(pattern, ran.stdout)

@@ -11,6 +11,7 @@ prefix=${PREFIX:-/opt/failover-worker}
 prefix=${prefix%/}
 destdir=${DESTDIR:-}
 destdir=${destdir%/}
+requirements=${REQUIREMENTS:-requirements.txt}
 user=failover
 etc=/etc/failover-worker
 logs=/var/log/failover-worker
@@ -55,7 +56,7 @@ swap() {
 install_libraries() {
   env=$destdir$prefix/env
   python=$(python)
-  made_of="$("$python" -c 'import sys; print(sys.version, sys.executable)') $(sha256sum <requirements.txt)"
+  made_of="$("$python" -c 'import sys; print(sys.version, sys.executable)') $(sha256sum <"$requirements")"
   if [ "$(cat "$env/.made-of" 2>/dev/null)" = "$made_of" ]; then
     return
   fi
@@ -65,7 +66,7 @@ install_libraries() {
     die "no virtual environment could be made with $python; on Debian: apt install python3-venv"
   }
   "$env.new/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes \
-    -r requirements.txt || {
+    -r "$requirements" || {
     rm -rf "$env.new"
     die "the libraries could not be installed; what was installed before is as it was"
   }
@@ -81,7 +82,7 @@ install_code() {
   lib=$destdir$prefix/lib
   rm -rf "$lib.new"
   mkdir -p "$lib.new"
-  cp -R ./*.py network story demo docs deploy network_config.txt .env.example requirements.txt ./*.md LICENSE "$lib.new"
+  cp -R ./*.py network story demo docs deploy network_config.txt .env.example requirements.txt requirements-eio3.txt ./*.md LICENSE "$lib.new"
   find "$lib.new" -name __pycache__ -prune -exec rm -rf {} +
   "$destdir$prefix/env/bin/python" -m compileall -q -s "$lib.new" -p "$prefix/lib" "$lib.new"
   swap "$lib"

@@ -1,6 +1,7 @@
 """A master on python-socketio or Flask-SocketIO that does what its standard input says, and prints what it hears.
 
-python python_master.py {socketio,flask} PORT; one JSON a line, both ways.
+python python_master.py {socketio,flask,socketio-2020,flask-2020} PORT; one JSON a line, both ways. The last two are for
+the libraries of 2020.
 """
 
 import json
@@ -8,6 +9,8 @@ import sys
 import threading
 
 EVENTS = ("join", "ping", "update node", "restore node")
+STRICT = {"ping_interval": (1, 1), "async_handlers": False}
+"""A heartbeat each second, with one of grace; one event at a time, so that their order is seen."""
 
 
 def say(event, data):
@@ -18,36 +21,54 @@ def say(event, data):
 
 class Master:
     refusing = False
+    lines = sys.stdin
 
     def __init__(self, kind, port):
-        getattr(self, kind)(port)
+        getattr(self, kind.replace("-", "_"))(port)
+
+    def socketio_2020(self, port):
+        import eventlet.tpool
+        import eventlet.wsgi
+
+        # one thread runs it all, and must not wait for a line
+        self.lines = iter(lambda: eventlet.tpool.execute(sys.stdin.readline), "")
+        app = self.bare(async_mode="eventlet", **STRICT)
+        sock = eventlet.listen(("127.0.0.1", port))
+        eventlet.spawn(eventlet.wsgi.server, sock, app, log_output=False)
 
     def socketio(self, port):
-        import socketio
         from werkzeug.serving import make_server
 
-        self.server = socketio.Server(async_mode="threading")
+        app = self.bare(async_mode="threading")
+        self.serve(lambda: make_server("127.0.0.1", port, app, threaded=True).serve_forever())
+
+    def bare(self, **options):
+        import socketio
+
+        self.server = socketio.Server(**options)
         self.hear(lambda event, handler: self.server.on(event, lambda sid, *data: handler(*data)))
 
-        def connect(sid, environ, auth):
+        def connect(sid, environ, auth=None):
             if self.refusing:
                 raise socketio.exceptions.ConnectionRefusedError("not now")
             self.sids.add(sid)
             say("connect", auth)
 
         self.server.on("connect", connect)
-        self.serve(
-            lambda: make_server(
-                "127.0.0.1", port, socketio.WSGIApp(self.server), threaded=True
-            ).serve_forever()
-        )
+        return socketio.WSGIApp(self.server)
 
     def flask(self, port):
+        self.flask_app(port, {}, {"allow_unsafe_werkzeug": True})
+
+    def flask_2020(self, port):
+        self.flask_app(port, STRICT, {})
+
+    def flask_app(self, port, options, run_options):
         import flask
         import flask_socketio
 
         app = flask.Flask("master")
-        outer = flask_socketio.SocketIO(app, async_mode="threading")
+        outer = flask_socketio.SocketIO(app, async_mode="threading", **options)
         self.server = outer.server
         self.hear(lambda event, handler: outer.on(event)(handler))
 
@@ -58,7 +79,7 @@ class Master:
             self.sids.add(flask.request.sid)
             say("connect", auth)
 
-        self.serve(lambda: outer.run(app, "127.0.0.1", port, allow_unsafe_werkzeug=True))
+        self.serve(lambda: outer.run(app, "127.0.0.1", port, **run_options))
 
     def hear(self, on):
         self.sids = set()
@@ -72,7 +93,8 @@ class Master:
     def obey(self, event, data):
         if event == "kick":
             for sid in list(self.sids):
-                self.server.disconnect(sid)
+                # that of 2020 waits for ever, with its own client too, where that polls
+                self.server.start_background_task(self.server.disconnect, sid)
             self.sids.clear()
         elif event == "refuse":
             self.refusing = data
@@ -85,5 +107,5 @@ class Master:
 
 if __name__ == "__main__":
     master = Master(sys.argv[1], int(sys.argv[2]))
-    for line in sys.stdin:
+    for line in master.lines:
         master.obey(*json.loads(line))

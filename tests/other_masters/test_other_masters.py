@@ -6,17 +6,22 @@
 import json
 import os
 import queue
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from logging_setup import parse_line
+from tests.masters import Raw, http, silent
+from tests.waiting import until
+from tests.workers import Tail
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -34,7 +39,10 @@ JOIN_KEYS = {
     "primary_ip": str,
     "primary_netmask": str,
 }
-KINDS = ["socketio", "flask", "node"]
+EIO3 = ROOT / "build/eio3"
+OF_2020 = ["socketio-2020", "flask-2020"]
+KINDS = ["socketio", "flask", "node", *OF_2020]
+TRANSPORTS = {"flask-2020": "polling"}
 
 
 def has(module):
@@ -45,7 +53,13 @@ NEEDS = {
     "socketio": True,
     "flask": has("flask_socketio"),
     "node": bool(shutil.which("node")) and (HERE / "node_modules/socket.io").is_dir(),
+    **dict.fromkeys(OF_2020, (EIO3 / ".made").is_file()),
 }
+
+
+def python(kind, part):
+    """The interpreter whose libraries speak to masters of that kind; `part` is worker or masters."""
+    return str(EIO3 / part / "bin/python") if kind in OF_2020 else sys.executable
 
 
 def free_port():
@@ -57,13 +71,14 @@ def free_port():
 class Master:
     def __init__(self, kind, port):
         self.kind, self.port = kind, port
+        self.all = []
         self.start()
 
     def start(self):
         if self.kind == "node":
             command = ["node", "node_master.js", str(self.port)]
         else:
-            command = [sys.executable, "python_master.py", self.kind, str(self.port)]
+            command = [python(self.kind, "masters"), "python_master.py", self.kind, str(self.port)]
         self.process = subprocess.Popen(
             command,
             cwd=HERE,
@@ -90,6 +105,7 @@ class Master:
         end = time.monotonic() + timeout_s
         while True:
             said = self.heard.get(timeout=max(0.01, end - time.monotonic()))
+            self.all.append(said["event"])
             if said["event"] == event:
                 return said["data"]
 
@@ -99,12 +115,14 @@ class Master:
         self.process.stdin.close()
 
 
-@pytest.fixture(
-    params=[
+def installed(kinds):
+    return [
         pytest.param(kind, marks=pytest.mark.skipif(not NEEDS[kind], reason=f"{kind} is not installed"))
-        for kind in KINDS
+        for kind in kinds
     ]
-)
+
+
+@pytest.fixture(params=installed(KINDS))
 def master(request):
     master = Master(request.param, free_port())
     yield master
@@ -113,6 +131,13 @@ def master(request):
 
 @pytest.fixture
 def worker(master, tmp_path):
+    with running(master, tmp_path, python(master.kind, "worker")) as process:
+        tmp_path.joinpath("pid").write_text(str(process.pid))
+        yield tmp_path
+
+
+@contextmanager
+def running(master, tmp_path, interpreter):
     environ = {
         **os.environ,
         "NODE_ID": "1",
@@ -123,16 +148,15 @@ def worker(master, tmp_path):
         "PING_INTERVAL": "0.2",
         "RECONNECT_DELAY_MAX": "1",
     }
-    process = subprocess.Popen([sys.executable, "client.py"], cwd=ROOT, env=environ, stderr=subprocess.PIPE)
-    yield tmp_path
+    process = subprocess.Popen([interpreter, "client.py"], cwd=ROOT, env=environ, stderr=subprocess.PIPE)
+    yield process
     process.terminate()
     _, stderr = process.communicate(timeout=5)
     assert process.returncode == 0, stderr
 
 
 def lines(folder, name, event):
-    entries = [parse_line(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
-    return [entry for entry in entries if entry.event == event]
+    return [entry for entry in Tail(folder / name).read() if entry.event == event]
 
 
 def assert_join(data, secondary):
@@ -142,10 +166,13 @@ def assert_join(data, secondary):
 
 
 def test_behaviour(master, worker):
-    assert master.wait_for("connect") == {"token": "a token for tests", "NODE_ID": 1}
+    shown = None if master.kind in OF_2020 else {"token": "a token for tests", "NODE_ID": 1}
+    assert master.wait_for("connect") == shown
     assert_join(master.wait_for("join"), (None, None))
     for _ in range(6):
         assert len(master.wait_for("ping")) == len("2026-11-24 22:47:01.1234")
+    # no try of another transport was taken for one more node
+    assert master.all.count("connect") == 1
 
     master.tell("recover", RECOVER)
     held = ("10.9.0.2", "255.255.255.0")
@@ -186,4 +213,133 @@ def test_behaviour(master, worker):
     assert len(pings) >= 5
     assert max(pings) < 2000
     refused = [entry for entry in lines(worker, "comms.log", "connect_failed") if entry.level == "ERROR"]
-    assert any("not now" in entry.fields["error"] for entry in refused)
+    assert {entry.fields["error"] for entry in refused} == {"the master refused this node: not now"}
+    ways = {entry.fields["transport"] for entry in lines(worker, "comms.log", "connected")}
+    assert ways == {TRANSPORTS.get(master.kind, "websocket")}
+    told = [entry.fields["text"] for entry in lines(worker, "comms.log", "setting")]
+    assert [text.startswith("MASTER_TOKEN is not sent") for text in told] == [True] * (shown is None)
+
+
+def threads(worker):
+    status = Path(f"/proc/{(worker / 'pid').read_text()}/status").read_text()
+    return int(status.split("Threads:")[1].split()[0])
+
+
+of_2020 = pytest.mark.parametrize("master", installed(OF_2020), indirect=True)
+
+
+@of_2020
+def test_heartbeats_hold_a_master_of_2020_and_one_that_stands_still_is_left(master, worker):
+    master.wait_for("join")
+    until(lambda: len(lines(worker, "ping.log", "ping")) > 20, 10)  # over 4 s; it forgives a silence of 2
+    assert "disconnect" not in master.all
+    while not master.heard.empty():
+        assert master.heard.get()["event"] != "disconnect"
+    connected = threads(worker)
+    assert connected <= 7  # one more than with the libraries of today: the heartbeats
+    master.process.send_signal(signal.SIGSTOP)
+    until(lambda: lines(worker, "comms.log", "disconnected"), 12)
+    master.process.send_signal(signal.SIGCONT)
+    master.wait_for("join")
+    until(lambda: threads(worker) <= connected, 5)
+
+
+@of_2020
+def test_a_master_of_2020_gets_every_answer_in_order(master, worker):
+    master.wait_for("join")
+    nodes = [2, 3, 4, 5, 6, 7, 8, 9] * 8
+    for node in nodes:
+        master.tell("restore", {"restore_node": node})
+    assert [master.wait_for("restore node")["restore_node"] for _ in nodes] == nodes
+    master.tell("recover", RECOVER)
+    until(lambda: lines(worker, "comms.log", "takeover_started"), 5)
+    master.kill()
+    master.start()
+    master.wait_for("join")
+    assert master.wait_for("update node")["disconnected_node"] == 2
+
+
+@of_2020
+def test_the_check_tells_how_a_master_of_2020_is_reached(master, tmp_path):
+    environ = {
+        **os.environ,
+        "NODE_ID": "1",
+        "MASTER_URL": f"http://127.0.0.1:{master.port}",
+        "VIP_BACKEND": "simulated",
+        "LOG_DIR": str(tmp_path),
+    }
+    command = [python(master.kind, "worker"), "client.py", "--check"]
+
+    def said():
+        done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+        return done.returncode == 0 and done.stdout
+
+    text = until(said, 15)  # until it listens
+    ways = "polling" if master.kind in TRANSPORTS else "polling, websocket"
+    assert f"transports {ways}; pings every 1 s and waits 60 s\n" in text
+    assert "handshake: Engine.IO 3, " in text
+    # each of the two that came has said goodbye
+    assert [master.heard.get(timeout=5)["event"] for _ in range(4)] == ["connect", "disconnect"] * 2
+
+
+def packed(*packets):
+    """As Engine.IO v3 answers a poll: each with its length before it."""
+    return b"".join(
+        b"\0" + bytes(map(int, str(len(packet)))) + b"\xff" + packet.encode() for packet in packets
+    )
+
+
+def welcome(interval_ms=25000):
+    return packed(f'0{{"sid":"x","upgrades":[],"pingInterval":{interval_ms},"pingTimeout":60000}}', "40")
+
+
+HOSTILE = {
+    "an interval beyond all clocks": ((welcome("1e300"),), "connect_failed", "OverflowError"),
+    "a length without an end": ((welcome(), b"\0\1"), "disconnected", "IndexError"),
+    "a value in a value in a value": (
+        (welcome(), packed("4" + "[" * 100_000)),
+        "disconnected",
+        "RecursionError",
+    ),
+    "nine MiB": ((welcome(), b"0" * (9 << 20)), "disconnected", "more than 8 MiB"),
+    "a number of a million digits": ((welcome(), packed("42" + "9" * 1_000_000)), "received", "20 digits"),
+}
+
+
+@pytest.mark.skipif(not NEEDS["socketio-2020"], reason="socketio-2020 is not installed")
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_master_of_2020_ends_its_own_connection_alone(case, tmp_path):
+    answers, event, said = HOSTILE[case]
+    left = list(answers)
+
+    def act(sock, head):
+        if head.startswith(b"POST"):
+            return sock.sendall(http("200 OK", b"ok"))
+        return sock.sendall(http("200 OK", left.pop(0))) if left else silent(sock, head)
+
+    master = Raw(act)
+    with running(master, tmp_path, python("socketio-2020", "worker")):
+        (line,) = until(lambda: lines(tmp_path, "comms.log", event)[:1], 10)
+        assert said in " ".join(line.fields.values())
+        assert not lines(tmp_path, "comms.log", "crashed")
+    master.close()
+
+
+@pytest.mark.parametrize(
+    ("master", "kind", "remedy"),
+    [
+        *[(each, "socketio", "install requirements-eio3.txt") for each in OF_2020],
+        *[(each, "socketio-2020", "install requirements.txt") for each in ("socketio", "node")],
+    ],
+    indirect=["master"],
+)
+def test_a_worker_of_the_other_protocol_says_what_to_install(master, kind, remedy, tmp_path):
+    if not (NEEDS[kind] and NEEDS[master.kind]):
+        pytest.skip(f"{kind} or {master.kind} is not installed")
+    with running(master, tmp_path, python(kind, "worker")):
+        # until it listens, the connection is refused
+        error = until(
+            lambda: [e for e in lines(tmp_path, "comms.log", "connect_failed") if e.level == "ERROR"], 10
+        )
+    assert re.match(r"the master speaks Engine.IO v\d .*, this worker v\d: ", error[0].fields["error"])
+    assert remedy in error[0].fields["error"]
