@@ -13,9 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import socketio
@@ -23,6 +21,7 @@ from requests.utils import select_proxy
 from socketio.packet import ACK, DISCONNECT, EVENT
 
 from failure import Failure, explain, explain_answer, spoken
+from link import Down, Hooks, Received, Target, Up
 from logging_setup import Log, compact_json
 from protocol import EIO, MISMATCH, REMEDY
 from transport import Session, WebSocket, open_socket
@@ -40,58 +39,6 @@ KEPT = 200
 """Answers kept for a master that acknowledges no ping; of more, the oldest count as delivered."""
 UNREAD = 2000
 """Packets that may wait for a master that reads nothing; with more the connection is ended."""
-
-
-@dataclass(frozen=True)
-class Up:
-    """The master accepted: `local_ip` is this end of the connection, None behind a proxy."""
-
-    attempt: Attempt
-    sid: str
-    transport: str
-    local_ip: Optional[str]
-    quiet_s: float
-
-
-@dataclass(frozen=True)
-class Down:
-    """The attempt failed, or the connection that it had become ended."""
-
-    attempt: Attempt
-    failure: Failure
-    undelivered: tuple[object, ...] = ()
-    """Of what was sent with `keep`, what the master may not have, in its order."""
-
-
-@dataclass(frozen=True)
-class Received:
-    """An event of the master that is for the owner: `data` as decoded, `ack_id` None where none is asked for."""
-
-    attempt: Attempt
-    event: str
-    data: Any
-    ack_id: Optional[int]
-    arrived_s: float
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """Called from the connection's threads; none may block or raise. `post_order` may wait for as long as it is
-    told, and returns False when it then could not take the order.
-    """
-
-    post: Callable[[object], None]
-    post_order: Callable[[Received, float], bool]
-    acknowledged: Callable[[int], None]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A master and how to speak to it. `auth` goes to it alone; `ca_file` None: the system's CAs."""
-
-    url: str
-    auth: Optional[dict[str, Any]]
-    ca_file: Optional[Path]
 
 
 class Attempt:

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import select_proxy
 
-from attempt import HANDSHAKE_LIMIT, Attempt, Down, Hooks, Target, Up
+from attempt import HANDSHAKE_LIMIT, Attempt
 from connection import ATTEMPT_S
 from failure import Failure, explain, explain_answer, spoken
+from link import Down, Hooks, Target, Up
 from logging_setup import NoLog
 from protocol import EIO
 from transport import Session

@@ -11,8 +11,9 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any, Optional
 
-from attempt import Attempt, Down, Hooks, Target, Up
+from attempt import Attempt
 from failure import Failure
+from link import Down, Hooks, Target, Up
 from logging_setup import Log
 
 ATTEMPT_S = 5.0

@@ -6,7 +6,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Optional
 
-from attempt import Received
+from link import Received
 from network.interface import AddressesChanged, Event
 
 ORDERS = 200

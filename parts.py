@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attempt import Target
 from config import Config
+from link import Target
 from network.choose import open_network
 from network.interface import Network
 from protocol import EIO

@@ -14,13 +14,13 @@ from dataclasses import dataclass, fields
 from typing import Optional
 from urllib.parse import urlsplit
 
-from attempt import Down, Hooks, Received, Up
 from cells import Rules
 from clocks import Clocks
 from config import Config
 from connection import Connection
 from failover import Failover
 from inbox import Inbox
+from link import Down, Hooks, Received, Up
 from logging_setup import Logs
 from metrics import Tally
 from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError

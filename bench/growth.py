@@ -21,11 +21,11 @@ import threading
 import time
 from collections.abc import Iterable
 
-from attempt import Down, Hooks, Target, Up
 from bench import peers
 from bench.figures import machine
 from bench.footprint import cpu_ns
 from connection import Connection, back_off
+from link import Down, Hooks, Target, Up
 from logging_setup import NoLog
 from ping_monitor import PingMonitor
 

@@ -18,9 +18,10 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attempt import Attempt, Down, Hooks, Target
+from attempt import Attempt
 from connection import ATTEMPT_S, back_off
 from failure import explain
+from link import Down, Hooks, Target
 from logging_setup import NoLog
 from tests.masters import (
     OPEN,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
-from attempt import Received
 from inbox import ORDERS, Inbox
+from link import Received
 from network.interface import AddressesChanged, LinkUp
 
 
