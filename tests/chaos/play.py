@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
+import pytest
+
 from logging_setup import Entry
 from tests.chaos import commands, judge
 from tests.chaos.faults import Step
@@ -46,7 +48,7 @@ class Play:
             joined = stage.master.wait("join", limit_s=START_S)
             stage.master.wait("ping", 2, limit_s=START_S)
             self._wait(lambda: stage.comms.of("connected"), START_S, "no line says that it is connected")
-        except BaseException as exc:
+        except (Violation, pytest.fail.Exception) as exc:
             raise Violation(f"it did not start: {exc} {stage.worker.said}") from exc
         self._sid = joined.sid
         stage.comms.take()
