@@ -66,8 +66,8 @@ class Fault:
         """Begin; returns what ends it."""
         return lambda: None
 
-    def settled(self, entries: Sequence[Entry]) -> bool:
-        """Whether comms.log holds, since it was struck, all that it is to bring."""
+    def settled(self, stage: Stage, entries: Sequence[Entry]) -> bool:
+        """Whether all has come about, and stands in comms.log's entries since it was struck, that it is to bring."""
         return True
 
     def complaints(self, entries: Sequence[Entry]) -> Iterable[str]:

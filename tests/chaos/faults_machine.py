@@ -77,17 +77,24 @@ class ClockStep(Fault):
         return super().strike(stage)
 
 
-class LogsMoved(Fault):
+class LogsGone(Fault):
+    """The logs are no longer where they belong; within 3 s they are made again."""
+
+    extra_s = 3.0
+
+    def settled(self, stage, entries):
+        return stage.comms.path.exists() and stage.pings.path.exists()
+
+
+class LogsMoved(LogsGone):
     """As logrotate does, without a word to the worker."""
 
     kind = "logs moved"
-    extra_s = 3.0
 
     def strike(self, stage: Stage) -> Lift:
         for follow in (stage.comms, stage.pings):
             follow.read()
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(follow.path, f"{follow.path}.moved")
+            os.replace(follow.path, f"{follow.path}.moved")
         return super().strike(stage)
 
 
@@ -102,17 +109,15 @@ class LogsTruncated(Fault):
             until(lambda: stage.worker.stopped)
             for follow in (stage.comms, stage.pings):
                 follow.read()
-                with contextlib.suppress(FileNotFoundError):
-                    os.truncate(follow.path, 0)
-                    follow.read()
+                os.truncate(follow.path, 0)
+                follow.read()
         finally:
             stage.worker.send(signal.SIGCONT)
         return super().strike(stage)
 
 
-class FolderRemoved(Fault):
+class FolderRemoved(LogsGone):
     kind = "LOG_DIR removed"
-    extra_s = 3.0
 
     def strike(self, stage: Stage) -> Lift:
         for follow in (stage.comms, stage.pings):

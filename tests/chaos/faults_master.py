@@ -158,7 +158,7 @@ class Burst(Fault):
             stage.master.burst("news", self.number, 480, self.orders[0])
         return super().strike(stage)
 
-    def settled(self, entries):
+    def settled(self, stage, entries):
         return bool(entries) and self._numbers(entries)[-1:] == [self.number - 1]
 
     def complaints(self, entries):

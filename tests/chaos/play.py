@@ -110,8 +110,8 @@ class Play:
                 return "it is not connected"
             if stage.master.sids != [self._sid]:
                 return f"the master has {stage.master.sids}, the worker {self._sid}"
-            if not fault.settled(comms):
-                return "not all has come that was sent"
+            if not fault.settled(stage, comms):
+                return "not all has come about"
             fresh = [ping for ping in stage.pings.read()[seen:] if ping.event == "ping"]
             if fault.steps:
                 return None if len(fresh) >= 3 else "no three pings were acknowledged"
