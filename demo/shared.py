@@ -6,9 +6,8 @@ see one death one elects, and an order stands in the state exactly if it also st
 master that the worker is connected to. Each master sends what stands in its own list.
 
 Each master judges by its own clock, and only what it can hear itself: the silence of its connections, and how long
-an order on one of them takes. It shows that it is there by a number that it counts up; one whose number stands still
-for SILENT_S is gone, and its connections count from then on as silent. Their nodes have `dead_after` to join another
-master.
+an order on one of them takes. The connections of a master that is gone are judged by all: they are silent from then
+on, so their nodes have `dead_after` to join another master.
 
 Redis may be away: connections stay open, and decisions wait until it is back. What it forgot meanwhile is put back.
 """
@@ -29,17 +28,12 @@ from redis.retry import Retry
 
 from demo.cluster import Cluster
 from demo.members import Connection
+from demo.roster import BEAT_S, FORGOTTEN_S, Roster
 from demo.state import State, StateError, decode, encode
 from demo.store import Decision, Outcome, StoreLostError, decide
 
-STATE, MASTERS, MESSAGES = "failover:state", "failover:masters", "failover:messages:"
-"""Keys: `VERSION JSON`; each master's number; the list of messages of the master whose name follows."""
-BEAT_S = 0.5
-"""How often a master shows that it is there, and looks at what the others did."""
-SILENT_S = 2.0
-"""For so long without a beat a master is there, if it was."""
-FORGOTTEN_S = 60
-"""After so long without a beat a master's number is removed, and its messages."""
+STATE, MESSAGES = "failover:state", "failover:messages:"
+"""Keys: `VERSION JSON`; the list of messages of the master whose name follows."""
 LIMIT_S = 2.0
 """For an answer from Redis."""
 TRIES = 100
@@ -66,11 +60,7 @@ class Shared:
         self._outbox: list[tuple[str, str]] = []
         self._lines = _Lines()
         DECIDED.addFilter(self._lines)
-        self._counter, self._beat = 0, now
-        self._masters: dict[str, tuple[bytes, float]] = {}
-        """Their numbers, and since when each shows it."""
-        self._there = {self.name}
-        self._looked = now
+        self._roster = Roster(self._redis, self.name)
         self._seen: dict[str, float] = {}
         self._since: dict[tuple[int, str], float] = {}
         """Of the connections and orders that this master judges."""
@@ -93,8 +83,9 @@ class Shared:
 
     def turn(self, decisions: Sequence[Decision]) -> list[Outcome]:
         try:
-            if time.monotonic() >= self._beat:
-                self._show_and_look()
+            if time.monotonic() >= self._roster.next_beat:
+                self._roster.beat()
+                self._roster.look()
             for _ in range(TRIES):
                 outcomes = self._try(decisions)
                 if outcomes is not None:
@@ -108,12 +99,12 @@ class Shared:
         raise StoreLostError(f"others wrote {TRIES} times meanwhile")
 
     def next_due(self) -> float:
-        return min(self._cluster.next_due(), self._beat)
+        return min(self._cluster.next_due(), self._roster.next_beat)
 
     def close(self) -> None:
         self._closed = True
         try:
-            self._redis.hdel(MASTERS, self.name)
+            self._roster.leave()
             self._redis.delete(MESSAGES + self.name)
         except redis.RedisError as exc:
             LOG.warning("redis_lost: %s", exc)
@@ -124,6 +115,9 @@ class Shared:
             pipe.watch(STATE)  # type: ignore[no-untyped-call]
             found: Any = pipe.get(STATE)
             version, body, put_back = self._newest(found)
+            if version != self._version:
+                self._roster.look()  # one that was gone may be back, and have written this
+            self._cluster.beats = self.name == min(self._roster.there)
             self._cluster.load(self._fill(body))
             self._outbox.clear()
             outcomes = decide(self._cluster, decisions)
@@ -163,7 +157,7 @@ class Shared:
         state = decode(body, now) if body else State()
         for member in state.members.values():
             for connection in member.connections:
-                connection.is_reachable = _master(connection.sid) in self._there
+                connection.is_reachable = _master(connection.sid) in self._roster.there
                 if self._judges(connection):
                     seen = self._seen.get(connection.sid, connection.seen)
                     connection.seen = max(seen, self._heard.get(connection.sid, seen))
@@ -187,31 +181,6 @@ class Shared:
     def _judges(self, connection: Connection) -> bool:
         """Its own, and those that lead to a master that is gone."""
         return _master(connection.sid) == self.name or not connection.is_reachable
-
-    def _show_and_look(self) -> None:
-        now = time.monotonic()
-        self._counter += 1
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.hset(MASTERS, self.name, self._counter)
-        pipe.hgetall(MASTERS)
-        found: dict[str, bytes] = {name.decode(): number for name, number in pipe.execute()[1].items()}
-        before = (
-            self._masters if now - self._looked < SILENT_S else {}
-        )  # it could not look, so it cannot judge
-        self._looked, self._beat = now, now + BEAT_S
-        self._masters = {}
-        for name, number in found.items():
-            known = before.get(name)
-            self._masters[name] = known if known and known[0] == number else (number, now)
-            if now - self._masters[name][1] > FORGOTTEN_S:
-                self._redis.hdel(MASTERS, name)
-        there = {name for name in found if now - self._masters[name][1] < SILENT_S} | {self.name}
-        for name in there - self._there:
-            LOG.info("master_there name=%s%s", name, " (this one)" if name == self.name else "")
-        for name in self._there - there:
-            LOG.warning("master_gone name=%s: its workers have to join another", name)
-        self._there = there
-        self._cluster.beats = self.name == min(there)
 
     def _note(self, sid: str, event: str, data: dict[str, Any]) -> None:
         """To be sent when the turn succeeds."""
