@@ -196,10 +196,11 @@ class Shared:
                 time.sleep(BEAT_S)  # `turn` logs it
             else:
                 if found:
-                    self._emit_safely(*json.loads(found[1]))
+                    self._send(found[1])
 
-    def _emit_safely(self, sid: str, event: str, data: dict[str, Any]) -> None:
+    def _send(self, message: bytes) -> None:
         try:
+            sid, event, data = json.loads(message)
             self._emit(sid, event, data)
         except Exception:  # the top of this thread: one message must not keep the next ones
             LOG.exception("fault")

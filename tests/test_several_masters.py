@@ -5,6 +5,7 @@ That they are one master to the workers is shown by test_master.py, which runs a
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -238,6 +239,26 @@ def test_a_state_of_another_form_is_left_alone(tmp_path: Path) -> None:
         assert '7 {"form":2}' in server.ask("GET", "failover:state")
     finally:
         server.end()
+
+
+def test_garbage_in_redis_ends_no_master(shared: SHARED, workers: MakeWorker) -> None:
+    """Of the messages it is left out; as the state it stops the decisions until it is gone."""
+    server, (first, second) = shared
+    a = join(workers, first, 1, [2])
+    b = join(workers, first, 2, [1])
+    (name,) = re.findall(r"master_there name=(\w+)", "\n".join(second.stderr))
+    for message in ("garbage", "5", '["sid", "recover"]', "[1, {}, null]"):
+        server.ask("RPUSH", f"failover:messages:{name}", message)
+    server.ask("SET", "failover:state", "99 [")
+    for master in (first, second):
+        master.wait_for_line("state_lost: the key failover:state", 3)
+    server.ask("DEL", "failover:state")
+    b.close()
+    a.succeed(a.wait_for("recover"))
+    for master in (first, second):
+        wait_until(lambda master=master: master.holder(2) == "1", "held")
+        assert master.returncode is None
+        master.stderr[:] = [line for line in master.stderr if "[fault" not in line]
 
 
 @pytest.mark.parametrize(
