@@ -8,12 +8,13 @@ import time
 
 import pytest
 import trustme
-from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, test_behaviour, worker
+from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, worker
+from test_other_masters import test_behaviour as behave
 
 from tests.other_masters.nginx import Nginx
 from tests.waiting import until
 
-__all__ = ["test_behaviour", "worker"]
+__all__ = ["worker"]
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="this needs nginx")
 
@@ -52,7 +53,6 @@ ways = pytest.mark.parametrize(
     ],
     indirect=True,
 )
-test_behaviour = ways(test_behaviour)
 
 
 @pytest.fixture
@@ -60,6 +60,11 @@ def master(request, tmp_path_factory):
     master = Behind(request.param, tmp_path_factory.mktemp("front"))
     yield master
     master.close()
+
+
+@ways
+def test_behaviour(master, worker):
+    behave(master, worker)
 
 
 class Load:
