@@ -63,7 +63,8 @@ class Worker:
     def ping_every(self, interval_s: float) -> None:
         def beat() -> None:
             while not self._stop_pinging.wait(interval_s):
-                self.client.emit("ping", "2026-11-24 22:47:01.1234")
+                with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is just closing
+                    self.client.emit("ping", "2026-11-24 22:47:01.1234")
 
         threading.Thread(target=beat, daemon=True).start()
 
