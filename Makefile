@@ -24,7 +24,7 @@ help:
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
 	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
-	@echo "make masters        the worker against Flask-SocketIO, Node's socket.io (needs npm), masters of 2020"
+	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR); again: upgrade in place; make uninstall"

@@ -21,9 +21,10 @@ from typing import Any, Optional
 from demo.cases import Case, Order, as_json
 from demo.members import Change, Connection, Member, Members
 from demo.messages import Join, RecoverAnswer, RestoreAnswer
+from demo.state import State
 
 BEAT_S = 5.0
-LOG = logging.getLogger("demo.master")
+LOG = logging.getLogger("demo.master.decided")
 
 Send = Callable[[str, str, dict[str, Any]], None]
 """Is given a connection's sid, an event and its data, and must neither block nor raise."""
@@ -38,32 +39,38 @@ class Cluster:
         """`dead_after`: the silence of a node, in seconds, that makes it dead. `order_timeout`: how long, in seconds,
         the answer to a `recover` may take.
         """
+        self.beats = True
+        """Whether this master begins rounds and asks back. Of several that share their state one does."""
+        self.members = Members(dead_after, now)
         self._send = send
         self._order_timeout = order_timeout
-        self._members = Members(dead_after, now)
-        self._cases: dict[int, Case] = {}
         self._beat = now + BEAT_S
-        self._unclaimed: dict[str, int] = {}
-        """Addresses held for a node that has not joined yet, and who holds them."""
+        self.load(State())
+
+    def load(self, state: State) -> None:
+        """Go on from another state than the one that was reached here."""
+        self.state = state
+        self.members.load(state.members)
+        self._cases, self._unclaimed = state.cases, state.unclaimed
 
     def joined(self, sid: str, join: Join, now: float) -> None:
-        known = self._members.get(join.node)
+        known = self.members.get(join.node)
         if known is None or (known.join.ip, known.join.neighbours) != (join.ip, join.neighbours):
             LOG.info(
                 "node node=%d system=%r ip=%s neighbours=%s", join.node, join.system, join.ip, join.neighbours
             )
             if join.ip is None:
                 LOG.warning("unprotected node=%d: it tells no primary_ip with its netmask", join.node)
-        for change in self._members.joined(sid, join, now):
+        for change in self.members.joined(sid, join, now):
             self._follow(change, joining=sid)
-        worker = self._members.speaker(sid)
+        worker = self.members.speaker(sid)
         if worker:
             self._reconcile(worker, join)
             self._begin_rounds_beside(worker)
         self._settle(now)
 
     def pinged(self, sid: str, now: float) -> None:
-        changes = self._members.pinged(sid, now)
+        changes = self.members.pinged(sid, now)
         for change in changes:
             self._follow(change)
             self._begin_rounds_beside(change.member)
@@ -71,12 +78,12 @@ class Cluster:
             self._settle(now)
 
     def left(self, sid: str, now: float) -> None:
-        for change in self._members.left(sid, now):
+        for change in self.members.left(sid, now):
             self._follow(change)
         self._settle(now)
 
     def answered_recover(self, sid: str, answer: RecoverAnswer, now: float) -> None:
-        worker = self._members.speaker(sid)
+        worker = self.members.speaker(sid)
         case = self._cases.get(answer.node)
         if worker is None:
             LOG.warning("ignored event='update node': its connection has not joined or does not count")
@@ -92,7 +99,7 @@ class Cluster:
         self._settle(now)
 
     def answered_restore(self, sid: str, answer: RestoreAnswer, now: float) -> None:
-        worker = self._members.speaker(sid)
+        worker = self.members.speaker(sid)
         case = self._cases.get(answer.node)
         if worker is None:
             LOG.warning("ignored event='restore node': its connection has not joined or does not count")
@@ -110,20 +117,20 @@ class Cluster:
         that is not known, NotHeldError where no other node holds its address.
         """
         case = self._cases.get(number)
-        if case is None and self._members.get(number) is None:
+        if case is None and self.members.get(number) is None:
             raise KeyError(number)
         told = (case.order.by if case.order else case.holder) if case else None
         if case is None or told is None:
             raise NotHeldError(f"nobody holds the address of node {number}")
         LOG.info("given_back_by_hand node=%d", number)
-        case.set_aside = not self._members.is_alive(number)
+        case.set_aside = not self.members.is_alive(number)
         self._withdraw(case, "given back by hand")
         self._ask_back(case)
         return told
 
     def tick(self, now: float) -> None:
         """Do what is due: find the silent, end overdue orders, begin new rounds."""
-        for change in self._members.find_silent(now):
+        for change in self.members.find_silent(now):
             self._follow(change)
         for case in self._cases.values():
             if case.order and now >= case.order.since + self._order_timeout:
@@ -131,7 +138,7 @@ class Cluster:
                 self._withdraw(case, f"no answer in {self._order_timeout:g} s")
         if now >= self._beat:
             self._beat = now + BEAT_S
-            for case in self._cases.values():
+            for case in self._cases.values() if self.beats else ():
                 self._begin_round(case)
                 if case.giving_back:
                     self._ask_back(case)
@@ -139,7 +146,7 @@ class Cluster:
 
     def resumed(self, now: float) -> None:
         """The master itself was frozen until now: time that passed meanwhile counts against nobody."""
-        self._members.resumed(now)
+        self.members.resumed(now)
         for case in self._cases.values():
             if case.order:
                 case.order.since = now
@@ -147,10 +154,10 @@ class Cluster:
     def next_due(self) -> float:
         """When `tick` has something to do next."""
         overdue = [case.order.since + self._order_timeout for case in self._cases.values() if case.order]
-        return min([self._beat, self._members.next_death(), *overdue])
+        return min([self._beat, self.members.next_death(), *overdue])
 
     def as_json(self) -> dict[str, dict[str, Any]]:
-        return as_json(self._members, self._cases)
+        return as_json(self.members, self._cases)
 
     def _case(self, number: int) -> Case:
         return self._cases.setdefault(number, Case(number))
@@ -188,14 +195,15 @@ class Cluster:
                 self._begin_round(case)
 
     def _forget_unclaimed(self, worker: Member) -> None:
-        self._unclaimed = {ip: holder for ip, holder in self._unclaimed.items() if holder != worker.number}
+        for ip in [ip for ip, holder in self._unclaimed.items() if holder == worker.number]:
+            del self._unclaimed[ip]
 
     def _reconcile(self, worker: Member, join: Join) -> None:
         """Believe what a worker says that it holds: it may have restarted since, or this master may have."""
         self._forget_unclaimed(worker)
         held = dict(join.held or {})
         if join.held is None and join.secondary_ip:
-            owner = next((m for m in self._members if m.join.ip == join.secondary_ip), None)
+            owner = next((m for m in self.members if m.join.ip == join.secondary_ip), None)
             if owner:
                 held[owner.number] = join.secondary_ip
             else:
@@ -210,7 +218,7 @@ class Cluster:
                 self._begin_round(case)
         for number, ip in held.items():
             self._claim(worker, number, ip)
-        holder = self._members.get(self._unclaimed.pop(join.ip or "", 0))
+        holder = self.members.get(self._unclaimed.pop(join.ip or "", 0))
         if holder and join.ip:
             self._claim(holder, worker.number, join.ip)
 
@@ -230,7 +238,7 @@ class Cluster:
         if case.holder is None:
             LOG.info("held node=%d ip=%s holder=%d", number, ip, worker.number)
         case.order, case.holder, case.ip = None, worker.number, ip
-        if self._members.is_alive(number):
+        if self.members.is_alive(number):
             self._ask_back(case)
 
     def _release(self, case: Case, why: str) -> None:
@@ -239,7 +247,7 @@ class Cluster:
 
     def _ask_back(self, case: Case) -> None:
         """Tell the holder, if there is one, to restore; each beat tells it again until it answers that it did."""
-        holder = self._members.get(case.holder) if case.holder is not None else None
+        holder = self.members.get(case.holder) if case.holder is not None else None
         if holder and holder.current:
             LOG.info("restore node=%d holder=%d", case.number, holder.number)
             case.giving_back = True
@@ -253,7 +261,7 @@ class Cluster:
             case.order = None
 
     def _begin_rounds_beside(self, worker: Member) -> None:
-        for member in self._members:
+        for member in self.members:
             if worker.number in member.join.neighbours:
                 self._begin_round(self._case(member.number))
 
@@ -263,15 +271,16 @@ class Cluster:
 
     def _settle(self, now: float) -> None:
         """Order the next neighbour for every node that needs one."""
-        for member in self._members:
+        for member in self.members:
             case = self._case(member.number)
             waits = member.current is None and case.holder is None and case.order is None
             if waits and not case.set_aside and member.join.ip:
                 self._elect(member, case, now)
 
     def _elect(self, dead: Member, case: Case, now: float) -> None:
-        neighbours = [m for m in map(self._members.get, dead.join.neighbours) if m]
-        active = [(m.number, m.current.sid) for m in neighbours if m.current and m.current.is_open]
+        neighbours = [m for m in map(self.members.get, dead.join.neighbours) if m]
+        lines = [(m.number, m.current) for m in neighbours if m.current]
+        active = [(number, line.sid) for number, line in lines if line.is_open and line.is_reachable]
         candidates = [one for one in active if one[0] not in case.tried]
         if not candidates:
             if not case.stranded:

@@ -7,29 +7,26 @@ leave in the order in which they were decided. HTTP requests take the same way a
 
 from __future__ import annotations
 
-import argparse
-import hmac
 import ipaddress
-import json
 import logging
-import math
 import queue
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Optional
 
 import engineio.exceptions
 import socketio
 import socketio.exceptions
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-from werkzeug.wrappers import Request, Response
 
-from demo import messages
-from demo.cluster import Cluster, NotHeldError
+from demo import messages, options
+from demo.cluster import Cluster, NotHeldError, Send
+from demo.pages import Pages, same
+from demo.store import Decision, Memory, Store, StoreLostError
 
 LOG = logging.getLogger("demo.master")
 
@@ -40,17 +37,33 @@ ENGINEIO_PING_S, ENGINEIO_TIMEOUT_S = 25, 20
 MESSAGE_LIMIT = 128 * 1024
 """Bytes of a message from a worker; a refused order may come back with up to 64 KiB."""
 REPLY_TIMEOUT_S = 5.0
+LONGEST_INBOX = 10_000
+"""Calls that wait while the state is out of reach; what comes then is dropped, and the log says so."""
+RETRY_S = 0.2
+"""Between tries to reach the state."""
+
+
+class Call:
+    """What is to be decided; `answer` is called with what it returned and what it raised instead."""
+
+    def __init__(
+        self, decide: Decision, answer: Optional[Callable[[Any, Optional[Exception]], None]] = None
+    ) -> None:
+        self.decide, self.answer = decide, answer
 
 
 class Master:
-    def __init__(self, token: Optional[str], dead_after: float, order_timeout: float) -> None:
-        """`token`: what workers must show; None: nothing. `dead_after`, `order_timeout`: seconds."""
+    def __init__(
+        self, token: Optional[str], dead_after: float, order_timeout: float, redis_url: Optional[str]
+    ) -> None:
+        """`token`: what workers must show; None: nothing. `dead_after`, `order_timeout`: seconds. `redis_url`: where
+        the state is kept; None: here. Raises StoreLostError where it cannot be.
+        """
         self._token = token
         # A gap in the main loop's time longer than this was a freeze; less is a busy machine.
         self._frozen_after = max(2 * TICK_S, dead_after / 10)
-        self._inbox: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Call] = queue.SimpleQueue()
         self._stopping = False
-        self._cluster = Cluster(self._send, dead_after, order_timeout, time.monotonic())
         # Handlers run where they are read (async_handlers=False), in the order of arrival.
         self._sio = socketio.Server(
             async_mode="threading",
@@ -63,44 +76,76 @@ class Master:
         )
         self._sio.on("connect", self._on_connect)
         self._sio.on("disconnect", self._on_disconnect)
-        self._on("join", messages.join, self._cluster.joined)
-        self._on("update node", messages.recover_answer, self._cluster.answered_recover)
-        self._on("restore node", messages.restore_answer, self._cluster.answered_restore)
+        self._on("join", messages.join, Cluster.joined)
+        self._on("update node", messages.recover_answer, Cluster.answered_recover)
+        self._on("restore node", messages.restore_answer, Cluster.answered_restore)
         self._sio.on("ping", self._on_ping)
         self._sio.on("*", self._on_unknown)
-        self.app = socketio.WSGIApp(self._sio, self._http)
+        self.app = socketio.WSGIApp(self._sio, Pages(token, self._ask))
+        self._store: Store = _store(redis_url, self._send, dead_after, order_timeout)
 
     def run(self) -> None:
         """Take calls and do what is due, until `stop`."""
+        calls: list[Call] = []
+        lost_at: Optional[float] = None
         before = time.monotonic()
         while not self._stopping:
-            wait = min(self._cluster.next_due() - time.monotonic(), TICK_S)
-            calls: list[Callable[[], object]] = []
-            try:
-                calls.append(self._inbox.get(timeout=max(wait, 0)))
-            except queue.Empty:
-                pass
+            # after a failure time must pass, whether or not something comes
+            wait = min(self._store.next_due() - time.monotonic(), TICK_S) if lost_at is None else RETRY_S
+            calls += self._take(max(wait, 0), LONGEST_INBOX - len(calls))
             now = time.monotonic()
             if now - before > self._frozen_after:
                 LOG.warning("resumed: this master stood still for %.2f s", now - before)
-                self._cluster.resumed(now)
-            before = now
-            # What waits already goes before the deadlines: a ping may be among it.
-            calls += [self._inbox.get() for _ in range(self._inbox.qsize())]
-            calls.append(lambda: self._cluster.tick(time.monotonic()))
-            for call in calls:
+                calls.insert(0, Call(Cluster.resumed))
+            if calls or now >= self._store.next_due():
                 try:
-                    call()
-                except Exception:  # the top: a fault in one decision must not end the master
-                    LOG.exception("fault")
+                    self._turn(calls)
+                except StoreLostError as exc:
+                    if lost_at is None:
+                        LOG.error("state_lost: %s; nothing is decided until it is back", exc)
+                        lost_at = now
+                else:
+                    calls = []
+                    if lost_at is not None:
+                        LOG.warning("state_back after_s=%.1f", time.monotonic() - lost_at)
+                        lost_at = None
+            before = time.monotonic()  # waiting for the state is no freeze
+        self._store.close()
+
+    def _take(self, wait: float, most: int) -> list[Call]:
+        """What has come, or comes first within `wait` seconds, and what waits already then: it goes before the
+        deadlines, since a ping may be among it.
+        """
+        if most <= 0:
+            time.sleep(wait)
+            return []
+        try:
+            first = self._inbox.get(timeout=wait)
+        except queue.Empty:
+            return []
+        return [first, *(self._inbox.get() for _ in range(min(self._inbox.qsize(), most - 1)))]
+
+    def _turn(self, calls: list[Call]) -> None:
+        outcomes = self._store.turn([call.decide for call in calls])
+        for call, (result, error) in zip([*calls, Call(Cluster.tick)], outcomes):
+            if call.answer:
+                call.answer(result, error)
+            if error and not (call.answer and isinstance(error, (KeyError, NotHeldError))):
+                LOG.error("fault", exc_info=error)  # of one decision, which must not end the master
 
     def stop(self) -> None:
         """May be called from a signal handler."""
         self._stopping = True
-        self._inbox.put(lambda: None)
+        self._inbox.put(Call(_nothing))
+
+    def _call(self, decide: Decision) -> None:
+        if self._inbox.qsize() < LONGEST_INBOX:
+            self._inbox.put(Call(decide))
+        else:
+            LOG.warning("dropped: %d calls wait for the state already", LONGEST_INBOX)
 
     def _on(
-        self, event: str, parse: Callable[[object], Any], handle: Callable[[str, Any, float], None]
+        self, event: str, parse: Callable[[object], Any], handle: Callable[[Cluster, str, Any, float], None]
     ) -> None:
         def handler(sid: str, *data: object) -> None:
             try:
@@ -108,7 +153,8 @@ class Master:
             except messages.MessageError as exc:
                 LOG.warning("ignored event=%r sid=%s: %s", event, sid, exc)
             else:
-                self._inbox.put(lambda: handle(sid, message, time.monotonic()))
+                address = self._store.address(sid)
+                self._call(lambda cluster, now: handle(cluster, address, message, now))
 
         self._sio.on(event, handler)
 
@@ -116,7 +162,7 @@ class Master:
         if self._token is None:
             return
         shown = auth.get("token") if isinstance(auth, dict) else None
-        if not _same(shown, self._token):
+        if not same(shown, self._token):
             LOG.warning("refused sid=%s from=%s: wrong or missing token", sid, environ.get("REMOTE_ADDR"))
             raise socketio.exceptions.ConnectionRefusedError(
                 "the token is wrong or missing: see MASTER_TOKEN"
@@ -124,11 +170,14 @@ class Master:
 
     def _on_disconnect(self, sid: str, reason: str) -> None:
         LOG.info("closed sid=%s reason=%r", sid, reason)
-        self._inbox.put(lambda: self._cluster.left(sid, time.monotonic()))
+        address = self._store.address(sid)
+        self._call(lambda cluster, now: cluster.left(address, now))
 
     def _on_ping(self, sid: str, *_: object) -> None:
         """What it carries is of no interest. Returning nothing acknowledges with an empty list."""
-        self._inbox.put(lambda: self._cluster.pinged(sid, time.monotonic()))
+        if not self._store.heard(sid):
+            address = self._store.address(sid)
+            self._call(lambda cluster, now: cluster.pinged(address, now))
 
     def _on_unknown(self, event: str, sid: str, *_: object) -> None:
         LOG.warning("ignored event=%.100r sid=%s: no such event", event, sid)
@@ -139,54 +188,42 @@ class Master:
         except engineio.exceptions.SocketIsClosedError:
             LOG.warning("not_sent event=%r sid=%s: its connection is just closing", event, sid)
 
-    def _http(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        request = Request(environ)
-        status, answer = self._answer(request)
-        response = Response(json.dumps(answer, indent=1) + "\n", status, mimetype="application/json")
-        if status == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response(environ, start_response)
+    def _ask(self, decide: Decision) -> Any:
+        """The result of `decide`, made by the main thread; what it raises is raised here.
 
-    def _answer(self, request: Request) -> tuple[int, object]:
-        """GET /json: who is alive and who holds what. POST /restore/N: have N's address given back."""
-        if request.path == "/json":
-            if request.method not in ("GET", "HEAD"):
-                return 405, {"error": "GET it"}
-            return 200, self._ask(self._cluster.as_json)
-        if not request.path.startswith("/restore/"):
-            return 404, {"error": "there are /json and /restore/NODE_ID"}
-        if request.method != "POST":
-            return 405, {"error": "POST it"}
-        if self._token and not _same(request.headers.get("Authorization"), f"Bearer {self._token}"):
-            return 401, {"error": "the header Authorization: Bearer TOKEN is wrong or missing"}
-        if request.headers.get("Origin") not in (None, request.host_url.rstrip("/")):
-            return 403, {"error": "another site's page may not do this"}
-        try:
-            node = messages.node_number(request.path[len("/restore/") :])
-            by = self._ask(lambda: self._cluster.give_back(node))
-        except messages.MessageError as exc:
-            return 404, {"error": str(exc)}
-        except KeyError:
-            return 404, {"error": f"node {node} is not known"}
-        except NotHeldError as exc:
-            return 409, {"error": str(exc)}
-        return 200, {"restore_node": node, "recovery_node": str(by)}
-
-    def _ask(self, call: Callable[[], Any]) -> Any:
-        """The result of `call`, made by the main thread; what it raises is raised here."""
+        Raises StoreLostError when there is none in time.
+        """
         replies: queue.SimpleQueue[tuple[Any, Optional[Exception]]] = queue.SimpleQueue()
-
-        def reply() -> None:
-            try:
-                replies.put((call(), None))
-            except (KeyError, NotHeldError) as exc:
-                replies.put((None, exc))
-
-        self._inbox.put(reply)
-        result, error = replies.get(timeout=REPLY_TIMEOUT_S)
+        call = Call(decide, lambda result, error: replies.put((result, error)))
+        self._inbox.put(call)
+        try:
+            result, error = replies.get(timeout=REPLY_TIMEOUT_S)
+        except queue.Empty:
+            call.decide = _nothing  # nobody waits for it any more
+            raise StoreLostError(f"no answer in {REPLY_TIMEOUT_S:g} s; the master's log says why") from None
         if error:
             raise error
         return result
+
+
+def _store(redis_url: Optional[str], send: Send, dead_after: float, order_timeout: float) -> Store:
+    """Raises StoreLostError."""
+    if redis_url is None:
+        return Memory(send, dead_after, order_timeout)
+    try:
+        from demo.shared import Shared
+    except ImportError as exc:
+        raise StoreLostError(
+            f"--redis needs Redis's Python client ({exc}): {sys.executable} -m pip install redis"
+        ) from exc
+    try:
+        return Shared(redis_url, send, dead_after, order_timeout)
+    except StoreLostError as exc:
+        raise StoreLostError(f"--redis: {exc}; start Redis there, or mend the URL") from exc
+
+
+def _nothing(_cluster: Cluster, _now: float) -> None:
+    pass
 
 
 class RequestHandler(WSGIRequestHandler):
@@ -208,57 +245,6 @@ class OneLine(logging.Formatter):
         return f"[{when}.{int(record.msecs):03d}{zone}] : [{record.levelname}] - [{text}]"
 
 
-def _same(shown: object, secret: str) -> bool:
-    """Compared in a time that does not tell how much of it is right."""
-    return isinstance(shown, str) and hmac.compare_digest(shown.encode("utf-8", "replace"), secret.encode())
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.02 <= value <= 86400:  # nan is not either
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 0.02 to 86400 seconds")
-    return value
-
-
-def _port(text: str) -> int:
-    value = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= value <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 0 to 65535")
-    return value
-
-
-def _token(text: str) -> str:
-    if not text or not text.isprintable():
-        raise argparse.ArgumentTypeError("it is empty or holds a character that cannot be shown")
-    return text
-
-
-def _arguments(arguments: Optional[list[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        "python -m demo.master", description="A master for demos, tests and a first cluster."
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=_port, default=5000, help="0: a free one (default: %(default)s)")
-    parser.add_argument(
-        "--token", type=_token, help="what workers must show as MASTER_TOKEN (default: nothing)"
-    )
-    parser.add_argument(
-        "--dead-after",
-        type=_seconds,
-        default=5,
-        metavar="S",
-        help="a node silent for S seconds is dead (default: 5)",
-    )
-    parser.add_argument(
-        "--order-timeout", type=_seconds, default=40, metavar="S",
-        help="a neighbour may take S seconds to answer an order; more than the workers' CONFLICT_WAIT (default: 40)",
-    )  # fmt: skip
-    return parser.parse_args(arguments)
-
-
 def _listen(host: str, port: int) -> socket.socket:
     """Raises OSError with a text for people."""
     try:
@@ -270,21 +256,25 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def main(arguments: Optional[list[str]] = None) -> int:
-    options = _arguments(arguments)
+    chosen = options.parse(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine())
     logging.basicConfig(handlers=[handler], level=logging.ERROR)
     LOG.setLevel(logging.INFO)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request
     try:
-        listener = _listen(options.host, options.port)
+        listener = _listen(chosen.host, chosen.port)
     except OSError as exc:
         print(exc, file=sys.stderr)
         return 1
     host, port = listener.getsockname()[:2]
-    if options.token is None and not ipaddress.ip_address(host).is_loopback:
+    if chosen.token is None and not ipaddress.ip_address(host).is_loopback:
         LOG.warning("open host=%s: anybody who reaches it can join and give orders; use --token", host)
-    master = Master(options.token, options.dead_after, options.order_timeout)
+    try:
+        master = Master(chosen.token, chosen.dead_after, chosen.order_timeout, chosen.redis)
+    except StoreLostError as exc:
+        print(exc, file=sys.stderr)
+        return 1
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: master.stop())
     server: BaseWSGIServer = make_server(

@@ -12,7 +12,7 @@ from typing import Optional
 
 from demo.messages import Join
 
-LOG = logging.getLogger("demo.master")
+LOG = logging.getLogger("demo.master.decided")
 
 
 @dataclass
@@ -21,12 +21,14 @@ class Connection:
 
     sid: str
     number: int
-    """Counts connections up, so that the newer of two is known."""
+    """Counts a node's connections up, so that the newer of two is known."""
     join: Join
     """As last told on it."""
     seen: float
     """When its last `join` or `ping` came."""
     is_open: bool = True
+    is_reachable: bool = True
+    """Whether the master that it leads to is there. Always so for a master that is alone."""
 
 
 @dataclass
@@ -60,7 +62,14 @@ class Members:
         self._grace_until = now
         self._members: dict[int, Member] = {}
         self._by_sid: dict[str, Connection] = {}
-        self._counter = 0
+
+    def load(self, members: dict[int, Member]) -> None:
+        """These are known from now on, and none else."""
+        self._members = members
+        self._by_sid = {c.sid: c for member in self for c in member.connections if c.is_open}
+
+    def as_dict(self) -> dict[int, Member]:
+        return self._members
 
     def __iter__(self) -> Iterator[Member]:
         return iter(self._members.values())
@@ -87,8 +96,8 @@ class Members:
             connection = None
         member = self._members.setdefault(join.node, Member(join.node, join))
         if connection is None:
-            self._counter += 1
-            connection = self._by_sid[sid] = Connection(sid, self._counter, join, now)
+            count = max((c.number for c in member.connections), default=0) + 1
+            connection = self._by_sid[sid] = Connection(sid, count, join, now)
             member.connections.append(connection)
             if member.current:
                 LOG.warning("second_connection node=%d: the newer one counts from now on", member.number)
@@ -122,8 +131,12 @@ class Members:
         return self._review(member, now)
 
     def find_silent(self, now: float) -> list[Change]:
-        due = [m for m in self if m.current and now >= self._death(m.current)]
+        due = [m for m in self if m.current and self.is_silent(m.current, now)]
         return [change for member in due for change in self._review(member, now)]
+
+    def is_silent(self, connection: Connection, now: float) -> bool:
+        """Whether it was silent for as long as makes its node dead."""
+        return now >= self._death(connection)
 
     def resumed(self, now: float) -> None:
         """The master itself stood still until now. Its own silence proves nothing about the others, and many of them
@@ -142,9 +155,16 @@ class Members:
         return connection.seen + self._dead_after
 
     def _review(self, member: Member, now: float) -> list[Change]:
-        """See which of the node's connections counts now."""
-        alive = [c for c in member.connections if now < self._death(c)]
-        member.connections = [c for c in member.connections if c.is_open or c in alive]
+        """See which of the node's connections counts now. One to a master that is gone can only be its newest: a
+        worker leaves that master for another.
+        """
+        newest = max(member.connections, key=lambda c: c.number, default=None)
+        left = [c for c in member.connections if c.is_reachable or c is newest]
+        alive = [c for c in left if not self.is_silent(c, now)]
+        for connection in member.connections:
+            if connection not in left:
+                self._by_sid.pop(connection.sid, None)
+        member.connections = [c for c in left if c.is_open or c in alive]
         before, member.current = member.current, max(alive, key=lambda c: c.number, default=None)
         if member.current is before:
             return []

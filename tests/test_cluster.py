@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from demo import messages
 from demo.cluster import BEAT_S, Cluster, NotHeldError
+from demo.state import StateError, decode, encode
 
 DEAD_AFTER, ORDER_TIMEOUT = 5.0, 40.0
 NEIGHBOURS = {1: [2, 4], 2: [1, 3], 3: [2, 4], 4: [3, 1]}
@@ -241,6 +242,64 @@ class Histories(RuleBasedStateMachine):
 
 TestHistories = Histories.TestCase
 TestHistories.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+
+
+class Written(Cluster):
+    """One whose state is written as text and read back before each call, as several masters do."""
+
+    def __getattribute__(self, name: str) -> object:
+        if not name.startswith("_") and name not in ("load", "state", "members", "beats"):
+            state = self.state
+            read = decode(encode(state, lambda _: False), 0.0)
+            for number, member in read.members.items():
+                for connection, before in zip(member.connections, state.members[number].connections):
+                    connection.seen = before.seen
+            for number, case in read.cases.items():
+                if case.order:
+                    case.order.since = state.cases[number].order.since
+            assert read == state
+            self.load(read)
+        return super().__getattribute__(name)
+
+
+class WrittenHistories(Histories):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cluster = Written(self.receive, DEAD_AFTER, ORDER_TIMEOUT, self.now)
+
+
+TestWrittenHistories = WrittenHistories.TestCase
+TestWrittenHistories.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"form": 2}', '{"form": 1, "members": 5, "cases": {}}'])
+def test_a_text_that_is_no_state_is_refused(text: str) -> None:
+    with pytest.raises(StateError):
+        decode(text, 0.0)
+
+
+def test_a_silent_connection_stays_silent_whoever_reads_of_it() -> None:
+    cluster = Cluster(lambda *_: None, DEAD_AFTER, ORDER_TIMEOUT, 0)
+    cluster.joined("sid", messages.join(Worker(1).told()), 0)
+    for now, silent in ((DEAD_AFTER - 1, False), (DEAD_AFTER, True)):
+        text = encode(cluster.state, lambda c, now=now: cluster.members.is_silent(c, now))
+        (connection,) = decode(text, 1000.0).members[1].connections
+        assert connection.seen == (float("-inf") if silent else 1000.0)
+
+
+def test_a_connection_to_a_master_that_is_gone_counts_only_while_it_is_the_newest_and_gets_no_order() -> None:
+    sent: list[tuple[str, str]] = []
+    cluster = Cluster(lambda sid, event, _: sent.append((sid, event)), DEAD_AFTER, ORDER_TIMEOUT, 0)
+    for node in (1, 2):
+        cluster.joined(f"sid{node}", messages.join(Worker(node).told()), 0)
+    cluster.members.get(1).connections[0].is_reachable = False
+    cluster.left("sid2", 1)
+    assert cluster.as_json()["active"].keys() == {"1"}
+    assert sent == []
+    cluster.joined("new1", messages.join(Worker(1).told()), 2)
+    assert sent == [("new1", "recover")]
+    cluster.left("new1", 3)
+    assert cluster.as_json()["active"].keys() == set()
 
 
 def test_after_a_freeze_a_closed_connection_is_no_death_yet_but_gets_no_orders() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -18,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.processes import Master, Process, free_port, start_master, stays, wait_until
+from tests.redis_server import Several, needs_redis, start_several
 
 MASK = "255.255.255.0"
 LOG_LINE = re.compile(
@@ -61,7 +63,8 @@ class Worker:
     def ping_every(self, interval_s: float) -> None:
         def beat() -> None:
             while not self._stop_pinging.wait(interval_s):
-                self.client.emit("ping", "2026-11-24 22:47:01.1234")
+                with contextlib.suppress(socketio.exceptions.SocketIOError):  # it is just closing
+                    self.client.emit("ping", "2026-11-24 22:47:01.1234")
 
         threading.Thread(target=beat, daemon=True).start()
 
@@ -92,10 +95,18 @@ class Worker:
         self.client.disconnect()
 
 
-@pytest.fixture(scope="module")
-def patient() -> Iterator[Master]:
-    """A master that waits a minute for pings, so that workers need none, and half a second for answers."""
-    with start_master("--dead-after", "60", "--order-timeout", "0.5") as master:
+@pytest.fixture(scope="module", params=["alone", pytest.param("two_on_redis", marks=needs_redis)])
+def patient(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Master]:
+    """A master that waits a minute for pings, so that workers need none, and half a second for answers; or two that
+    share their state, used in turn.
+    """
+    options = ("--dead-after", "60", "--order-timeout", "0.5")
+    with contextlib.ExitStack() as stack:
+        if request.param == "alone":
+            master = stack.enter_context(start_master(*options))
+        else:
+            _, masters = stack.enter_context(start_several(tmp_path_factory.mktemp("redis"), *options))
+            master = Several(masters)
         yield master
         assert master.stop() == 0
         for line in master.stderr:

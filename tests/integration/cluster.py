@@ -104,11 +104,13 @@ class Director:
 class Bundled:
     """The bundled master on a host of its own; `log` is the file for what it says, None: nowhere."""
 
-    def __init__(self, host: Host, dead_after_s: float = 1.0, log: Optional[Path] = None) -> None:
+    def __init__(
+        self, host: Host, dead_after_s: float = 1.0, log: Optional[Path] = None, options: Sequence[str] = ()
+    ) -> None:
         self._host = host
         self._log = log
         self._argv = [sys.executable, "-m", "demo.master", f"--host={host.ip}", f"--port={PORT}"]
-        self._argv.append(f"--dead-after={dead_after_s}")
+        self._argv += [f"--dead-after={dead_after_s}", *options]
         self.start()
 
     def start(self) -> None:

@@ -1,9 +1,10 @@
 """A master on python-socketio or Flask-SocketIO that does what its standard input says, and prints what it hears.
 
-python python_master.py {socketio,flask,socketio-2020,flask-2020} PORT; one JSON a line, both ways. The last two are for
-the libraries of 2020.
+python python_master.py {socketio,flask,uvicorn,socketio-2020,flask-2020} PORT [REDIS_URL]; one JSON a line, both ways.
+The last two are for the libraries of 2020. Under gunicorn: gunicorn OPTIONS "python_master:gunicorn()".
 """
 
+import asyncio
 import json
 import sys
 import threading
@@ -22,8 +23,10 @@ def say(event, data):
 class Master:
     refusing = False
     lines = sys.stdin
+    loop = None
 
-    def __init__(self, kind, port):
+    def __init__(self, kind, port, redis_url=None):
+        self.redis_url = redis_url
         getattr(self, kind.replace("-", "_"))(port)
 
     def socketio_2020(self, port):
@@ -42,10 +45,28 @@ class Master:
         app = self.bare(async_mode="threading")
         self.serve(lambda: make_server("127.0.0.1", port, app, threaded=True).serve_forever())
 
-    def bare(self, **options):
+    def gunicorn(self, port):
+        self.app = self.bare(async_mode="threading")
+
+    def uvicorn(self, port):
+        import socketio
+        import uvicorn
+
+        app = self.bare("AsyncServer", socketio.ASGIApp, async_mode="asgi")
+
+        async def serve():
+            self.loop = asyncio.get_running_loop()
+            await uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error")).serve()
+
+        self.serve(lambda: asyncio.run(serve()))
+
+    def bare(self, server="Server", app=None, **options):
+        """A server that is given its handlers by name; returns its application."""
         import socketio
 
-        self.server = socketio.Server(**options)
+        if self.redis_url:
+            options["client_manager"] = socketio.RedisManager(self.redis_url)
+        self.server = getattr(socketio, server)(**options)
         self.hear(lambda event, handler: self.server.on(event, lambda sid, *data: handler(*data)))
 
         def connect(sid, environ, auth=None):
@@ -55,7 +76,7 @@ class Master:
             say("connect", auth)
 
         self.server.on("connect", connect)
-        return socketio.WSGIApp(self.server)
+        return (app or socketio.WSGIApp)(self.server)
 
     def flask(self, port):
         self.flask_app(port, {}, {"allow_unsafe_werkzeug": True})
@@ -90,22 +111,40 @@ class Master:
     def serve(self, run):
         threading.Thread(target=run, daemon=True).start()
 
+    def obey_all(self):
+        for line in self.lines:
+            self.obey(*json.loads(line))
+
+    def do(self, method, *args, **options):
+        if self.loop:
+            asyncio.run_coroutine_threadsafe(method(*args, **options), self.loop)
+        else:
+            method(*args, **options)
+
     def obey(self, event, data):
         if event == "kick":
             for sid in list(self.sids):
-                # that of 2020 waits for ever, with its own client too, where that polls
-                self.server.start_background_task(self.server.disconnect, sid)
+                if self.loop:
+                    self.do(self.server.disconnect, sid)
+                else:
+                    # that of 2020 waits for ever, with its own client too, where that polls
+                    self.server.start_background_task(self.server.disconnect, sid)
             self.sids.clear()
         elif event == "refuse":
             self.refusing = data
         elif event == "ask":
             sid = next(iter(self.sids))
-            self.server.emit(data[0], data[1], to=sid, callback=lambda *answer: say("answer", list(answer)))
+            heard = {"callback": lambda *answer: say("answer", list(answer))}
+            self.do(self.server.emit, data[0], data[1], to=sid, **heard)
         else:
-            self.server.emit(event, data)
+            self.do(self.server.emit, event, data)
+
+
+def gunicorn():
+    master = Master("gunicorn", 0)
+    master.serve(master.obey_all)
+    return master.app
 
 
 if __name__ == "__main__":
-    master = Master(sys.argv[1], int(sys.argv[2]))
-    for line in master.lines:
-        master.obey(*json.loads(line))
+    Master(sys.argv[1], int(sys.argv[2]), *sys.argv[3:]).obey_all()

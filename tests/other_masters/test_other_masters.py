@@ -1,6 +1,6 @@
 """The same behaviour against every master that people write: join, ping, orders, kick, refusal, restart.
 
-`make masters` installs what these need (Flask-SocketIO, Node's socket.io) and runs them.
+`make masters` installs what these need (such as Flask-SocketIO and Node's socket.io) and runs them.
 """
 
 import json
@@ -41,7 +41,7 @@ JOIN_KEYS = {
 }
 EIO3 = ROOT / "build/eio3"
 OF_2020 = ["socketio-2020", "flask-2020"]
-KINDS = ["socketio", "flask", "node", *OF_2020]
+KINDS = ["socketio", "uvicorn", "gunicorn", "flask", "node", *OF_2020]
 TRANSPORTS = {"flask-2020": "polling"}
 
 
@@ -51,6 +51,8 @@ def has(module):
 
 NEEDS = {
     "socketio": True,
+    "uvicorn": has("uvicorn"),
+    "gunicorn": has("gunicorn"),
     "flask": has("flask_socketio"),
     "node": bool(shutil.which("node")) and (HERE / "node_modules/socket.io").is_dir(),
     **dict.fromkeys(OF_2020, (EIO3 / ".made").is_file()),
@@ -69,16 +71,21 @@ def free_port():
 
 
 class Master:
-    def __init__(self, kind, port):
-        self.kind, self.port = kind, port
+    def __init__(self, kind, port, *more):
+        self.kind, self.port, self.more = kind, port, more
+        self.url, self.settings = f"http://127.0.0.1:{port}", {}
+        self.transport = TRANSPORTS.get(kind, "websocket")
         self.all = []
         self.start()
 
     def start(self):
         if self.kind == "node":
             command = ["node", "node_master.js", str(self.port)]
+        elif self.kind == "gunicorn":
+            options = f"-k gthread --threads 100 -w 1 -b 127.0.0.1:{self.port}".split()
+            command = [sys.executable, "-m", "gunicorn", *options, "python_master:gunicorn()"]
         else:
-            command = [python(self.kind, "masters"), "python_master.py", self.kind, str(self.port)]
+            command = [python(self.kind, "masters"), "python_master.py", self.kind, str(self.port), *self.more]
         self.process = subprocess.Popen(
             command,
             cwd=HERE,
@@ -86,9 +93,15 @@ class Master:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            start_new_session=True,  # gunicorn's workers outlive their arbiter by a while
         )
         self.heard = queue.Queue()
         threading.Thread(target=self.listen, args=(self.process, self.heard), daemon=True).start()
+
+    def listens(self):
+        """Whether it can be connected to by now."""
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
     @staticmethod
     def listen(process, heard):
@@ -110,7 +123,7 @@ class Master:
                 return said["data"]
 
     def kill(self):
-        self.process.kill()
+        os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.process.stdin.close()
 
@@ -141,12 +154,13 @@ def running(master, tmp_path, interpreter):
     environ = {
         **os.environ,
         "NODE_ID": "1",
-        "MASTER_URL": f"http://127.0.0.1:{master.port}",
+        "MASTER_URL": master.url,
         "MASTER_TOKEN": "a token for tests",
         "VIP_BACKEND": "simulated",
         "LOG_DIR": str(tmp_path),
         "PING_INTERVAL": "0.2",
         "RECONNECT_DELAY_MAX": "1",
+        **getattr(master, "settings", {}),
     }
     process = subprocess.Popen([interpreter, "client.py"], cwd=ROOT, env=environ, stderr=subprocess.PIPE)
     yield process
@@ -215,7 +229,7 @@ def test_behaviour(master, worker):
     refused = [entry for entry in lines(worker, "comms.log", "connect_failed") if entry.level == "ERROR"]
     assert {entry.fields["error"] for entry in refused} == {"the master refused this node: not now"}
     ways = {entry.fields["transport"] for entry in lines(worker, "comms.log", "connected")}
-    assert ways == {TRANSPORTS.get(master.kind, "websocket")}
+    assert ways == {master.transport}
     told = [entry.fields["text"] for entry in lines(worker, "comms.log", "setting")]
     assert [text.startswith("MASTER_TOKEN is not sent") for text in told] == [True] * (shown is None)
 
