@@ -232,6 +232,8 @@ class Attempt:
         except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise is a failed attempt
             if self._client:
                 self._client.forget()
+            # its pool is on a list of urllib3's, by which it would keep this attempt in memory for ever
+            session.close()
             return explain(exc, url)
         self.phase = "waiting for the master to accept"
         if self._ended:

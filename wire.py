@@ -273,6 +273,7 @@ class Client(_SocketIO):  # type: ignore[misc]
         self._listener.end(Failure(self._ear.reason() or reason))
         if self.eio.ws is not None:
             self.eio.ws.shutdown()  # no thread reads or writes any more
+        self.eio.http.close()
 
 
 def _has_room(sock: Optional[socket.socket]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import queue
@@ -482,3 +483,38 @@ def test_the_version_names_the_protocol_and_loads_no_library_for_it():
     assert ran.returncode == 0, ran.stderr
     pattern = r"failover worker \S+, Engine\.IO 4 \(python-socketio 5\.\S+, python-engineio 4\.\S+\)\n"
     assert re.fullmatch(pattern, ran.stdout)
+
+
+@pytest.mark.parametrize(
+    "master",
+    [
+        lambda: Raw(answering(http("200 OK", b"0{}"))),
+        lambda: Raw(answering(http("200 OK", b"nothing"))),
+        lambda: Puppet(welcome=("0{}",)),
+        lambda: Puppet(welcome=(OPEN, "44")),
+        lambda: Master(transports=["polling"], refuse="no"),
+    ],
+    ids=[
+        "a handshake of nothing",
+        "no handshake",
+        "nothing by websocket",
+        "a refusal",
+        "a refusal by polling",
+    ],
+)
+def test_attempts_that_failed_are_forgotten(serve, master):
+    master = serve(master())
+    ends = queue.SimpleQueue()
+    hooks = Hooks(ends.put, lambda order, limit_s: True, lambda ack_id: None)
+
+    def fail():
+        Attempt(Target(master.url, None, None), hooks, NoLog()).start()
+        ends.get(timeout=10)
+
+    def alive():
+        gc.collect()
+        return sum(type(one) is Attempt for one in gc.get_objects())
+
+    for _ in range(8):
+        fail()
+    until(lambda: alive() <= 1, 5, alive)
