@@ -150,6 +150,9 @@ class Trio:
                 (base + 3, [base + 2]),
             )
         )
+        # a join is acknowledged when it was heard; of two masters the other may decide something before it counts
+        nodes = {str(worker.node) for worker in (self.a, self.b, self.c)}
+        wait_until(lambda: nodes <= set(self.master.state()["active"]), "all three are known")
 
     @property
     def b_holder(self) -> int | None:
