@@ -11,8 +11,8 @@ INSTALL := $(notdir $(BIN))/python -m pip install --quiet --disable-pip-version-
 PIP_INSTALL := $(ENV)/$(INSTALL)
 EIO3 := build/eio3
 
-# most tests wait for processes, so two at a time take half the time; a file's tests share what they start
-IN_TWO := -n 2 --dist loadfile
+# most tests wait for processes, so three at a time take a third of the time; a file's tests share what they start
+THREE_AT_ONCE := -n 3 --dist loadfile
 
 .PHONY: help demo picture test quick masters run check lock clean bench install uninstall
 .DELETE_ON_ERROR:
@@ -52,10 +52,10 @@ run: $(ENV)/.run
 	@$(BIN)/python client.py
 
 test: $(ENV)/.dev
-	$(BIN)/python -m pytest $(IN_TWO) --ignore tests/other_masters
+	$(BIN)/python -m pytest $(THREE_AT_ONCE) --ignore tests/other_masters
 
 quick: $(ENV)/.dev
-	$(BIN)/python -m pytest $(IN_TWO) -m "not slow" --ignore tests/other_masters
+	$(BIN)/python -m pytest $(THREE_AT_ONCE) -m "not slow" --ignore tests/other_masters
 
 .PHONY: chaos soak
 chaos: $(ENV)/.dev

@@ -67,8 +67,11 @@ class Scale:
         answers = [node.answered_ms for node in nodes if node.answered_ms]
         lowest = min((min(each) for each in answers), default=1.0)
         highest = max((max(each) for each in answers), default=10.0)
-        self.low = max((level for level in _LEVELS_MS if level < lowest), default=_LEVELS_MS[0])
-        self.high = min((level for level in _LEVELS_MS if level > highest), default=_LEVELS_MS[-1])
+        # some height is left where all are below the lowest level, or above the highest
+        self.low = max((level for level in _LEVELS_MS[:-1] if level < lowest), default=_LEVELS_MS[0])
+        self.high = min(
+            (level for level in _LEVELS_MS if level > max(highest, self.low)), default=_LEVELS_MS[-1]
+        )
         self._low_log = math.log10(self.low)
         self._height = math.log10(self.high) - self._low_log
 

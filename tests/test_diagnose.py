@@ -8,7 +8,7 @@ from datetime import timedelta, timezone
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from story.episodes import as_json
@@ -273,6 +273,15 @@ LOGS = st.dictionaries(
 )
 
 
+AT_ONCE = [b"[2000-01-01 00:00:00,000] [x] [INFO] - ping", b"[2000-01-01 00:00:00,000] [x] [INFO] - pong"]
+FAR_TOO_LATE = [
+    b"[2000-01-01 00:00:00,000] [x] [INFO] - ping",
+    b"[2009-01-01 00:00:00,000] [x] [INFO] - pong",
+]
+
+
+@example(folders=[{"ping.log": AT_ONCE}], window=Window())
+@example(folders=[{"ping.log": FAR_TOO_LATE}], window=Window())
 @given(folders=st.lists(LOGS, min_size=1, max_size=3), window=st.sampled_from([Window(), Window(0, 2e9)]))
 def test_no_bytes_in_any_folders_end_it(tmp_path_factory, folders, window):
     diaries, unreadable = [], 0
