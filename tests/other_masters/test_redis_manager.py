@@ -20,10 +20,10 @@ BOUND_S = 3
 
 
 class Pair:
-    """Two masters; `url` and `settings` are the worker's."""
+    """Two masters of a kind; `url` and `settings` are the worker's."""
 
     def __init__(self, kind, folder, front):
-        self.redis = RedisServer(folder)
+        self.kind, self.redis = kind, RedisServer(folder)
         self.masters = [Master(kind, free_port(), self.redis.url) for _ in range(2)]
         self.settings, self.nginx = {}, None
         for master in self.masters:
