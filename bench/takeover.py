@@ -4,9 +4,9 @@
 
 In one namespace each, interleaved: a worker as root (netlink) and one as a user with a sudo password, both with
 CONFLICT_PROBE=0, ROUNDS (default 100) times; one with the default probe, a fifth as often; and the pair of `ip`
-commands as subprocesses. The master is in this process, so that a round is timed from before the order is
-written to after its answer was read. Needs Linux, root, and for the sudo worker what tests/integration/users.py
-needs.
+commands as subprocesses, alone and through sudo. The master is in this process, so that a round is timed from before
+the order is written to after its answer was read; the first ARP is when the switch received it. Needs Linux, root, and
+for the sudo worker what tests/integration/users.py needs.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from tests.integration.observers import Inside
 
 NETLINK, SUDO, PROBING = 1, 3, 4
 NAMES = {NETLINK: "netlink", SUDO: "sudo", PROBING: "netlink, default probe"}
+PAIR, SUDO_PAIR, FIRST_ARP = "ip addr add + del", "sudo ip addr add + del", "netlink, to the first ARP"
 ANSWER_S = 10.0
 
 
@@ -78,12 +79,13 @@ class Master:
         return (at - began) * 1000
 
 
-def ip_pair() -> float:
+def ip_pair(*before: str) -> float:
     """Milliseconds for `ip addr add` and `ip addr del` in the namespace of this thread."""
     ip = shutil.which("ip") or "ip"
     began = time.perf_counter()
     for verb in ("add", "del"):
-        subprocess.run([ip, "addr", verb, f"{IPv4Address('10.9.0.77')}/24", "dev", "eth0"], check=True)
+        command = [*before, ip, "addr", verb, f"{IPv4Address('10.9.0.77')}/24", "dev", "eth0"]
+        subprocess.run(command, check=True)
     return (time.perf_counter() - began) * 1000
 
 
@@ -113,8 +115,9 @@ def sudo_worker(lab: Lab) -> Iterator[Optional[str]]:
 
 
 def measure(rounds: int) -> tuple[dict[str, list[float]], Optional[str]]:
-    took: dict[str, list[float]] = {name: [] for name in ("ip addr add + del", *NAMES.values())}
-    with Lab(nodes=tuple(NAMES)) as lab, tempfile.TemporaryDirectory() as folder:
+    took: dict[str, list[float]] = {name: [] for name in (PAIR, SUDO_PAIR, *NAMES.values(), FIRST_ARP)}
+    sudo = shutil.which("sudo")
+    with Lab(nodes=tuple(NAMES)) as lab, tempfile.TemporaryDirectory() as folder, lab.capture() as wire:
         master = Master(lab)
         with sudo_worker(lab) as without_sudo:
             Worker(lab, NETLINK, Path(folder, "1"), CONFLICT_PROBE="0", PING_INTERVAL="2")
@@ -123,9 +126,15 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], Optional[str]]:
             master.wait_for(*nodes, PROBING)
             inside = Inside(lab.node(NETLINK).ns)
             for count in range(rounds):
-                took["ip addr add + del"].append(inside.call(ip_pair))
+                took[PAIR].append(inside.call(ip_pair))
+                if sudo and count % 5 == 0:
+                    took[SUDO_PAIR].append(inside.call(lambda: ip_pair(sudo, "-n")))
                 for node in (*nodes, *([PROBING] if count % 5 == 0 else [])):
+                    wire.frames.clear()
+                    began_s = time.monotonic()
                     took[NAMES[node]].append(master.round(node))
+                    if node == NETLINK:
+                        took[FIRST_ARP].append((wire.claims("10.9.0.2")[0].at - began_s) * 1000)
             inside.close()
     return took, without_sudo
 
@@ -137,13 +146,13 @@ def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     took, without_sudo = measure(rounds)
     print(f"from recover to update node, in ms; {machine()}")
-    print(f"{'':24} {'rounds':>6} {'median':>8} {'p99':>8} {'median/pair':>12} {'p99/pair':>9}")
-    pair = median(took["ip addr add + del"])
+    print(f"{'':26} {'rounds':>6} {'median':>8} {'p99':>8} {'median/pair':>12} {'p99/pair':>9}")
+    pair = median(took[PAIR])
     for name, values in took.items():
         if values:
             middle, high = median(values), p99(values)
             print(
-                f"{name:24} {len(values):6} {middle:8.2f} {high:8.2f} {middle / pair:12.2f} {high / pair:9.2f}"
+                f"{name:26} {len(values):6} {middle:8.2f} {high:8.2f} {middle / pair:12.2f} {high / pair:9.2f}"
             )
     netlink = median(took["netlink"])
     print(f"the default probe adds {median(took[NAMES[PROBING]]) - netlink:.1f} ms")

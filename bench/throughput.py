@@ -79,7 +79,11 @@ def run(name: str, events: int) -> Result:
             "LOG_MAX_BYTES": "0",
         }
         process = subprocess.Popen(
-            commands(sender.url, log)[name], cwd=ROOT, env=environ, stderr=subprocess.DEVNULL
+            commands(sender.url, log)[name],
+            cwd=ROOT,
+            env=environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             if not sender.ready.wait(20):

@@ -51,6 +51,13 @@ def check(tmp_path):
     return run
 
 
+class Items(dict):
+    """By name; one that is missed says what there was instead."""
+
+    def __missing__(self, name):
+        pytest.fail(f"no {name} in {dict(self)}")
+
+
 def items(done):
     told = json.loads(done.stdout)
     assert told["ok"] == all(item["ok"] for item in told["items"]) == (done.returncode == 0)
@@ -58,7 +65,7 @@ def items(done):
         assert set(item) == {"name", "ok", "text", "remedy"}
         assert item["text"]
         assert bool(item["remedy"]) == (not item["ok"]), item  # no fault without its remedy
-    return {item["name"]: item for item in told["items"]}
+    return Items({item["name"]: item for item in told["items"]})
 
 
 def test_all_is_well(check, tmp_path):
