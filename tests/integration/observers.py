@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import itertools
+import select
 import socket
 import struct
 import threading
@@ -121,7 +122,8 @@ class Capture:
         self._sock: socket.socket = in_namespace(
             switch, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         )
-        self._sock.settimeout(0.05)
+        self._sock.setblocking(False)
+        self._reading = threading.Lock()
         self._over = threading.Event()
         self.frames: list[Frame] = []
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -131,30 +133,38 @@ class Capture:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._collect()
         self._over.set()
         self._thread.join()
         self._sock.close()
 
     def _read(self) -> None:
         while not self._over.is_set():
-            try:
+            if select.select([self._sock], [], [], 0.05)[0]:
+                self._collect()
+
+    def _collect(self) -> None:
+        """What has arrived; whoever asks for frames reads them, since the thread may not have come to it."""
+        with self._reading, contextlib.suppress(BlockingIOError):
+            while True:
                 data, address = self._sock.recvfrom(2048)
-            except socket.timeout:
-                continue
-            seen = arp.parse(data, address[0])
-            if seen is not None and address[2] != socket.PACKET_OUTGOING and address[0] != "br0":
-                self.frames.append(Frame(time.monotonic(), address[0], seen))
+                seen = arp.parse(data, address[0])
+                if seen is not None and address[2] != socket.PACKET_OUTGOING and address[0] != "br0":
+                    self.frames.append(Frame(time.monotonic(), address[0], seen))
+
+    def _those(self, wanted: Callable[[ArpSeen], bool]) -> list[Frame]:
+        if not self._over.is_set():
+            self._collect()
+        return [frame for frame in list(self.frames) if wanted(frame.seen)]
 
     def claims(self, ip: str) -> list[Frame]:
         """The frames that give `ip` as their sender's address."""
-        return [frame for frame in list(self.frames) if frame.seen.sender_ip == IPv4Address(ip)]
+        return self._those(lambda seen: seen.sender_ip == IPv4Address(ip))
 
     def probes(self, ip: str) -> list[Frame]:
-        return [
-            frame
-            for frame in list(self.frames)
-            if frame.seen.target_ip == IPv4Address(ip) and frame.seen.sender_ip == arp.UNSPECIFIED
-        ]
+        return self._those(
+            lambda seen: seen.target_ip == IPv4Address(ip) and seen.sender_ip == arp.UNSPECIFIED
+        )
 
 
 class Holders:
