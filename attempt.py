@@ -24,6 +24,7 @@ from failure import Failure, explain, explain_answer, spoken
 from link import Down, Hooks, Received, Target, Up
 from logging_setup import Log, compact_json
 from protocol import EIO, MISMATCH, REMEDY
+from sockets import verifying
 from transport import Session, WebSocket, open_socket
 from wire import SOCKET_TIMEOUT_S, Client
 
@@ -214,17 +215,26 @@ class Attempt:
     def _connect_by(self, transport: str) -> Optional[Failure]:
         url, ca_file = self.target.url, self.target.ca_file
         session = Session(url, ca_file, self._keep)
-        options: dict[str, Any] = {"class_": WebSocket, "redirect_limit": 0, "skip_utf8_validation": True}
+        options: dict[str, Any] = {
+            "class_": WebSocket,
+            "redirect_limit": 0,
+            "skip_utf8_validation": True,
+            # a browser's (RFC 6455 §4.1); behind a TLS proxy a master may take its scheme for a stranger's
+            "suppress_origin": True,
+        }
         try:
             dial = transport == "websocket"
             if transport == "polling":
                 opened = self._ask_by_polling(session)
                 if EIO == 3:
                     dial = b'"websocket"' in opened
-                    trust = {"ca_certs": session.verify} if isinstance(session.verify, str) else {}
-                    options.update(opened=opened, sslopt=trust)
-            if dial and not select_proxy(url, session.proxies):
-                options["socket"] = open_socket(url, ca_file, self._keep, self._in_phase)
+                    options["opened"] = opened
+            if dial:
+                trust = verifying(ca_file) if url.startswith("https:") else None
+                if select_proxy(url, session.proxies):
+                    options["sslopt"] = {"context": trust}
+                else:
+                    options["socket"] = open_socket(url, trust, self._keep, self._in_phase)
             self.phase = f"in the {transport} handshake"
             client = Client(self, self._log, session, options)
             self._client = client

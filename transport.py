@@ -30,15 +30,16 @@ TEXT_FRAME, SIZE_16, EXTENDED = 0x81, 126, 4
 Keep = Callable[[socket.socket], None]
 
 
-def open_socket(url: str, ca_file: Optional[Path], keep: Keep, phase: Callable[[str], None]) -> socket.socket:
-    """A connected socket to the host of `url`, with TLS for https; `phase` is told what is being waited for.
-
-    `ca_file` None: the system's CAs. Raises OSError, of which ssl.SSLError is one.
+def open_socket(
+    url: str, trust: Optional[ssl.SSLContext], keep: Keep, phase: Callable[[str], None]
+) -> socket.socket:
+    """A connected socket to the host of `url`, with TLS unless `trust` is None; `phase` is told what is being
+    waited for. Raises OSError, of which ssl.SSLError is one.
     """
     parts = urlsplit(url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
+    host = parts.hostname or ""
     phase(f"looking up {host}")
-    found = socket.getaddrinfo(host, parts.port or (443 if secure else 80), type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, parts.port or (443 if trust else 80), type=socket.SOCK_STREAM)
     trouble: Optional[OSError] = None
     for family, kind, protocol, _, address in found:
         phase(f"connecting to {address[0]}")
@@ -49,7 +50,7 @@ def open_socket(url: str, ca_file: Optional[Path], keep: Keep, phase: Callable[[
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect(address)
             sock.settimeout(SOCKET_TIMEOUT_S)
-            return _secured(sock, host, ca_file, keep, phase) if secure else sock
+            return _secured(sock, host, trust, keep, phase) if trust else sock
         except ssl.SSLError:
             sock.close()
             raise
@@ -60,11 +61,10 @@ def open_socket(url: str, ca_file: Optional[Path], keep: Keep, phase: Callable[[
 
 
 def _secured(
-    sock: socket.socket, host: str, ca_file: Optional[Path], keep: Keep, phase: Callable[[str], None]
+    sock: socket.socket, host: str, trust: ssl.SSLContext, keep: Keep, phase: Callable[[str], None]
 ) -> socket.socket:
     phase("in the TLS handshake")
-    context = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
-    secured = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    secured = trust.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     keep(secured)
     secured.do_handshake()
     return secured

@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import queue
 import re
-import select
-import socket
 import time
 from collections.abc import Callable
 from typing import Any, Optional, Protocol
@@ -24,6 +22,7 @@ from engineio.payload import Payload
 from failure import Failure, refused
 from logging_setup import Log
 from protocol import EIO
+from sockets import ready
 
 _SocketIO: Any = socketio.Client
 _EngineIO: Any = engineio.Client
@@ -133,13 +132,19 @@ class _Engine(_EngineIO):  # type: ignore[misc]
         if self.ws is None or self.current_transport != "websocket" or self.queue.unfinished_tasks:
             return False
         encoded = pkt.encode()
-        if pkt.binary or len(encoded) > SMALL or not _has_room(self.ws.sock):
+        if pkt.binary or len(encoded) > SMALL or not self._has_room():
             return False
         try:
             self.ws.send(encoded)
         except (websocket.WebSocketException, OSError):
             return False  # the writing thread will meet the same, and end the connection
         return True
+
+    def _has_room(self) -> bool:
+        try:
+            return self.ws.sock is not None and ready(self.ws.sock, write=True)
+        except OSError:  # it was closed meanwhile
+            return False
 
     def _trigger_event(self, event: str, *args: Any, **kwargs: Any) -> Any:
         kwargs["run_async"] = False
@@ -274,15 +279,3 @@ class Client(_SocketIO):  # type: ignore[misc]
         if self.eio.ws is not None:
             self.eio.ws.shutdown()  # no thread reads or writes any more
         self.eio.http.close()
-
-
-def _has_room(sock: Optional[socket.socket]) -> bool:
-    """Whether a small write will not wait (Linux: a third of the send buffer is free). False where that is unknown."""
-    if sock is None or not hasattr(select, "poll"):
-        return False
-    poll = select.poll()
-    try:
-        poll.register(sock, select.POLLOUT)
-        return poll.poll(0) == [(sock.fileno(), select.POLLOUT)]
-    except (OSError, ValueError):  # it was closed meanwhile
-        return False

@@ -139,7 +139,8 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
     refusal = [refuse]
     slow_s = [0.0]
     up = set()
-    sio = socketio.Server(async_mode="threading", **server)
+    # handlers run in the order of arrival, so that what was heard can be compared
+    sio = socketio.Server(async_mode="threading", async_handlers=False, **server)
 
     def note(event, sid="", data=None):
         with lock, contextlib.suppress(OSError):

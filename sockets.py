@@ -1,0 +1,84 @@
+"""Sockets of which two threads make use: TLS that bears it, and whether a call will wait."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Optional, TypeVar
+
+T = TypeVar("T")
+
+
+class TlsSocket(ssl.SSLSocket):
+    """After its handshake one call at a time enters OpenSSL, whose connections are not for two threads at once
+    (openssl-threads(7)). Left to themselves a reader takes what the writer was told for its own answer, and the
+    connection for ended: under load within a second or two. Waiting is done outside, so neither waits for the other.
+
+    Two threads may read and write; two that write must take turns by themselves.
+    """
+
+    _turn: Optional[threading.Lock] = None
+    _timeout_s: Optional[float] = None
+
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
+        self._timeout_s = super().gettimeout()
+        super().settimeout(0)
+        self._turn = threading.Lock()
+
+    def gettimeout(self) -> Optional[float]:
+        return self._timeout_s if self._turn else super().gettimeout()
+
+    def settimeout(self, value: Optional[float]) -> None:
+        if self._turn:
+            self._timeout_s = value
+        else:
+            super().settimeout(value)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        return self._in_turn(lambda: super(TlsSocket, self).recv(buflen, flags))
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self._in_turn(lambda: super(TlsSocket, self).send(data, flags))
+
+    def _in_turn(self, call: Callable[[], T]) -> T:
+        if self._turn is None:
+            return call()
+        end_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        while True:
+            with self._turn:
+                try:
+                    return call()
+                except ssl.SSLWantReadError:
+                    write = False
+                except ssl.SSLWantWriteError:
+                    write = True
+            if not ready(self, write=write, timeout_s=end_s and max(0.0, end_s - time.monotonic())):
+                raise socket.timeout("timed out")
+
+
+def verifying(ca_file: Optional[Path]) -> ssl.SSLContext:
+    """For TLS with a master that the CAs of this file vouch for, None: the system's. Raises OSError: it can't be read."""
+    made = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
+    made.sslsocket_class = TlsSocket
+    return made
+
+
+def ready(sock: socket.socket, *, write: bool, timeout_s: Optional[float] = 0.0) -> bool:
+    """Whether a read, or a small write (Linux: a third of the send buffer is free), will not wait. None: for ever.
+    Raises OSError: it was closed.
+    """
+    if sock.fileno() == -1:
+        raise OSError(errno.EBADF, "the socket was closed")
+    if not hasattr(select, "poll"):
+        readers, writers = ([], [sock]) if write else ([sock], [])
+        return any(select.select(readers, writers, [], timeout_s))
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT if write else select.POLLIN)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
