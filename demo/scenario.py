@@ -229,6 +229,8 @@ class Conformance:
         if heard:
             self._holder, self._other = self._other, self._holder
         self._take()
+        # else the owner's join, which comes by another connection, may overtake it
+        time.sleep(self._quiet_s)
 
     def _check_return(self) -> None:
         mark = self._ear.now

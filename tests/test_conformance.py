@@ -128,7 +128,7 @@ class SmallMaster:
 def differences(url, quiet_s=0.3):
     return {
         finding.check: finding.text
-        for finding in Conformance(url, TOKEN, NODES, 1.5, quiet_s).run()
+        for finding in Conformance(url, TOKEN, NODES, 4, quiet_s).run()
         if finding.kind == "DIFFERS"
     }
 

@@ -334,7 +334,7 @@ def test_it_never_gives_up_and_says_the_same_failure_a_few_times_only(work):
     worker = work(
         f"http://127.0.0.1:{port}", RECONNECT_DELAY=0.02, RECONNECT_DELAY_MAX=0.02, LOG_LEVEL="DEBUG"
     )
-    worker.wait("connecting", 60, limit_s=20)
+    worker.wait("connecting", 60, limit_s=40)
     failed = worker.all("connect_failed")
     assert len(failed) == 3
     assert {entry.fields["error"] for entry in failed} == {

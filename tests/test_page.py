@@ -227,9 +227,9 @@ def a_day(number, days=1.0):
 @pytest.mark.parametrize("days", [1, 3])
 def test_nine_nodes_are_one_megabyte_at_most_however_long_their_logs(days):
     story = Story(tuple(a_day(number, days) for number in range(1, 10)), (), 0)
-    start_s = time.monotonic()
+    start_s = time.process_time()
     text = render(story)
-    took_s = time.monotonic() - start_s
+    took_s = time.process_time() - start_s
     assert len(text.encode()) <= LARGEST
     # about 0.3 s a day on a quiet machine; a page that does something for each pair of pings takes minutes
     assert took_s < 3 * days

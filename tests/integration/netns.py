@@ -213,6 +213,8 @@ class Lab:
         _batch(
             host.ns, "link set lo up", f"link set {interface} addrgenmode none", f"link set {interface} up"
         )
+        # the kernel may take its time to find the link
+        until(lambda: _ip("-n", host.ns, "-br", "link", "show", "dev", interface).split()[1] == "UP")
 
     def node(self, number: int) -> Host:
         return self.hosts[f"n{number}"]
