@@ -34,7 +34,6 @@ http {{
             proxy_pass http://masters;
             proxy_http_version 1.1;
             proxy_set_header Host $http_host;
-            proxy_set_header X-Forwarded-Proto $scheme;
             proxy_buffering off;
             {upgrade}
         }}
