@@ -57,7 +57,8 @@ class Master:
         self.host, self.port = host, port or free_port(host)
         self.url = f"http{'s' if tls else ''}://{'localhost' if tls else host}:{self.port}"
         self.heard = []
-        self._options = (host, self.port, refuse, acks, tls, server)
+        # handlers that run one after the other note what they hear in its order
+        self._options = (host, self.port, refuse, acks, tls, {"async_handlers": False, **server})
         self._process = self._pipe = None
         self.start()
 
@@ -139,8 +140,7 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
     refusal = [refuse]
     slow_s = [0.0]
     up = set()
-    # handlers run in the order of arrival, so that what was heard can be compared
-    sio = socketio.Server(async_mode="threading", async_handlers=False, **server)
+    sio = socketio.Server(async_mode="threading", **server)
 
     def note(event, sid="", data=None):
         with lock, contextlib.suppress(OSError):

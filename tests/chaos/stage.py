@@ -92,7 +92,7 @@ class Stage:
         self.disk = self._mount(folder / "disk")
         self.log_dir = (self.disk or folder) / "logs"
         self.offset = Offset(folder / "offset", create=True)
-        self.master = Master()
+        self.master = Master(async_handlers=True)  # else a slow one holds up those after it, and goodbyes
         self._open.callback(self.master.close)
         before, backend, listen = [], "simulated", None
         if self._namespaces:
