@@ -17,10 +17,11 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 @pytest.mark.parametrize("variable", VARIABLES, ids=lambda variable: variable.name)
 def test_every_setting_is_listed_with_its_default(variable):
     settings = TEXT.partition("## Settings")[2]
-    row = re.search(rf"^\| `{variable.name}` \| (.*?) \|", settings, re.MULTILINE)
+    row = re.search(rf"^\| `{variable.name}` \| (.*?) \| (.*?) \| (.*) \|$", settings, re.MULTILINE)
     assert row, f"README.md lists no {variable.name}"
     if variable.default:
         assert row[1] == f"`{variable.default}`"
+    assert row.groups()[1:] == (variable.meaning, variable.kind.may_hold)
 
 
 def test_lines_of_the_logs_are_lines_of_the_logs():
