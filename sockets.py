@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import select
 import socket
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 T = TypeVar("T")
+LOOK_S = 0.05
 
 
 class TlsSocket(ssl.SSLSocket):
@@ -42,12 +44,12 @@ class TlsSocket(ssl.SSLSocket):
             super().settimeout(value)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        return self._in_turn(lambda: super(TlsSocket, self).recv(buflen, flags))
+        return self._in_turn(lambda: super(TlsSocket, self).recv(buflen, flags), writes=False)
 
     def send(self, data: Any, flags: int = 0) -> int:
-        return self._in_turn(lambda: super(TlsSocket, self).send(data, flags))
+        return self._in_turn(lambda: super(TlsSocket, self).send(data, flags), writes=True)
 
-    def _in_turn(self, call: Callable[[], T]) -> T:
+    def _in_turn(self, call: Callable[[], T], *, writes: bool) -> T:
         if self._turn is None:
             return call()
         end_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
@@ -59,7 +61,10 @@ class TlsSocket(ssl.SSLSocket):
                     write = False
                 except ssl.SSLWantWriteError:
                     write = True
-            if not ready(self, write=write, timeout_s=end_s and max(0.0, end_s - time.monotonic())):
+            left_s = math.inf if end_s is None else max(0.0, end_s - time.monotonic())
+            # in a renegotiation what this thread waits for may come to the other
+            limit_s = left_s if write == writes else min(left_s, LOOK_S)
+            if not ready(self, write=write, timeout_s=limit_s) and limit_s == left_s:
                 raise socket.timeout("timed out")
 
 
@@ -70,15 +75,16 @@ def verifying(ca_file: Optional[Path]) -> ssl.SSLContext:
     return made
 
 
-def ready(sock: socket.socket, *, write: bool, timeout_s: Optional[float] = 0.0) -> bool:
-    """Whether a read, or a small write (Linux: a third of the send buffer is free), will not wait. None: for ever.
-    Raises OSError: it was closed.
+def ready(sock: socket.socket, *, write: bool, timeout_s: float = 0.0) -> bool:
+    """Whether a read, or a small write (Linux: a third of the send buffer is free), will not wait; infinity: wait
+    until it is so. Raises OSError: it was closed.
     """
+    limited = timeout_s != math.inf
     if sock.fileno() == -1:
         raise OSError(errno.EBADF, "the socket was closed")
     if not hasattr(select, "poll"):
         readers, writers = ([], [sock]) if write else ([sock], [])
-        return any(select.select(readers, writers, [], timeout_s))
+        return any(select.select(readers, writers, [], timeout_s if limited else None))
     poll = select.poll()
     poll.register(sock, select.POLLOUT if write else select.POLLIN)
-    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+    return bool(poll.poll(timeout_s * 1000 if limited else None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import multiprocessing
 import select
 import socket
@@ -162,7 +163,7 @@ def test_ready(monkeypatch, poll):
             assert not ready(near, write=False, timeout_s=0.01)
             assert ready(near, write=True)
             far.sendall(b"x")
-            assert ready(near, write=False, timeout_s=None)
+            assert ready(near, write=False, timeout_s=math.inf)
             near.setblocking(False)
             with pytest.raises(BlockingIOError):
                 while True:
