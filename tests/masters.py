@@ -34,7 +34,9 @@ _context.set_forkserver_preload(["tests.masters"])
 
 @dataclass(frozen=True)
 class Heard:
-    """What a master noted: `event` is a Socket.IO event, `connect`, `disconnect`, or `ack` and an event's name."""
+    """What a master noted: `event` is a Socket.IO event, `connect` (and `polls` before it, for one that has no socket
+    of its own), `disconnect`, or `ack` and an event's name.
+    """
 
     at_s: float
     event: str
@@ -148,6 +150,8 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
 
     @sio.on("connect")
     def connect(sid, environ, auth):
+        if "transport=polling" in environ.get("QUERY_STRING", ""):
+            note("polls", sid)
         note("connect", sid, auth)
         if refusal[0]:
             note("refused", sid)

@@ -108,7 +108,9 @@ class Play:
                 return f"{ends} connections ended, not {least}"
             if not self._sid:
                 return "it is not connected"
-            if stage.master.sids != [self._sid]:
+            # who polled and was cut off is gone for the master when no ping is answered, and not before
+            polled = {heard.sid for heard in stage.master.all("polls")}
+            if [sid for sid in stage.master.sids if sid == self._sid or sid not in polled] != [self._sid]:
                 return f"the master has {stage.master.sids}, the worker {self._sid}"
             if not fault.settled(stage, comms):
                 return "not all has come about"
