@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -57,10 +58,13 @@ class LogFile(Waiting):
             self.close()
 
     def close(self) -> None:
-        """Close the file; the next `write` opens it anew by its name."""
+        """Close the file; the next `write` opens it anew by its name. That some file systems (NFS, quotas) tell only
+        now what went wrong with an earlier write is no news: whatever is wrong is met again.
+        """
         if self._fd is not None:
             fd, self._fd = self._fd, None
-            os.close(fd)
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
     def _next_chunk(self, now: float) -> bytes:
         """The lines that still fit into the file, about 1 MiB at most; nothing: it is time to rotate."""
@@ -113,8 +117,8 @@ class LogFile(Waiting):
                 self._size += 1
 
     def _rotate(self, now: float) -> None:
-        """Make NAME.1 of the file, NAME.2 of that, and so on. Where somebody's hold on a file forbids it
-        (Windows, while it is tailed), go on in the same file and try again a second later.
+        """Make NAME.1 of the file, NAME.2 of that, and so on. Where that can't be, go on in the same file and try
+        again a second later: on Windows while it is tailed, for ever where the file itself is mounted.
         """
         self.close()
         try:
@@ -126,8 +130,8 @@ class LogFile(Waiting):
                 os.replace(self._path, f"{self._path}.1")
             else:
                 os.remove(self._path)
-        except PermissionError:
-            self._rotate_after = now + RETRY_S
         except FileNotFoundError:
             pass
+        except OSError:
+            self._rotate_after = now + RETRY_S
         self._follow()

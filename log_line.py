@@ -43,7 +43,7 @@ _FIELD = re.compile(
 _CUT_FIELD = re.compile(
     rf' (?:([A-Za-z_][A-Za-z0-9_]*)(?:=(?:"((?:[^"\\{_UNSAFE}]|{_ESCAPED})*)|([^\s"\\\]=\[{_UNSAFE}]*))"?)?)?$'
 )
-_CUT = re.compile(r"…\(([0-9]+) bytes left out\)$")
+_CUT = re.compile(r"…\(([0-9]{1,18}) bytes left out\)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -151,7 +151,7 @@ def format_message(
         elif len(text) > 2 * (LINE_LIMIT + margin):
             # the end of the slice may hold half a secret: it is dropped with the margin
             head = redact(text[: 2 * LINE_LIMIT + margin])
-            parts.append(f'{key}="{escape(head[: min(LINE_LIMIT, len(head) - margin)])}')
+            parts.append(f'{key}="{escape(head[: max(0, min(LINE_LIMIT, len(head) - margin))])}')
             rest = _size(text, LINE_LIMIT) + 1
         else:
             text = redact(text)

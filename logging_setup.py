@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Optional, Union
 
 from log_console import Console
-from log_files import LogFile
+from log_files import RETRY_S, LogFile
 from log_line import (
     LEVELS,
     Entry,
@@ -177,6 +177,8 @@ class Logs:
         ) -> None:
             crashed(kind, exc, trace, "MainThread")
             self.close()
+            if self._console is None:  # nothing else would tell whoever started it
+                print(self._redact(f"crashed: {exc!r}"), file=sys.stderr)
 
         sys.excepthook = main_crashed
 
@@ -188,7 +190,8 @@ class Logs:
         threading.excepthook = thread_crashed
 
     def _write_on(self) -> None:
-        while True:
+        closing = False
+        while not closing:
             self._wake.wait(2.0)
             self._wake.clear()
             # a line of comms.log is often an order's: what the order does comes before the disk, and lines that
@@ -196,29 +199,38 @@ class Logs:
             if self._comms_file.waiting():
                 self._hurry.wait(GATHER_S)
             closing = self._closing
-            reopen, self._reopen = self._reopen, False
-            for file in self._files:
-                if reopen or closing:
-                    file.close()
-                elif file.stuck():
-                    continue
-                self._pass_on(file)
-            if not self._reopen and all(file.is_open() for file in self._files):
-                self._opened.set()
-            if self._console:
+            try:
+                self._write_all(closing)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the logs go on
+                self.comms.critical(
+                    "crashed", thread="log-writer", error=repr(exc), traceback=traceback.format_exc()
+                )
+                time.sleep(RETRY_S)
+
+    def _write_all(self, closing: bool) -> None:
+        reopen, self._reopen = self._reopen, False
+        for file in self._files:
+            if reopen or closing:
+                file.close()
+            elif file.stuck():
+                continue
+            self._pass_on(file)
+        if not self._reopen and all(file.is_open() for file in self._files):
+            self._opened.set()
+        if self._console:
+            self._pass_on(self._console)
+            end_s = time.monotonic() + CONSOLE_FAREWELL_S
+            while closing and self._console.takes_more(end_s - time.monotonic()):
                 self._pass_on(self._console)
-            if closing:
-                end_s = time.monotonic() + CONSOLE_FAREWELL_S
-                while self._console and self._console.takes_more(end_s - time.monotonic()):
-                    self._pass_on(self._console)
-                return
 
     def _pass_on(self, target: Union[LogFile, Console]) -> None:
         with self._lock:
             batch, lost = target.take()
-        target.write(batch, lost, self._lost_line)
-        with self._lock:
-            target.settle()
+        try:
+            target.write(batch, lost, self._lost_line)
+        finally:
+            with self._lock:
+                target.settle()
 
     def _lost_line(self, file: str, count: int) -> bytes:
         message = format_message("log_lines_lost", {"file": file, "count": count})

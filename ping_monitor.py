@@ -95,7 +95,8 @@ class PingMonitor:
         with self._changed:
             self._stopping = True
             self._changed.notify()
-        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
 
     def resume(self, quiet_s: float) -> None:
         """A connection is up; a silent master that never acknowledges is dead after `quiet_s`."""

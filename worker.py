@@ -34,6 +34,9 @@ from watchdog import Pulse, Watchdog
 
 BEAT_S = 1.0
 """The loop turns at least this often."""
+CRASHED_S = 0.05
+"""For which it rests after a fault of its own, which may be there again at once."""
+CRASH_AGAIN_S = 60.0
 GOODBYE_S = 0.6
 """For which a stop waits for the last answers to go out."""
 
@@ -101,6 +104,7 @@ class Worker:
         self._watchdog = Watchdog(pulses, self._log, self._logs.close)
         self._judging = False
         self._begun = False
+        self._crash, self._crash_s, self._crashes = "", 0.0, 0
         self._started_s = time.monotonic()
         parts = Parts(
             config,
@@ -145,12 +149,26 @@ class Worker:
                     self._turn(message)
                 # the last resort: a fault of ours must not end what keeps addresses alive
                 except Exception as exc:  # noqa: BLE001
-                    self._log.critical(
-                        "crashed", thread="owner", error=repr(exc), traceback=traceback.format_exc()
-                    )
+                    self._crashed(exc)
+                    time.sleep(CRASHED_S)
                 message = self._next()
+        except Exception as exc:
+            self._crashed(exc)
+            raise
         finally:
             self._shut_down()
+
+    def _crashed(self, exc: Exception) -> None:
+        """Say it, and the same again at most once a minute: one that comes at each turn would fill the disk."""
+        text, now = traceback.format_exc(), time.monotonic()
+        if text == self._crash and now - self._crash_s < CRASH_AGAIN_S:
+            self._crashes += 1
+            return
+        repeats = self._crashes if text == self._crash else 0
+        self._crash, self._crash_s, self._crashes = text, now, 0
+        self._log.critical(
+            "crashed", thread="owner", error=repr(exc), repeats=repeats or None, traceback=text
+        )
 
     def _warn(self) -> None:
         for text in warnings_of(self._config):
