@@ -36,8 +36,10 @@ WAIT_S = 0.2
 """Between two looks of a reader that waits for the owner whether its connection is still wanted."""
 HASTE_S = 0.1
 """For which a master may take to read what arrived."""
-KEPT = 200
-"""Answers kept for a master that acknowledges no ping; of more, the oldest count as delivered."""
+KEPT = 10_000
+"""Answers kept until a ping's acknowledgement comes, or none ever; of more, the oldest count as delivered."""
+HELD_S = 0.2
+"""For which whoever sends may take; who takes longer hangs in it, and is woken by the connection's end."""
 UNREAD = 2000
 """Packets that may wait for a master that reads nothing; with more the connection is ended."""
 
@@ -59,6 +61,7 @@ class Attempt:
         # guards the two flags and the sockets below
         self._state = threading.Lock()
         self._ended = False
+        self._direct = True
         self._sockets: list[socket.socket] = []
         self._client: Optional[Client] = None
 
@@ -104,9 +107,15 @@ class Attempt:
             if self._ended:
                 return
             self._ended = True
-        with self._sending:
-            read = goodbye and self._client is not None and self._client.all_arrived()
+        hangs = not self._sending.acquire(timeout=HELD_S)
+        if hangs:
+            self._cut()
+            self._sending.acquire()
+        try:
+            read = goodbye and not hangs and self._client is not None and self._client.all_arrived()
             undelivered = () if read else tuple(self._unread())
+        finally:
+            self._sending.release()
         self._hooks.post(Down(self, failure, undelivered))
         self._cut()
 
@@ -126,7 +135,7 @@ class Attempt:
             return
         eio = client.eio
         local = None
-        if self._sockets:
+        if self._direct and self._sockets:
             try:
                 local = self._sockets[-1].getsockname()[0]
             except OSError:
@@ -140,7 +149,8 @@ class Attempt:
         self._log.info("received", event=event, data=_shown(event, args, raw))
         if event in ORDERS:
             order = Received(self, event, data, ack_id, time.monotonic())
-            while not self._hooks.post_order(order, WAIT_S) and not self._ended:
+            # what was read ahead when the connection ended is handed over all the same
+            while not self._hooks.post_order(order, 0.0 if self._ended else WAIT_S):
                 self.last_packet_s = time.monotonic()  # it is not the master that is silent
         elif ack_id is not None:
             self._send(socketio.packet.Packet(ACK, data=[], id=ack_id))
@@ -231,17 +241,16 @@ class Attempt:
                     options["opened"] = opened
             if dial:
                 trust = verifying(ca_file) if url.startswith("https:") else None
-                if select_proxy(url, session.proxies):
-                    options["sslopt"] = {"context": trust}
-                else:
-                    options["socket"] = open_socket(url, trust, self._keep, self._in_phase)
+                proxy = select_proxy(url, session.proxies)
+                self._direct = proxy is None
+                options["socket"] = open_socket(url, trust, self._keep, self._in_phase, proxy)
             self.phase = f"in the {transport} handshake"
             client = Client(self, self._log, session, options)
             self._client = client
             client.connect(url, auth=self.target.auth, transports=[transport], namespaces=["/"], wait=False)
         except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise is a failed attempt
             if self._client:
-                self._client.forget()
+                self._client.eio.forget()
             # its pool is on a list of urllib3's, by which it would keep this attempt in memory for ever
             session.close()
             return explain(exc, url)

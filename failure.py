@@ -72,12 +72,6 @@ def _known(exc: BaseException, url: str) -> Optional[Failure]:
     if isinstance(exc, websocket.WebSocketBadStatusException):
         kind = (exc.resp_headers or {}).get("content-type", "")
         return explain_answer(exc.status_code, kind, exc.resp_body or b"", url)
-    if isinstance(exc, websocket.WebSocketProxyException):
-        return Failure(
-            f"the proxy did not let through to {url}: {exc}",
-            mend=True,
-            remedy="let the proxy through, or name the master's host in no_proxy",
-        )
     if isinstance(exc, websocket.WebSocketException) and "redirect" in str(exc).lower():
         return explain_answer(302, "", b"", url)
     if isinstance(exc, socket.gaierror):
@@ -139,6 +133,16 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
     else:
         what = "no Engine.IO handshake: no Socket.IO master"
     return Failure(f"{name} from {url}, {what}", mend=True, answered=status, remedy=_URL)
+
+
+def barred(url: str, why: str, answered: int) -> Failure:
+    """A proxy gave no tunnel to the master. For one without TLS polling needs none."""
+    return Failure(
+        f"the proxy did not let through to {url}: {why}",
+        mend=True,
+        answered=answered if url.startswith("http:") else None,
+        remedy="have the proxy allow CONNECT to the master's port, or name its host in no_proxy",
+    )
 
 
 def spoken(body: bytes) -> Optional[int]:

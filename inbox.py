@@ -22,6 +22,7 @@ class Inbox:
         # the one queue of the standard library that a signal handler may put into
         self._messages: SimpleQueue[object] = SimpleQueue()
         self._room = threading.Semaphore(ORDERS)
+        self._beyond = threading.Semaphore(0)
         self._looks = False
         self.put = self._messages.put
 
@@ -34,8 +35,12 @@ class Inbox:
         self._messages.put(event)
 
     def put_order(self, order: Received, limit_s: float) -> bool:
-        """False: there was no room for it in `limit_s`."""
-        if not self._room.acquire(timeout=limit_s):
+        """False: there was no room for it in `limit_s`. 0: it is taken though there is none, the last of a
+        connection that is over.
+        """
+        if not limit_s:
+            self._beyond.release()
+        elif not self._room.acquire(timeout=limit_s):
             return False
         self._messages.put(order)
         return True
@@ -47,7 +52,8 @@ class Inbox:
         except Empty:
             return None
         if isinstance(message, Received):
-            self._room.release()
+            if not self._beyond.acquire(blocking=False):
+                self._room.release()
         elif isinstance(message, AddressesChanged):
             self._looks = False
         return message

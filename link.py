@@ -48,7 +48,7 @@ class Received:
 @dataclass(frozen=True)
 class Hooks:
     """Called from the connection's threads; none may block or raise. `post_order` may wait for as long as it is
-    told, and returns False when it then could not take the order.
+    told, and returns False when it then could not take the order; told 0 it takes it.
     """
 
     post: Callable[[object], None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import select
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any, Optional, TypeVar
 
 T = TypeVar("T")
-LOOK_S = 0.05
+LONGEST_S = 86_400.0
+"""The kernel takes no wait of a month."""
 
 
 class TlsSocket(ssl.SSLSocket):
@@ -44,47 +46,54 @@ class TlsSocket(ssl.SSLSocket):
             super().settimeout(value)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        return self._in_turn(lambda: super(TlsSocket, self).recv(buflen, flags), writes=False)
+        return self._in_turn(lambda: super(TlsSocket, self).recv(buflen, flags))
 
     def send(self, data: Any, flags: int = 0) -> int:
-        return self._in_turn(lambda: super(TlsSocket, self).send(data, flags), writes=True)
+        return self._in_turn(lambda: super(TlsSocket, self).send(data, flags))
 
-    def _in_turn(self, call: Callable[[], T], *, writes: bool) -> T:
+    def _in_turn(self, call: Callable[[], T]) -> T:
         if self._turn is None:
             return call()
-        end_s = None if self._timeout_s is None else time.monotonic() + self._timeout_s
+        end_s = math.inf if self._timeout_s is None else time.monotonic() + self._timeout_s
         while True:
             with self._turn:
+                if getattr(self, "_sslobj", None) is None:  # the library would go on in the clear
+                    raise OSError(errno.EBADF, "the socket was closed")
                 try:
                     return call()
                 except ssl.SSLWantReadError:
                     write = False
                 except ssl.SSLWantWriteError:
                     write = True
-            left_s = math.inf if end_s is None else max(0.0, end_s - time.monotonic())
-            # in a renegotiation what this thread waits for may come to the other
-            limit_s = left_s if write == writes else min(left_s, LOOK_S)
-            if not ready(self, write=write, timeout_s=limit_s) and limit_s == left_s:
+            in_time = ready(self, write=write, timeout_s=max(0.0, end_s - time.monotonic()))
+            if not in_time and time.monotonic() >= end_s:
                 raise socket.timeout("timed out")
+
+    def _real_close(self) -> None:
+        with self._turn or contextlib.nullcontext():
+            super()._real_close()  # type: ignore[misc]
 
 
 def verifying(ca_file: Optional[Path]) -> ssl.SSLContext:
     """For TLS with a master that the CAs of this file vouch for, None: the system's. Raises OSError: it can't be read."""
     made = ssl.create_default_context(cafile=str(ca_file) if ca_file else None)
     made.sslsocket_class = TlsSocket
+    # in one a writer would wait for the other end, with what it wants to send in its hands
+    made.options |= ssl.OP_NO_RENEGOTIATION
     return made
 
 
 def ready(sock: socket.socket, *, write: bool, timeout_s: float = 0.0) -> bool:
-    """Whether a read, or a small write (Linux: a third of the send buffer is free), will not wait; infinity: wait
-    until it is so. Raises OSError: it was closed.
+    """Whether a read, or a small write (Linux: a third of the send buffer is free), will not wait, or not after
+    `timeout_s`, of which it may take a part only. Raises OSError: it was closed.
     """
-    limited = timeout_s != math.inf
-    if sock.fileno() == -1:
-        raise OSError(errno.EBADF, "the socket was closed")
-    if not hasattr(select, "poll"):
-        readers, writers = ([], [sock]) if write else ([sock], [])
-        return any(select.select(readers, writers, [], timeout_s if limited else None))
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT if write else select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000 if limited else None))
+    wait_s = min(timeout_s, LONGEST_S)
+    try:
+        if not hasattr(select, "poll"):
+            readers, writers = ([], [sock]) if write else ([sock], [])
+            return any(select.select(readers, writers, [], wait_s))
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT if write else select.POLLIN)
+        return bool(poll.poll(wait_s * 1000))
+    except ValueError as exc:  # its number is -1
+        raise OSError(errno.EBADF, "the socket was closed") from exc

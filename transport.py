@@ -5,19 +5,23 @@ Whoever holds a socket can shut it down, which wakes the thread that waits on it
 
 from __future__ import annotations
 
+import base64
+import re
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Optional
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 import requests.adapters
 import websocket
 from requests.utils import get_environ_proxies
 
+from failure import barred
 from wire import MESSAGE_LIMIT, SOCKET_TIMEOUT_S
 
 if sys.platform == "linux":
@@ -31,15 +35,33 @@ Keep = Callable[[socket.socket], None]
 
 
 def open_socket(
-    url: str, trust: Optional[ssl.SSLContext], keep: Keep, phase: Callable[[str], None]
+    url: str,
+    trust: Optional[ssl.SSLContext],
+    keep: Keep,
+    phase: Callable[[str], None],
+    proxy: Optional[str] = None,
 ) -> socket.socket:
-    """A connected socket to the host of `url`, with TLS unless `trust` is None; `phase` is told what is being
-    waited for. Raises OSError, of which ssl.SSLError is one.
+    """A connected socket to the host of `url`, with TLS unless `trust` is None, through the HTTP proxy at that URL
+    unless it is None; `phase` is told what is being waited for. Raises OSError, of which ssl.SSLError is one, and
+    Failure: the proxy does not let through.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
+    host, port = parts.hostname or "", parts.port or (443 if trust else 80)
+    if proxy:
+        way = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if way.scheme != "http":
+            raise barred(url, f"it is a {way.scheme} one, and only http ones are known here", 0)
+        sock = _connected(way.hostname or "", way.port or 80, keep, phase)
+        phase("waiting for the proxy")
+        _tunnel(sock, host, port, way, url)
+    else:
+        sock = _connected(host, port, keep, phase)
+    return _secured(sock, host, trust, keep, phase) if trust else sock
+
+
+def _connected(host: str, port: int, keep: Keep, phase: Callable[[str], None]) -> socket.socket:
     phase(f"looking up {host}")
-    found = socket.getaddrinfo(host, parts.port or (443 if trust else 80), type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     trouble: Optional[OSError] = None
     for family, kind, protocol, _, address in found:
         phase(f"connecting to {address[0]}")
@@ -50,14 +72,33 @@ def open_socket(
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect(address)
             sock.settimeout(SOCKET_TIMEOUT_S)
-            return _secured(sock, host, trust, keep, phase) if trust else sock
-        except ssl.SSLError:
-            sock.close()
-            raise
+            return sock
         except OSError as exc:
             sock.close()
             trouble = exc
     raise trouble or OSError(f"no address for {host}")
+
+
+def _tunnel(sock: socket.socket, host: str, port: int, way: SplitResult, url: str) -> None:
+    """Have the proxy connect this socket to the master (RFC 9110 §9.3.6)."""
+    name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {name} HTTP/1.1", f"Host: {name}"]
+    if way.username:
+        credentials = f"{unquote(way.username)}:{unquote(way.password or '')}"
+        lines.append(f"Proxy-Authorization: Basic {base64.b64encode(credentials.encode()).decode()}")
+    sock.sendall("\r\n".join([*lines, "", ""]).encode())
+    end_s, answer = time.monotonic() + SOCKET_TIMEOUT_S, b""
+    while b"\r\n\r\n" not in answer:
+        sock.settimeout(max(0.001, end_s - time.monotonic()))
+        piece = sock.recv(4096)  # the master does not speak first
+        answer += piece
+        if not piece or len(answer) > READ_BYTES:
+            raise barred(url, "it says nothing of HTTP", 0)
+    status = re.match(rb"HTTP/1\.[01] (\d{3})\b", answer)
+    if not status or not status[1].startswith(b"2"):
+        said = answer.partition(b"\r\n")[0].decode(errors="replace")
+        raise barred(url, f"it says {said[:100]!r}", int(status[1]) if status else 0)
+    sock.settimeout(SOCKET_TIMEOUT_S)
 
 
 def _secured(
@@ -138,9 +179,7 @@ class Session(requests.Session):
         # the library's own default is a bundle of its own
         self.verify = str(ca_file or system.cafile or system.capath or "") or True
         for scheme in ("http://", "https://"):
-            adapter = requests.adapters.HTTPAdapter()
-            _hand_over(adapter, keep)
-            self.mount(scheme, adapter)
+            self.mount(scheme, _Adapter(keep))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["allow_redirects"] = False
@@ -162,8 +201,21 @@ class Session(requests.Session):
         return answer
 
 
-def _hand_over(adapter: requests.adapters.HTTPAdapter, keep: Keep) -> None:
-    manager = adapter.poolmanager
+class _Adapter(requests.adapters.HTTPAdapter):
+    def __init__(self, keep: Keep) -> None:
+        super().__init__()
+        self._keep = keep
+        _hand_over(self.poolmanager, keep)
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **options)
+        if is_new:
+            _hand_over(manager, self._keep)
+        return manager
+
+
+def _hand_over(manager: Any, keep: Keep) -> None:
     pools = {}
     for scheme, pool in manager.pool_classes_by_scheme.items():
 

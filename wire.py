@@ -63,6 +63,8 @@ ATTACHMENT = 200
 """Bytes that the least of them takes in memory."""
 POST_PACKETS = 16
 """What a master's library takes in one request; of more, the old one drops all and calls it well."""
+POLL_PACKETS = 200_000
+"""In one answer to a poll: the master's library sends there all that waits."""
 LONG_NUMBER = re.compile(r"\d(?:\d*-)?(?:/[^,]*,)?\d{20}")
 """A packet that says so many attachments, or an acknowledgement of such a number."""
 SMALL = 4096
@@ -109,7 +111,11 @@ class _Outbox(queue.Queue[Any]):
         self._taken = 1 if block else self._taken + 1
         if self._taken > POST_PACKETS:
             raise queue.Empty
-        return super().get(block)
+        packet = super().get(block)
+        if packet is None and not block:
+            # the end came with packets before it: the library sends those, and must then meet it again
+            self.put(None)
+        return packet
 
 
 class _Engine(_EngineIO):  # type: ignore[misc]
@@ -141,8 +147,9 @@ class _Engine(_EngineIO):  # type: ignore[misc]
         return True
 
     def _has_room(self) -> bool:
+        sock = self.ws.sock
         try:
-            return self.ws.sock is not None and ready(self.ws.sock, write=True)
+            return sock is not None and ready(sock, write=True)
         except OSError:  # it was closed meanwhile
             return False
 
@@ -161,10 +168,19 @@ class _Engine(_EngineIO):  # type: ignore[misc]
             target()
             failure = Failure(self.logger.reason() or "the connection broke")
         except Exception as exc:  # noqa: BLE001 - the library's own code, on what the master sent
-            failure = Failure(f"what the master sent ended it ({type(exc).__name__}: {exc})")
-            self._reset()
+            self.listener.end(Failure(f"what the master sent ended it ({type(exc).__name__}: {exc})"))
             self.queue.put(None)
+            self._trigger_event("disconnect", run_async=False)
+            self.forget()
+            self._reset()
+            return
         self.listener.end(failure)
+
+    def forget(self) -> None:
+        """The library lists it among the connected ones, for ever where it does not end it itself."""
+        connected = getattr(engineio, "base_client", engineio.client).connected_clients
+        if self in connected:
+            connected.remove(self)
 
     def _receive_packet(self, pkt: engineio.packet.Packet) -> None:
         self.listener.last_packet_s = time.monotonic()
@@ -187,7 +203,7 @@ class Client(_SocketIO):  # type: ignore[misc]
     ) -> None:
         self._listener = listener
         self._ear = _LibraryLog(log)
-        Payload.max_decode_packets = 10_000
+        Payload.max_decode_packets = POLL_PACKETS
         super().__init__(
             reconnection=False,
             handle_sigint=False,
@@ -209,12 +225,6 @@ class Client(_SocketIO):  # type: ignore[misc]
         if eio.current_transport != "websocket" or eio.queue.unfinished_tasks:
             return False
         return bool(eio.ws.unacknowledged() == 0)
-
-    def forget(self) -> None:
-        """After a `connect` that failed: the library may have listed it among the connected ones, for ever."""
-        connected = getattr(engineio, "base_client", engineio.client).connected_clients
-        if self.eio in connected:
-            connected.remove(self.eio)
 
     def _engineio_client_class(self) -> type[_Engine]:
         return _Engine

@@ -6,7 +6,7 @@ import pytest
 import requests
 import websocket
 
-from failure import Failure, explain, explain_answer
+from failure import Failure, barred, explain, explain_answer
 from protocol import MISMATCH
 from story.causes import (
     CAUSES,
@@ -66,7 +66,7 @@ FAILURES = {
     "redirect": (explain_answer(302, "", b"", URL), NO_MASTER),
     "empty": (explain_answer(200, "", b"", URL), NO_MASTER),
     "rubbish": (explain(websocket.WebSocketException("?"), URL), NO_MASTER),
-    "proxy": (explain(websocket.WebSocketProxyException("407"), URL), NO_MASTER),
+    "proxy": (barred(URL, "it says 'HTTP/1.1 407 No'", 407), NO_MASTER),
     "pings": ("3 pings in a row without an answer", NO_ANSWER),
     "quiet": ("nothing from the master for 45 s", NO_ANSWER),
     "closed": ("WebSocket connection was closed", MASTER_GONE),

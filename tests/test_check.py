@@ -6,10 +6,8 @@ import datetime as dt
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 import time
 from email.utils import formatdate
 
@@ -19,6 +17,7 @@ import trustme
 from check_master import _Answer, _clock, _without_credentials
 from tests.masters import Master, Puppet, Raw, answering, free_port, http
 from tests.processes import start_master
+from tests.proxy import Proxy
 from tests.workers import REPOSITORY
 
 TOKEN = "hunter2hunter2"
@@ -169,42 +168,12 @@ def test_the_certificate_s_chain_and_end(check, serve, tmp_path, days, ok):
 
 
 def test_a_proxy_is_named_without_its_password(check, serve):
-    """The proxy passes everything on to the master, whatever host it is asked for."""
     master = serve(Master())
-    proxy = socket.create_server(("127.0.0.1", 0))
-
-    def pump(source, sink):
-        try:
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    def tunnel():
-        while True:
-            try:
-                client, _ = proxy.accept()
-            except OSError:
-                return
-            upstream = socket.create_connection(("127.0.0.1", master.port))
-            head = client.recv(65536, socket.MSG_PEEK)
-            if head.startswith(b"CONNECT"):
-                client.recv(65536)
-                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            for pair in ((client, upstream), (upstream, client)):
-                threading.Thread(target=pump, args=pair, daemon=True).start()
-
-    threading.Thread(target=tunnel, daemon=True).start()
-    port = proxy.getsockname()[1]
-    try:
-        done = check(
-            "http://master.invalid:5000", "--json", http_proxy=f"http://someone:{TOKEN}@127.0.0.1:{port}"
-        )
-    finally:
-        proxy.close()
+    proxy = serve(Proxy(master.port))
+    url = f"http://someone:{TOKEN}@127.0.0.1:{proxy.port}"
+    done = check("http://master.invalid:5000", "--json", http_proxy=url)
     text = items(done)["master http://master.invalid:5000 handshake"]["text"]
-    assert f"through the proxy http://127.0.0.1:{port};" in text
+    assert f"through the proxy {proxy.url};" in text
 
 
 def test_a_proxy_s_url_is_shown_in_one_spelling():

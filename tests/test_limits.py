@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests import hang
-from tests.masters import OPEN, Puppet, Raw, frame, http, read_frame, upgrade
+from tests.masters import OPEN, Master, Puppet, Raw, frame, http, read_frame, upgrade
 from tests.processes import stays
 from tests.waiting import until
 from watchdog import LOOKS
@@ -185,3 +185,43 @@ def test_a_worker_without_a_master_is_not_taken_for_hung(work):
     worker.wait("connect_failed")
     stays(lambda: worker.process.poll() is None, 2 * LOOKS * hang.LOOK_S)
     assert worker.stop()[0] == 0
+
+
+POLL_OPEN = b'0{"sid":"%d","upgrades":[],"pingInterval":25000,"pingTimeout":20000}'
+
+
+def garbled(answer):
+    """A master by polling that lets everybody in, and then says what no master says."""
+    polls = {}
+
+    def act(sock, head):
+        if head.startswith(b"POST"):
+            sock.sendall(http("200 OK", b"ok"))
+        elif b"transport=websocket" in head:
+            sock.sendall(http("400 Bad Request", b"no websocket"))
+        elif b"sid=" not in head:
+            polls[len(polls)] = 0
+            sock.sendall(http("200 OK", POLL_OPEN % (len(polls) - 1)))
+        else:
+            number = int(head.partition(b"sid=")[2].split(b"&")[0].split(b" ")[0])
+            polls[number] += 1
+            sock.sendall(http("200 OK", b'40{"sid":"raw"}' if polls[number] == 1 else answer))
+
+    return act
+
+
+@pytest.mark.parametrize("answer", [b"d=", b"4" + b"[" * 50_000, b"\xff\xfe", b"2\x1e" * 3], ids=repr)
+def test_a_connection_that_garbage_ends_leaves_no_thread(work, serve, answer):
+    """The library's writer, which had taken the end together with what to send, waited for ever."""
+    worker = work(serve(Raw(garbled(answer))), RECONNECT_DELAY=0.02, RECONNECT_DELAY_MAX=0.05)
+    worker.wait("disconnected", 20, limit_s=20)
+    until(lambda: worker.status("Threads") <= 8, 5, lambda: worker.status("Threads"))
+
+
+def test_a_burst_by_polling_is_read_whole(work, serve):
+    master = serve(Master(transports=["polling"]))
+    worker = work(master, LOG_CONSOLE=0)
+    master.wait("ping")
+    master.burst("n", 30_000, 1)
+    until(lambda: sum(e.fields["event"] == "n" for e in worker.all("received")) == 30_000, 30)
+    assert not worker.all("disconnected")

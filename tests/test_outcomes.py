@@ -9,6 +9,10 @@ import time
 
 import pytest
 
+from attempt import WAIT_S, Attempt
+from inbox import ORDERS, Inbox
+from link import Down, Hooks, Received, Target, Up
+from logging_setup import NoLog
 from tests.masters import Master, Puppet
 from tests.processes import stays
 from tests.relay import DOWN, UP, Relay
@@ -184,3 +188,37 @@ def test_the_answers_of_one_outage_come_in_the_order_of_their_orders(work, maste
     assert [update.data["disconnected_node"] for update in updates(master)] == [2, 8, 6, 4]
     stays(lambda: len(updates(master)) == 4, 0.5)
     assert re.search("pings in a row", worker.wait("disconnected").fields["reason"])
+
+
+def test_hundreds_of_answers_into_a_half_open_link_are_sent_again(work, master, relay):
+    worker = work(relay)
+    master.wait("ping", 2)
+    relay.swallows = {UP}
+    for _ in range(600):
+        master.emit("restore", {"restore_node": 9})
+    until(lambda: sum(e.fields["event"] == "restore node" for e in worker.all("sent")) == 600)
+    worker.wait("disconnected")
+    relay.swallows = set()
+    until(lambda: len(master.all("restore node")) == 600, 10, lambda: len(master.all("restore node")))
+
+
+def test_orders_that_were_read_when_the_connection_ended_are_obeyed(master):
+    """The owner is busy, the inbox full, and the reader has more at hand."""
+    received = []
+
+    class Log(NoLog):
+        def write(self, level, event, fields):
+            received.append(fields.get("event"))
+
+    inbox = Inbox()
+    hooks = Hooks(inbox.put, inbox.put_order, lambda _seq: None)
+    attempt = Attempt(Target(master.url, None, None), hooks, Log())
+    attempt.start()
+    assert isinstance(inbox.get(5), Up)
+    master.burst("restore", 3 * ORDERS, 1)
+    until(lambda: received.count("restore") > ORDERS)
+    attempt.drop("the master is gone")
+    time.sleep(3 * WAIT_S)  # the owner is busy for longer than the reader waits for it
+    messages = list(iter(lambda: inbox.get(0.5), None))
+    assert received.count("restore") == sum(isinstance(one, Received) for one in messages)
+    assert sum(isinstance(one, Down) for one in messages) == 1
