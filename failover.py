@@ -22,6 +22,8 @@ from node import Node
 from orders import OrderError, Recover, check_address, parse_recover, parse_restore
 
 NOBODY = IPv4Address(0)
+WAITING = 200
+"""Orders for one address that may wait for what becomes of it; each is answered then."""
 REPEATS_S = 1.0
 """For which further packets of the claim that raised a doubt are no answer to the questions since."""
 
@@ -92,6 +94,8 @@ class Failover:
         try:
             order = parse_recover(data, self._rules.node_id, self._rules.neighbours, arrived_s)
             claim = self._claim_for(order)
+            if len(claim.orders) >= WAITING:
+                raise OrderError(f"{WAITING} orders for {order.ip.ip} wait already until it is known whether it is free")
         except (OrderError, NetworkError) as exc:
             self._loans.refuse_recover(data, str(exc))
             return str(exc)

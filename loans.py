@@ -35,7 +35,7 @@ class Loans:
     ) -> None:
         self.claims: dict[int, Claim] = {}
         self.clear_up_s = math.inf
-        self._leftovers: list[Claim] = []
+        self._leftovers: dict[Loan, Claim] = {}
         self._node_id = node_id
         self._neighbours = neighbours
         self._network = network
@@ -82,14 +82,14 @@ class Loans:
     def drop(self, claim: Claim, now: float, held_s: Optional[float], reason: str) -> None:
         """As `remove`, for a claim that ends either way: what is still there is removed by `clear_up`."""
         if not self.remove(claim, held_s, reason):
-            self._leftovers.append(claim)
+            self._leftovers[claim.loan] = claim
             self.clear_up_s = now + AGAIN_S
 
     def clear_up(self, now: float) -> None:
         """Once a second until it is gone, remove what could not be removed when its claim ended."""
         if now < self.clear_up_s:
             return
-        self._leftovers = [claim for claim in self._leftovers if not self._cleared(claim)]
+        self._leftovers = {loan: claim for loan, claim in self._leftovers.items() if not self._cleared(claim)}
         self.clear_up_s = now + AGAIN_S if self._leftovers else math.inf
 
     def _cleared(self, claim: Claim) -> bool:

@@ -1153,3 +1153,27 @@ def test_own_address_is_never_a_loan():
     desk = holding(allowed_networks=networks("10.9.0.0/24"))
     desk.node.find("10.9.0.2")
     assert desk.node.primary is None or desk.node.primary == OWN
+
+
+def test_of_orders_that_wait_so_many_and_each_is_answered():
+    desk = Desk()
+    desk.wire.hosts.append(Host(OWNER_MAC, IP))
+    for _ in range(failover.WAITING):
+        assert desk.recover(order()) is None
+    reason = desk.recover(order())
+    assert "wait already" in reason
+    assert [data["error"] for _, data in desk.sent] == [reason]
+    desk.run(31)  # CONFLICT_WAIT is over
+    assert len(desk.sent) == failover.WAITING + 1
+
+
+def test_what_could_not_be_removed_is_removed_once():
+    """However often it was ordered meanwhile, by a master that repeats."""
+    desk = Desk()
+    desk.wire.broken.update(probe="the helper ended", release="the helper ended")
+    for _ in range(20):
+        desk.recover(order())
+        desk.run(0.5)
+    desk.wire.broken.clear()
+    desk.run(2)
+    assert desk.log.events().count("release_done") == 1
