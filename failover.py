@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
@@ -22,7 +23,7 @@ from node import Node
 from orders import OrderError, Recover, check_address, parse_recover, parse_restore
 
 NOBODY = IPv4Address(0)
-WAITING = 200
+WAITING = 2000
 """Orders for one address that may wait for what becomes of it; each is answered then."""
 REPEATS_S = 1.0
 """For which further packets of the claim that raised a doubt are no answer to the questions since."""
@@ -95,10 +96,14 @@ class Failover:
             order = parse_recover(data, self._rules.node_id, self._rules.neighbours, arrived_s)
             claim = self._claim_for(order)
             if len(claim.orders) >= WAITING:
-                raise OrderError(f"{WAITING} orders for {order.ip.ip} wait already until it is known whether it is free")
+                raise OrderError(
+                    f"{WAITING} orders for {order.ip.ip} wait already until it is known whether it is free"
+                )
         except (OrderError, NetworkError) as exc:
             self._loans.refuse_recover(data, str(exc))
             return str(exc)
+        if claim.orders and claim.orders[-1].data == data:
+            order = replace(order, data=claim.orders[-1].data)  # of one that repeats itself one is kept
         claim.orders.append(order)
         if claim.state is State.FREE and self._rules.conflict_probe_s:
             # so that others tell this node's questions from those of an owner that comes back
