@@ -11,7 +11,7 @@ from typing import Optional, Union
 
 from .absences import Absences
 from .causes import beside_others
-from .episodes import NodeStory, Outage, Run, Silence, Span, Story, round_trips
+from .episodes import Failover, NodeStory, Outage, Run, Silence, Span, Story, round_trips
 from .items import Item, Line, Ping
 from .moments import seconds, spans, without
 from .orders import Orders, data_of, number, numbers
@@ -129,6 +129,7 @@ def tell(
     offsets = clock_offsets(nodes, failovers, calls)
     ahead_s = allowed_for(offsets)
     nodes = beside_others(_with_ends(nodes, theirs, ahead_s), ahead_s)
+    failovers = _with_unknown_ends(nodes, failovers)
     return Story(
         tuple(nodes),
         tuple(failovers),
@@ -190,6 +191,19 @@ def _with_ends(
         if draft.ended == "open" and max(lasts) - last > draft.patience_s
         else node
         for node, draft, last in zip(nodes, newest, lasts)
+    ]
+
+
+def _with_unknown_ends(nodes: Sequence[NodeStory], failovers: Iterable[Failover]) -> list[Failover]:
+    """The failovers; what a node held when it fell silent is not known to be held where the logs end."""
+    silent = {node.node for node in nodes if any(one.end is None for one in node.silences)}
+    return [
+        replace(
+            failover, still_held=False, holds=tuple(replace(hold, lasts=False) for hold in failover.holds)
+        )
+        if failover.still_held and failover.recovery_node in silent
+        else failover
+        for failover in failovers
     ]
 
 
