@@ -8,7 +8,7 @@ from datetime import datetime
 
 from .account import name_of as node_name
 from .account import over, summary
-from .episodes import Failover, Incident, NodeStory, Outage, Span, Story
+from .episodes import Failover, Incident, NodeStory, Outage, Silence, Span, Story
 from .moments import seconds
 from .spelling import count, duration, milliseconds, visible
 from .timeline import span
@@ -25,6 +25,7 @@ __all__ = [
     "period",
     "remarks",
     "sentences",
+    "silent_for",
     "visible",
 ]
 
@@ -111,9 +112,7 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
     """Times in which it wrote nothing, and clocks that were set."""
     for silence in node.silences:
         if silence.end:
-            after = (
-                f"for {duration((silence.end - silence.start).total_seconds())}: killed, or its machine died"
-            )
+            after = f"for {silent_for(silence)}: killed, or its machine died"
         elif live:
             continue
         else:
@@ -134,6 +133,12 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
         yield Sentence(
             step.when, f"{node.name}'s clock was put {verb} by {duration(abs(step.seconds))}", "bad"
         )
+
+
+def silent_for(silence: Silence) -> str:
+    if silence.duration_s is None:
+        return "a time that is not known, since its clock was earlier at its next start"
+    return duration(silence.duration_s)
 
 
 def _length(span: Span) -> str:
