@@ -4,12 +4,12 @@ with one that is earlier than its last line. No I/O.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Optional
+from typing import Optional, Union
 
 from .episodes import Silence, Span, Step
-from .moments import seconds
+from .moments import seconds, spans, without
 from .runs import STEP_S, RunDraft, moment
 
 
@@ -56,3 +56,24 @@ class Restarts:
         for before, after in zip(self._drafts, self._drafts[1:]):
             if before.superseded and after.started and seconds(after.started) < before.last.at - STEP_S:
                 yield before, after
+
+
+def known_of(
+    drafts: Iterable[RunDraft], holes: Iterable[Sequence[Span]], away: Iterable[Union[Silence, Span]]
+) -> Iterator[tuple[float, float]]:
+    """When a process wrote, and when it is known that there was none."""
+    for draft, its in zip(drafts, holes):
+        yield from without(spans([(draft.first.at, draft.last.at)]), _ends(its))
+    yield from _ends(away)
+
+
+def connected_of(
+    drafts: Iterable[RunDraft], holes: Iterable[Sequence[Span]]
+) -> Iterator[tuple[float, float]]:
+    """When a process had its master. Each by itself: where a clock was put back, two have the same times."""
+    for draft, its in zip(drafts, holes):
+        yield from without(spans(draft.connected()), _ends((*its, *draft.link.freezes)))
+
+
+def _ends(those: Iterable[Union[Silence, Span]]) -> list[tuple[float, float]]:
+    return [(seconds(one.start), seconds(one.end)) for one in those if one.end]

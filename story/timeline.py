@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Optional, Union
 
 from .absences import Absences
 from .causes import beside_others
-from .episodes import Failover, NodeStory, Outage, Silence, Span, Story, round_trips
+from .episodes import Failover, NodeStory, Outage, Silence, Story, round_trips
 from .items import Item, Line, Ping
-from .moments import seconds, spans, without
+from .moments import spans, without
 from .orders import Orders, data_of, number, numbers
-from .restarts import Restarts
+from .restarts import Restarts, connected_of, known_of
 from .runs import PING_EVENTS, STEP_S, RunDraft, Window, moment
 from .skew import Call, allowed_for
 from .skew import offsets as clock_offsets
@@ -23,18 +23,27 @@ from .unknowns import old_forms, unknowns
 CALLS_KEPT = 2000
 """Lines that another node's log may have an echo of, by which clocks are compared: the last ones do."""
 
+_Theirs = tuple[tuple[str, ...], RunDraft]
+"""A process, and the folders that its lines are of."""
+
 
 class Diary:
-    """One folder's lines, added one after the other in the order of time; none of them is kept whole.
+    """The lines of one folder, or of several of one node, added one after the other in the order of time; none
+    of them is kept whole.
 
-    `name`: what people call the folder; `number_in_name`: the node it belongs to where no line says so, None
-    where its name does not either; `window`: what of it is to be told.
+    `folders`: what people call them; `number_in_name`: the node it belongs to where no line says so, None
+    where its name does not either; `window`: what of it is to be told. `remarks`: what is to be said of how
+    it was read.
     """
 
     def __init__(
-        self, name: str, number_in_name: Optional[int] = None, window: Optional[Window] = None
+        self,
+        folders: Union[str, Sequence[str]],
+        number_in_name: Optional[int] = None,
+        window: Optional[Window] = None,
     ) -> None:
-        self.name = name
+        self.folders = (folders,) if isinstance(folders, str) else tuple(folders)
+        self.remarks: list[str] = []
         self.runs: list[RunDraft] = []
         self.orders = Orders()
         self.calls: list[tuple[RunDraft, Call]] = []
@@ -132,13 +141,13 @@ def tell(
     stands alone, behind the others. `unreadable`: the lines that do not fit, by what is wrong with them;
     `old_lines`: how many were of the scripts of 2020.
     """
-    whose: dict[tuple[bool, int], list[tuple[str, RunDraft]]] = {}
+    whose: dict[tuple[bool, int], list[_Theirs]] = {}
     calls: dict[int, list[Call]] = {}
     for place, diary in enumerate(diaries):
         diary.settle_nodes()
         for run in diary.runs:
             key = (run.node is None, place if run.node is None else run.node)
-            whose.setdefault(key, []).append((diary.name, run))
+            whose.setdefault(key, []).append((diary.folders, run))
         for run, call in diary.calls:
             if run.node is not None:
                 calls.setdefault(run.node, []).append(call)
@@ -156,13 +165,17 @@ def tell(
         unreadable_lines,
         absences=Absences(nodes, failovers, ahead_s).find(),
         offsets=offsets,
-        unknown=(*old_forms(old_lines), *unknowns(nodes, failovers, offsets)),
+        unknown=(
+            *old_forms(old_lines),
+            *(text for diary in diaries for text in diary.remarks),
+            *unknowns(nodes, failovers, offsets),
+        ),
         unreadable=unreadable or {},
     )
 
 
-def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
-    if len({name for name, _ in those}) > 1:
+def _node(those: list[_Theirs]) -> NodeStory:
+    if len({names for names, _ in those}) > 1:
         those.sort(key=lambda one: one[1].first.at)
     drafts = [draft for _, draft in those]
     runs = [draft.finish() for draft in drafts]
@@ -175,11 +188,11 @@ def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
     holes_of = [draft.holes() for draft in drafts]
     holes = tuple(hole for those in holes_of for hole in those)
     freezes = tuple(freeze for draft in drafts for freeze in draft.link.freezes)
-    known = without(spans(_known(drafts, holes_of, (*silences, *stops))), doubtful)
-    connected = without(spans(_connected(drafts, holes_of)), doubtful)
+    known = without(spans(known_of(drafts, holes_of, (*silences, *stops))), doubtful)
+    connected = without(spans(connected_of(drafts, holes_of)), doubtful)
     return NodeStory(
         node=drafts[0].node,
-        folders=tuple(dict.fromkeys(name for name, _ in those)),
+        folders=tuple(dict.fromkeys(name for names, _ in those for name in names)),
         first=min(run.first for run in runs),
         last=max(run.last for run in runs),
         pings=sum(draft.pings for draft in drafts),
@@ -211,7 +224,7 @@ def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
 
 def _with_ends(
     nodes: Sequence[NodeStory],
-    theirs: Sequence[list[tuple[str, RunDraft]]],
+    theirs: Sequence[list[_Theirs]],
     ahead_s: Mapping[Optional[int], float],
 ) -> list[NodeStory]:
     """The nodes, those silent whose logs end long before the others' do."""
@@ -246,25 +259,6 @@ def _with_unknown_ends(nodes: Sequence[NodeStory], failovers: Iterable[Failover]
 
 def _outages(drafts: Iterable[RunDraft]) -> tuple[Outage, ...]:
     return tuple(sorted((each for draft in drafts for each in draft.outages()), key=lambda each: each.start))
-
-
-def _known(
-    drafts: Iterable[RunDraft], holes: Iterable[Sequence[Span]], away: Iterable[Union[Silence, Span]]
-) -> Iterator[tuple[float, float]]:
-    """When a process wrote, and when it is known that there was none."""
-    for draft, its in zip(drafts, holes):
-        yield from without(spans([(draft.first.at, draft.last.at)]), _ends(its))
-    yield from _ends(away)
-
-
-def _connected(drafts: Iterable[RunDraft], holes: Iterable[Sequence[Span]]) -> Iterator[tuple[float, float]]:
-    # of each by itself: two of them may have the same times, where a clock was put back
-    for draft, its in zip(drafts, holes):
-        yield from without(spans(draft.connected()), _ends((*its, *draft.link.freezes)))
-
-
-def _ends(those: Iterable[Union[Silence, Span]]) -> list[tuple[float, float]]:
-    return [(seconds(one.start), seconds(one.end)) for one in those if one.end]
 
 
 def _joined(parts: Iterable[array[float]]) -> array[float]:
