@@ -78,8 +78,12 @@ def _away(absence: Absence, clock: Callable[[datetime], str]) -> str:
     return f"away from {clock(absence.start)} {until} ({_CAUSES.get(absence.cause, absence.cause)})"
 
 
+def outcome_of(failover: Failover) -> str:
+    return "outcome not logged" if failover.pending else failover.outcome
+
+
 def _order(order: Failover) -> str:
-    return f"{name_of(order.recovery_node)} ({order.outcome})"
+    return f"{name_of(order.recovery_node)} ({outcome_of(order)})"
 
 
 def _held(absence: Absence, clock: Callable[[datetime], str]) -> list[str]:

@@ -231,6 +231,7 @@ def as_json(story: Story) -> dict[str, Any]:
                 "taken": stamp(failover.taken),
                 "released": stamp(failover.released),
                 "takeover_ms": failover.takeover_ms,
+                "pending": failover.pending,
             }
             for failover in story.failovers
         ],

@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 from .axis import Axis
 from .episodes import Failover, NodeStory, Outage, Span, Story
 from .holding import Stretch
-from .words import address_name, duration, held_for, node_name, silent_for, visible
+from .words import address_name, duration, held_for, node_name, outcome_of, silent_for, visible
 
 HEAD, CAUSES, ROW, GAP = 1.5, 1.25, 1.4, 0.6
 """Heights in rem: a lane's name, the words of its areas, a row of held addresses, what is between two lanes."""
@@ -209,5 +209,5 @@ def _extent(failover: Failover, axis: Axis) -> tuple[float, float, str]:
 def _told(failover: Failover) -> str:
     what = f"{address_name(failover)} of {node_name(failover.disconnected_node)}"
     if failover.taken is None:
-        return f"{failover.outcome}: {what}: {visible(failover.reason or '')}"
+        return f"{outcome_of(failover)}: {what}: {visible(failover.reason or '')}"
     return f"held {what}: {held_for(failover)}"

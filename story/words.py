@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .account import name_of as node_name
-from .account import over, summary
+from .account import outcome_of, over, summary
 from .episodes import Failover, Incident, NodeStory, Outage, Silence, Span, Story
 from .moments import seconds
 from .spelling import count, duration, milliseconds, visible
@@ -22,6 +22,7 @@ __all__ = [
     "held_for",
     "milliseconds",
     "node_name",
+    "outcome_of",
     "period",
     "remarks",
     "sentences",
@@ -163,8 +164,9 @@ def _failover(failover: Failover, *, live: bool) -> Iterator[Sentence]:
     what = f"{address_name(failover)} for {node_name(failover.disconnected_node)}"
     settled = failover.settled
     if settled is None or (settled - failover.received).total_seconds() > SOON_S:
-        yield Sentence(failover.received, f"{who} was told to take {what}")
-    if live and failover.pending:
+        rest = "; its log ends before the outcome" if failover.pending and not live else ""
+        yield Sentence(failover.received, f"{who} was told to take {what}{rest}")
+    if failover.pending:
         return
     if failover.taken is None:
         verb = "refused to take" if failover.outcome == "refused" else "could not take"
