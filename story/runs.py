@@ -65,6 +65,11 @@ def moment(item: Item) -> datetime:
     return at_second(item.at, item.zone) if isinstance(item, Ping) else item.when
 
 
+def _count(seq: str) -> Optional[int]:
+    """None: it is no count, as in the scripts of 2020."""
+    return int(seq) if seq.isdecimal() and len(seq) < 16 else None
+
+
 class RunDraft:
     """A process of which more lines may come. `told`: the node that a line of it names, None: none yet;
     `node`: that one, or what others tell in its stead. `after_stop`: the one before it was told to stop.
@@ -152,10 +157,11 @@ class RunDraft:
             return sure and self.first.at <= item.at <= self.last.at + self.patience_s
         if not 0 <= item.at - last.at <= self.patience_s:
             return False
-        seq = item.seq if isinstance(item, Ping) else item.fields.get("seq", last.seq)
-        if not (seq.isdecimal() and last.seq.isdecimal()):
+        seq = _count(item.seq if isinstance(item, Ping) else item.fields.get("seq", last.seq))
+        last_seq = _count(last.seq)
+        if seq is None or last_seq is None:
             return False
-        return (sure or int(last.seq) > FEW_PINGS) and 0 <= int(seq) - int(last.seq) <= FEW_PINGS
+        return (sure or last_seq > FEW_PINGS) and 0 <= seq - last_seq <= FEW_PINGS
 
     def forget_pings(self, kept: int) -> None:
         """Keep the last ones alone; those before go on being counted."""

@@ -41,6 +41,13 @@ def test_pings_that_were_missed_before_the_power_was_cut_are_the_first_process_s
     assert breaks(node) == [(at(61), at(40))]
 
 
+def test_a_count_that_is_none_is_nobody_s(story_of):
+    worker = Worker(2).start(0).ping(1, 59).start(40).say(61, "ping_missed", seq="COUNT")
+    worker.lines["ping.log"][-1] = worker.lines["ping.log"][-1].replace("COUNT", "9" * 5000)
+    (node,) = story_of(worker).nodes
+    assert breaks(node) == [(at(59), at(40))]
+
+
 def test_a_clock_that_is_never_set_again_leaves_no_end_of_the_log(story_of):
     worker = Worker(2).start(0).ping(1, 59).start(40).ping(41, 45)
     story = story_of(worker, Worker(1).start(0).ping(1, 99))
