@@ -22,14 +22,16 @@ from story.progress import reading
 from story.reading import Folder
 from story.spelling import count
 from story.terminal import Ticker, show
-from story.timeline import Diary, tell
+from story.timeline import tell
+from story.together import diaries_of
 from story.window import choose, parse_nodes, parse_time, window_of
 from story.words import Sentence
 
 EPILOG = """\
-Give the LOG_DIR of each worker; one without its neighbours' logs tells half of a failover. Rotated
-and gzipped files are read too, and lines of the scripts of 2020 as far as their words go. Lines
-that do not fit are counted.
+Give the LOG_DIR of each worker; one without its neighbours' logs tells half of a failover. Folders
+of one node, such as archives, are read as one log, and a line that two of them hold is told once.
+Rotated and gzipped files are read too, and lines of the scripts of 2020 as far as their words go.
+Lines that do not fit are counted.
 
 TIME is such as 2026-11-24T22:47, "2026-11-24 22:47:01.123+0000" or 22:47, or how long ago, such as
 2h or 30m. One without an offset is this machine's local time. What began before --since or ends
@@ -125,13 +127,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 def _read(args: argparse.Namespace, faults: list[str]) -> Story:
     window = window_of(args.since, args.until)
     folders = [Folder(path, window.since) for path in args.folders]
-    diaries: list[Diary] = []
     with reading(sum(folder.size() for folder in folders), sys.stderr) as bar:
         for folder in folders:
             folder.progress = bar.add
-            diary = Diary(str(folder.path), folder.number, window)
-            diary.read(folder.items())
-            diaries.append(diary)
+        diaries = diaries_of(folders, window)
     for folder in folders:
         for text in folder.notes:
             _note(text)

@@ -170,11 +170,12 @@ class Absences:
                 free, last_node = answered, one.node
             if one.start > free:
                 yield self._stretch(free, last_node, one.start, one.node)
-            if one.end is None:
+            if one.end is None and (one.hold.lasts or one is held[-1]):
                 # held where the log ends, or nobody knows until when
                 return
-            if one.end > free:
-                free, last_node, latest = one.end, one.node, one.end
+            ends = self._known_until(one)
+            if ends > free:
+                free, last_node, latest = ends, one.node, ends
         if held and held[-1].reason.startswith(CLAIMED):
             return
         if there is not None:

@@ -61,7 +61,10 @@ def summary(absence: Absence) -> str:
 
 def over(absence: Absence) -> Optional[datetime]:
     """When its last trace was written; None: it goes on where the logs end."""
-    ends = [holder.hold.end for holder in absence.holders]
+    newest = absence.holders[-1:]
+    # after one that was killed another took it: then its own end, which no line shows, is over too
+    holds = [one.hold for one in absence.holders if one.hold.end or one.hold.lasts or one in newest]
+    ends = [hold.end for hold in holds]
     if absence.start is not None:
         ends.append(absence.end)
     known = [end for end in ends if end is not None]
@@ -75,8 +78,12 @@ def _away(absence: Absence, clock: Callable[[datetime], str]) -> str:
     return f"away from {clock(absence.start)} {until} ({_CAUSES.get(absence.cause, absence.cause)})"
 
 
+def outcome_of(failover: Failover) -> str:
+    return "outcome not logged" if failover.pending else failover.outcome
+
+
 def _order(order: Failover) -> str:
-    return f"{name_of(order.recovery_node)} ({order.outcome})"
+    return f"{name_of(order.recovery_node)} ({outcome_of(order)})"
 
 
 def _held(absence: Absence, clock: Callable[[datetime], str]) -> list[str]:

@@ -91,7 +91,8 @@ class Aways:
             if gone >= start - TOGETHER_S and (back is None or gone < back):
                 if gone <= start + TOGETHER_S:
                     cause = kind
-                there = end
+                # a machine that started with an earlier clock is there from some moment before `back`
+                there = back if end is not None and end < gone else end
         return Away(self._starts[place], there, back, cause)
 
 

@@ -74,10 +74,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Silence:
-    """Nothing was written though no stop was. `end`: the next process's `started`; None: the log ends."""
+    """Nothing was written though no stop was. `end`: the next process's `started`; None: the log ends.
+    `duration_s`: None where it has no end, or the clock was earlier then.
+    """
 
     start: datetime
     end: Optional[datetime]
+
+    @property
+    def duration_s(self) -> Optional[float]:
+        return (self.end - self.start).total_seconds() if self.end and self.end >= self.start else None
 
 
 @dataclass(frozen=True)
@@ -225,6 +231,7 @@ def as_json(story: Story) -> dict[str, Any]:
                 "taken": stamp(failover.taken),
                 "released": stamp(failover.released),
                 "takeover_ms": failover.takeover_ms,
+                "pending": failover.pending,
             }
             for failover in story.failovers
         ],

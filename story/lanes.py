@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional
 from .axis import Axis
 from .episodes import Failover, NodeStory, Outage, Span, Story
 from .holding import Stretch
-from .words import address_name, duration, held_for, node_name, visible
+from .words import address_name, duration, held_for, node_name, outcome_of, silent_for, visible
 
 HEAD, CAUSES, ROW, GAP = 1.5, 1.25, 1.4, 0.6
 """Heights in rem: a lane's name, the words of its areas, a row of held addresses, what is between two lanes."""
@@ -116,13 +116,9 @@ def _areas(node: NodeStory, axis: Axis) -> Iterator[Area]:
         yield Area(axis.at(outage.start), axis.at(outage.until), kind, text)
     for silence in node.silences:
         if silence.end:
-            length = duration((silence.end - silence.start).total_seconds())
-            yield Area(
-                axis.at(silence.start),
-                axis.at(silence.end),
-                "silence",
-                f"silent for {length}: killed, or its machine died",
-            )
+            text = f"silent for {silent_for(silence)}: killed, or its machine died"
+            start = axis.at(silence.start)
+            yield Area(start, max(start, axis.at(silence.end)), "silence", text)
         else:
             text = "silent, its log ends here: killed, cut off, or its log was copied then"
             yield Area(axis.at(silence.start), 1.0, "silence", text)
@@ -134,12 +130,13 @@ def _areas(node: NodeStory, axis: Axis) -> Iterator[Area]:
         if hole.end:
             text = f"logged nothing for {_length(hole)}, though it was connected: why is not known"
             yield Area(axis.at(hole.start), axis.at(hole.end), "silence", text)
-    starts = sorted(run.started for run in node.runs if run.started)
-    for run in node.runs:
+    back = 1.0
+    for run in reversed(node.runs):
         if run.ended == "stopped":
-            back = next((axis.at(start) for start in starts if start >= run.last), 1.0)
             signal = f" ({visible(run.signal)})" if run.signal else ""
-            yield Area(axis.at(run.last), back, "stopped", f"stopped as it was told{signal}")
+            start = axis.at(run.last)
+            yield Area(start, max(start, back), "stopped", f"stopped as it was told{signal}")
+        back = axis.at(run.started) if run.started else back
 
 
 def _why(outage: Outage) -> str:
@@ -212,5 +209,5 @@ def _extent(failover: Failover, axis: Axis) -> tuple[float, float, str]:
 def _told(failover: Failover) -> str:
     what = f"{address_name(failover)} of {node_name(failover.disconnected_node)}"
     if failover.taken is None:
-        return f"{failover.outcome}: {what}: {visible(failover.reason or '')}"
+        return f"{outcome_of(failover)}: {what}: {visible(failover.reason or '')}"
     return f"held {what}: {held_for(failover)}"

@@ -135,6 +135,14 @@ class Folder:
             what = "no line of its logs fits their format" if self.unreadable else "its logs are empty"
             self.faults.append(f"{self.path}: {what}")
 
+    def comms(self) -> Iterator[Item]:
+        """The lines of comms.log alone, as far as they can be read."""
+        try:
+            files = self._files()["comms"]
+        except OSError:
+            return
+        yield from self._read(files)
+
     def _files(self) -> dict[str, list[Path]]:
         """The files of each log, oldest first: by the time of their first line, then by their number."""
         found: dict[str, list[tuple[float, int, bool, bytes, Path]]] = {log: [] for log in LOGS}

@@ -25,6 +25,8 @@ HOLE_S, HOLE_PINGS = 5.0, 3
 MISSED_LATE_S = 60.0
 ENOUGH_PINGS = 10
 """From which on their interval is known."""
+PING_EVENTS = frozenset({"ping", "ping_missed", "ping_sent", "pings_paused", "pings_resumed"})
+"""What stands in ping.log."""
 INCIDENTS = frozenset(
     {
         "address_adopted",
@@ -39,6 +41,8 @@ INCIDENTS = frozenset(
         "release_failed",
     }
 )
+FEW_PINGS = 3
+"""A process that has just started has sent no more."""
 BEAT_S = 1.0
 """A worker's loop turns at least so often."""
 _STOOD_STILL = re.compile(r"(?:stood still|was suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII)
@@ -59,6 +63,11 @@ class Window(NamedTuple):
 def moment(item: Item) -> datetime:
     """When the line was written, with its own offset."""
     return at_second(item.at, item.zone) if isinstance(item, Ping) else item.when
+
+
+def _count(seq: str) -> Optional[int]:
+    """None: it is no count, as in the scripts of 2020."""
+    return int(seq) if seq.isdecimal() and len(seq) < 16 else None
 
 
 class RunDraft:
@@ -139,6 +148,21 @@ class RunDraft:
             if self._since <= ping.at <= self._until and not ping.late:
                 self._in_time += 1
 
+    def is_next(self, item: Item, *, sure: bool) -> bool:
+        """Whether a line of ping.log goes on where this process's last answer was; each process counts from 1.
+        `sure`: its successor's `started` is known to have been written by an earlier clock.
+        """
+        last = self._last_ping
+        if last is None:
+            return sure and self.first.at <= item.at <= self.last.at + self.patience_s
+        if not 0 <= item.at - last.at <= self.patience_s:
+            return False
+        seq = _count(item.seq if isinstance(item, Ping) else item.fields.get("seq", last.seq))
+        last_seq = _count(last.seq)
+        if seq is None or last_seq is None:
+            return False
+        return (sure or last_seq > FEW_PINGS) and 0 <= seq - last_seq <= FEW_PINGS
+
     def forget_pings(self, kept: int) -> None:
         """Keep the last ones alone; those before go on being counted."""
         del self.answered_at[:-kept], self.answered_ms[:-kept]
@@ -159,7 +183,7 @@ class RunDraft:
             self.stop_at = self.stop_at or line.when
             self.signal = fields.get("signal", self.signal)
             self.link.stop(line)
-        elif event in ("ping_missed", "ping_sent", "pings_paused", "pings_resumed"):
+        elif event in PING_EVENTS:
             self._add_unanswered(line)
         elif event in INCIDENTS:
             self.incidents.append(Incident(line.when, event, fields))

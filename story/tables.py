@@ -40,7 +40,9 @@ _CAPTIONS = {
     "clock_skew": "Clocks beside each other",
     "clock_steps": "Clocks that were set",
 }
-_SELDOM = frozenset({"silences", "stops", "freezes", "holes", "clock_steps", "incidents", "detail"})
+_SELDOM = frozenset(
+    {"silences", "stops", "freezes", "holes", "clock_steps", "incidents", "detail", "pending"}
+)
 _LEFT_OUT = frozenset({"folders"})
 ACCOUNTS = 20
 """Addresses that changed hands of which the page gives an account; the newest."""

@@ -167,11 +167,11 @@ def _failovers(failovers: Sequence[Failover], clock: Clock) -> Table:
             address_name(failover),
             node_name(failover.disconnected_node),
             node_name(failover.recovery_node),
-            failover.outcome,
+            "not logged" if failover.pending else failover.outcome,
             milliseconds(failover.takeover_ms) if failover.takeover_ms is not None else "",
             held_for(failover),
             visible(failover.reason or failover.release_reason or ""),
-            style="" if failover.outcome == "taken" else _STYLES["bad"],
+            style="" if failover.outcome == "taken" or failover.pending else _STYLES["bad"],
         )
     return table
 

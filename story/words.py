@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from .account import name_of as node_name
-from .account import over, summary
-from .episodes import Failover, Incident, NodeStory, Outage, Span, Story
+from .account import outcome_of, over, summary
+from .episodes import Failover, Incident, NodeStory, Outage, Silence, Span, Story
 from .moments import seconds
 from .spelling import count, duration, milliseconds, visible
 from .timeline import span
@@ -22,9 +22,11 @@ __all__ = [
     "held_for",
     "milliseconds",
     "node_name",
+    "outcome_of",
     "period",
     "remarks",
     "sentences",
+    "silent_for",
     "visible",
 ]
 
@@ -111,9 +113,7 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
     """Times in which it wrote nothing, and clocks that were set."""
     for silence in node.silences:
         if silence.end:
-            after = (
-                f"for {duration((silence.end - silence.start).total_seconds())}: killed, or its machine died"
-            )
+            after = f"for {silent_for(silence)}: killed, or its machine died"
         elif live:
             continue
         else:
@@ -134,6 +134,12 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
         yield Sentence(
             step.when, f"{node.name}'s clock was put {verb} by {duration(abs(step.seconds))}", "bad"
         )
+
+
+def silent_for(silence: Silence) -> str:
+    if silence.duration_s is None:
+        return "a time that is not known, since its clock was earlier at its next start"
+    return duration(silence.duration_s)
 
 
 def _length(span: Span) -> str:
@@ -158,8 +164,9 @@ def _failover(failover: Failover, *, live: bool) -> Iterator[Sentence]:
     what = f"{address_name(failover)} for {node_name(failover.disconnected_node)}"
     settled = failover.settled
     if settled is None or (settled - failover.received).total_seconds() > SOON_S:
-        yield Sentence(failover.received, f"{who} was told to take {what}")
-    if live and failover.pending:
+        rest = "; its log ends before the outcome" if failover.pending and not live else ""
+        yield Sentence(failover.received, f"{who} was told to take {what}{rest}")
+    if failover.pending:
         return
     if failover.taken is None:
         verb = "refused to take" if failover.outcome == "refused" else "could not take"

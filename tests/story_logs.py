@@ -27,6 +27,17 @@ def stamp(second, zone=timezone.utc):
 
 
 NODE = ("node", "from", "to", "pings", "missed", "rtt_ms", "outages")
+FAILOVER = (
+    "disconnected_node",
+    "recovery_node",
+    "address",
+    "outcome",
+    "reason",
+    "received",
+    "taken",
+    "released",
+    "takeover_ms",
+)
 OUTAGE = ("start", "end", "duration_s", "reason")
 
 
@@ -35,7 +46,8 @@ def contract(story):
     nodes = [{key: node[key] for key in NODE} for node in story["nodes"]]
     for node in nodes:
         node["outages"] = [{key: outage[key] for key in OUTAGE} for outage in node["outages"]]
-    return {"nodes": nodes, "failovers": story["failovers"], "unreadable_lines": story["unreadable_lines"]}
+    failovers = [{key: failover[key] for key in FAILOVER} for failover in story["failovers"]]
+    return {"nodes": nodes, "failovers": failovers, "unreadable_lines": story["unreadable_lines"]}
 
 
 def recover(node, holder, **changes):

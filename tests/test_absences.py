@@ -111,6 +111,37 @@ def test_a_holder_that_was_killed_leaves_its_end_unknown(story_of):
     assert [text.split(":")[0] for text in one["unknown"]] == ["until when node 1 held it"]
 
 
+def killed_holder():
+    """Node 3 takes node 2's address, is killed for good, and node 1 takes it in its turn."""
+    killed = Worker(3).start(0).take(10, 2).ping(11, 19)
+    second = Worker(1).start(0).ping(1, 69).take(28, 2).release(50.1, 2)
+    return killed, silent(2, 9, 50).ping(61, 69), second
+
+
+def test_a_holder_that_was_killed_for_good_holds_nothing_at_the_end(story_of):
+    story = story_of(*killed_holder())
+    assert [one.still_held for one in story.failovers] == [False, False]
+    (one,) = absences(story)
+    assert [holder["still_held"] for holder in one["holders"]] == [False, False]
+    assert one["gaps"] == [stretch(9, 10, 1.0), stretch(19, 28, 9.0)]
+    assert [text.split(":")[0] for text in one["unknown"]] == ["until when node 3 held it"]
+
+
+def test_what_it_cost_is_told_though_one_holder_was_killed_for_good(story_of):
+    told = sentences(story_of(*killed_holder()))
+    assert told[-1].when == at(50.1)
+    assert "away for 41.0 s; nobody held it for up to 10.0 s" in told[-1].text
+
+
+def test_the_last_holder_that_was_killed_for_good_leaves_its_end_unknown(story_of):
+    killed, owner, _ = killed_holder()
+    story = story_of(killed, owner)
+    (one,) = absences(story)
+    assert one["gaps"] == [stretch(9, 10, 1.0)]
+    assert [text.split(":")[0] for text in one["unknown"]] == ["until when node 3 held it"]
+    assert [one.text for one in sentences(story) if "nobody held it" in one.text] == []
+
+
 def test_nobody_who_could_take_it(story_of):
     refuser = Worker(3).start(0).ping(1, 69).say(9.5, "received", **recover(2, 3)).refuse(9.6, 2, "no")
     gone = absences(story_of(refuser, silent(2, 9)))[0]

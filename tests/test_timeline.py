@@ -1,3 +1,4 @@
+import io
 import math
 from datetime import timedelta, timezone
 
@@ -5,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from story.account import account
 from story.episodes import as_json, round_trips
 from story.reading import Folder
+from story.terminal import show
 from story.timeline import Diary, tell
 from story.words import sentences
 from tests.story_logs import Worker, a_night, at, contract, joined, recover, stamp
@@ -210,6 +213,7 @@ def failover(**changes):
         "taken": stamp(10.2),
         "released": None,
         "takeover_ms": 200.0,
+        "pending": False,
         **changes,
     }
 
@@ -456,7 +460,15 @@ FAILOVERS = {
     ),
     "without an outcome: the log ends": (
         Worker(1).start(0).say(10, "received", **recover(2, 1)),
-        [failover(outcome="failed", reason="the log ends before its outcome", taken=None, takeover_ms=None)],
+        [
+            failover(
+                outcome="failed",
+                reason="the log ends before its outcome",
+                taken=None,
+                takeover_ms=None,
+                pending=True,
+            )
+        ],
     ),
     "a log that begins behind the order": (
         Worker(1)
@@ -496,6 +508,19 @@ def test_failovers_of_all_nodes_are_ordered_by_their_order_s_arrival(story_of):
 def test_only_what_is_held_where_the_log_ends_is_still_held(story_of):
     held, killed = story_of(taken()).failovers[0], story_of(taken().start(60)).failovers[0]
     assert (held.still_held, killed.still_held) == (True, False)
+
+
+def test_an_order_that_is_under_way_where_the_log_ends_is_no_failure(story_of):
+    worker = Worker(1).start(0).say(10, "received", **recover(2, 1)).say(10, "takeover_started", **where())
+    story = story_of(worker)
+    (one,) = [one for one in sentences(story) if "take" in one.text]
+    assert one.text == f"node 1 was told to take {ADDRESS} for node 2; its log ends before the outcome"
+    assert one.tone == "plain"
+    assert "orders: node 1 (outcome not logged)" in account(story.absences[0], story.failovers, str)
+    out = io.StringIO()
+    show(story, out)
+    assert "not logged" in out.getvalue()
+    assert "failed" not in out.getvalue()
 
 
 def test_whose_a_folder_is(story_of):
