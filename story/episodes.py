@@ -153,7 +153,7 @@ class NodeStory:
     `known`: the time of which its logs tell whether it had a master, `connected`: when it had one. `stops`:
     from a stop that it was told to the next start; `freezes`: when the process or its machine stood still;
     `holes`: when nothing was written by a process that went on, and nothing says why. `neighbours`: whose
-    addresses it may be ordered to take, as it said itself.
+    addresses it may be ordered to take, as it said itself. `comms`: whether there is a line of comms.log.
     """
 
     node: Optional[int]
@@ -177,6 +177,7 @@ class NodeStory:
     holes: tuple[Span, ...] = ()
     steps: tuple[Step, ...] = ()
     neighbours: tuple[int, ...] = ()
+    comms: bool = True
 
     @property
     def availability(self) -> Optional[float]:

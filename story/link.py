@@ -66,6 +66,18 @@ class Link:
             self.sure = True
             self._up_since = self._first_at
 
+    def pause(self, line: Line, last_answer: Optional[datetime]) -> None:
+        """The keep-alive says that the connection was lost; for a process whose comms.log tells nothing."""
+        self.heard()
+        self._goes_down(line.at)
+        if not self._down:
+            self._down = _Down(line.when, line.fields.get("reason", "no reason logged"), last_answer)
+
+    def resume(self, at: float, when: datetime) -> None:
+        """The keep-alive goes on, so there is a connection again; as above."""
+        self.sure = True
+        self._is_up(at, when)
+
     def outages(self, last: datetime) -> list[Outage]:
         """Those that are over, and one that its process did not see end, whose last line is `last`."""
         return [*self._outages, self._outage(None, last)] if self._down else list(self._outages)
@@ -83,7 +95,7 @@ class Link:
         self.sure = True
         if line.event == "connected":
             self.was_connected = True
-            self._is_up(line)
+            self._is_up(line.at, line.when)
         elif stopping:
             # a worker that leaves has no outage
             return
@@ -96,12 +108,12 @@ class Link:
         elif line.event in ("connecting", "connect_failed"):
             self._tries(line, last_answer)
 
-    def _is_up(self, line: Line) -> None:
+    def _is_up(self, at: float, when: datetime) -> None:
         if self._down:
-            self._outages.append(self._outage(line.when, line.when))
+            self._outages.append(self._outage(when, when))
             self._down = None
         if self._up_since is None:
-            self._up_since = line.at
+            self._up_since = at
 
     def _goes_down(self, at: float) -> None:
         if self._up_since is not None:

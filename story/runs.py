@@ -25,6 +25,8 @@ HOLE_S, HOLE_PINGS = 5.0, 3
 MISSED_LATE_S = 60.0
 ENOUGH_PINGS = 10
 """From which on their interval is known."""
+PING_EVENTS = frozenset({"ping", "ping_missed", "ping_sent", "pings_paused", "pings_resumed"})
+"""What stands in ping.log."""
 INCIDENTS = frozenset(
     {
         "address_adopted",
@@ -76,6 +78,8 @@ class RunDraft:
         self.stop_at: Optional[datetime] = None
         self.superseded = False
         """Whether another process wrote after it."""
+        self.comms = False
+        """Whether a line of comms.log is among its lines."""
         self.signal: Optional[str] = None
         self.neighbours: tuple[int, ...] = ()
         self.incidents: list[Incident] = []
@@ -124,6 +128,8 @@ class RunDraft:
     def add_ping(self, ping: Ping) -> None:
         self.last = ping
         before, self._last_ping = self._last_ping, ping
+        if not self.comms and self.link.is_down:
+            self.link.resume(ping.at, moment(ping))
         if before is None:
             if not self.link.sure:
                 self.link.heard()
@@ -145,6 +151,7 @@ class RunDraft:
 
     def add(self, line: Line) -> None:
         self.last = line
+        self.comms = self.comms or line.event not in PING_EVENTS
         if line.event == "said":
             return
         if line.at < self._line_at - STEP_S:
@@ -159,15 +166,25 @@ class RunDraft:
             self.stop_at = self.stop_at or line.when
             self.signal = fields.get("signal", self.signal)
             self.link.stop(line)
-        elif event in ("ping_missed", "ping_sent", "pings_paused", "pings_resumed"):
+        elif event in PING_EVENTS:
             self._add_unanswered(line)
+            if not self.comms:
+                self._follow_pings(line)
         elif event in INCIDENTS:
             self.incidents.append(Incident(line.when, event, fields))
         elif event == "was_frozen":
             self._froze(line)
         else:
-            last_answer = moment(self._last_ping) if self._last_ping else None
-            self.link.add(line, last_answer, stopping=self.stopping)
+            self.link.add(line, self._last_answer(), stopping=self.stopping)
+
+    def _last_answer(self) -> Optional[datetime]:
+        return moment(self._last_ping) if self._last_ping else None
+
+    def _follow_pings(self, line: Line) -> None:
+        if line.event == "pings_paused":
+            self.link.pause(line, self._last_answer())
+        elif line.event == "pings_resumed" or self.link.is_down:
+            self.link.resume(line.at, line.when)
 
     def _add_unanswered(self, line: Line) -> None:
         seq, counts = line.fields.get("seq", ""), self._since <= line.at <= self._until

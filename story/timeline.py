@@ -174,6 +174,7 @@ def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
         holes=holes,
         steps=tuple(step for draft in drafts for step in draft.steps),
         neighbours=next((draft.neighbours for draft in reversed(drafts) if draft.neighbours), ()),
+        comms=any(draft.comms for draft in drafts),
     )
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "duration",
     "headline",
     "held_for",
+    "hole_of",
     "milliseconds",
     "node_name",
     "period",
@@ -127,13 +128,18 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
             yield Sentence(freeze.end, text, "bad")
     # where the logs go on, whoever reads them has been told of the silence itself
     for hole in () if live else node.holes:
-        text = f"{node.name} logged nothing for {_length(hole)}, though it was connected: why is not known"
+        text = f"{node.name} {hole_of(node, hole)}"
         yield Sentence(hole.start, text, "bad")
     for step in node.steps:
         verb = "back" if step.seconds < 0 else "forward"
         yield Sentence(
             step.when, f"{node.name}'s clock was put {verb} by {duration(abs(step.seconds))}", "bad"
         )
+
+
+def hole_of(node: NodeStory, hole: Span) -> str:
+    why = "though it was connected: why is not known" if node.comms else "and no comms.log tells why"
+    return f"logged nothing for {_length(hole)}, {why}"
 
 
 def _length(span: Span) -> str:
