@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 from .episodes import Incident, Outage, Run, Span, Step
 from .items import Item, Line, Ping
 from .link import Link
-from .moments import at_second, covers, spans, without
+from .moments import at_second, covers, seconds, spans, without
 
 SENT_KEPT = 1000
 """Unacknowledged pings that are remembered in case an answer comes; an older one's never does."""
@@ -247,8 +247,15 @@ class RunDraft:
         return [
             Span(at_second(start, zone), at_second(end, zone))
             for start, end in gaps
-            if covers(up, start, end)
+            if covers(up, start, end) and not self._is_step(start, end, limit_s)
         ]
+
+    def _is_step(self, start: float, end: float, limit_s: float) -> bool:
+        """Whether the clock was set forward by about so much then: no such time has passed."""
+        return any(
+            start <= seconds(step.when) <= end + HOLE_S and -STEP_S <= end - start - step.seconds <= limit_s
+            for step in self._line_steps
+        )
 
     def _gaps(self, limit_s: float) -> list[tuple[float, float]]:
         """Where the sending of two pings lies further apart than that; an answer may well come late."""
