@@ -47,6 +47,8 @@ class Link:
         """Whether a line has told if it is up; a log that begins later than its process says so only then."""
         self.freezes: list[Span] = []
         self.was_connected = False
+        self.masters: list[tuple[float, str]] = []
+        """Each connection's start, and its master's URL."""
         self._first_at = first.at
         self._starts = starts
         self._after_stop = after_stop
@@ -95,6 +97,7 @@ class Link:
         self.sure = True
         if line.event == "connected":
             self.was_connected = True
+            self.masters.append((line.at, line.fields.get("master", "")))
             self._is_up(line.at, line.when)
         elif stopping:
             # a worker that leaves has no outage

@@ -175,6 +175,7 @@ def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
         steps=tuple(step for draft in drafts for step in draft.steps),
         neighbours=next((draft.neighbours for draft in reversed(drafts) if draft.neighbours), ()),
         comms=any(draft.comms for draft in drafts),
+        masters=tuple(sorted(each for draft in drafts for each in draft.link.masters)),
     )
 
 

@@ -248,3 +248,45 @@ def test_a_silence_without_comms_log_is_not_told_to_be_connected(story_of):
     (text,) = (one.text for one in sentences(story) if "nothing" in one.text)
     assert text == "node 2 logged nothing for 20 min 0 s, and no comms.log tells why"
     assert not any("connected" in text for text in story.unknown)
+
+
+A, B = "http://a:5000", "http://b:5000"
+
+
+def on(node, *connections, last):
+    """One that starts with the first of `connections`, which are times and URLs, and pings to the last."""
+    (start, url), *later = connections
+    worker = Worker(node).say(start, "started", node=node).say(start, "connecting", master=url)
+    worker.say(start, "connected", master=url).ping(start + 1, later[0][0] - 7 if later else last)
+    for second, url in later:
+        worker.say(second - 1, "disconnected", reason=PINGS).say(second, "connected", master=url)
+        worker.ping(second, last)
+    return worker
+
+
+def test_a_node_at_another_master_does_not_tell_of_this_one(story_of):
+    story = story_of(on(1, (0, A), (20, B), last=41), on(2, (0, B), last=41))
+    detail = "no other node's log tells whether it was the master or the way to it"
+    assert causes(story) == [[(NO_ANSWER, detail)], []]
+
+
+def test_of_several_masters_those_who_had_the_same_one_are_asked(story_of):
+    story = story_of(on(1, (0, A), (20, B), last=41), on(2, (0, B), last=41), on(3, (0, A), last=41))
+    assert causes(story)[0] == [(NETWORK, "the master answered node 3 meanwhile")]
+    story = story_of(
+        on(1, (0, A), (20, B), last=41), on(2, (0, B), last=41), on(3, (0, A), (20.5, B), last=41)
+    )
+    assert causes(story) == [[(MASTER_GONE, "the others lost it too")], [], causes(story)[0]]
+
+
+def test_a_log_that_does_not_name_the_only_master_tells_of_it(story_of):
+    """As those of the scripts of 2020."""
+    other = Worker(2).start(0).ping(1, 41)
+    other.lines["comms.log"] = [line.split(" master=")[0] + "]" for line in other.lines["comms.log"][:3]]
+    story = story_of(on(1, (0, A), (20, A), last=41), other, names=["node1", "node2"])
+    assert causes(story)[0] == [(NETWORK, "the master answered node 2 meanwhile")]
+
+
+def test_an_answer_of_the_next_master_is_none_of_the_one_that_is_gone(story_of):
+    story = story_of(lost(on(1, (0, A), last=17), 19, CLOSED, back=30), on(2, (0, A), (19.5, B), last=41))
+    assert causes(story)[0] == [(MASTER_GONE, "the others lost it too")]
