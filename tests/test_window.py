@@ -175,3 +175,29 @@ def test_a_takeover_that_goes_on_is_in_every_window_since(tmp_path):
     worker = Worker(1).start(0).say(10, "received", **recover(2, 1)).take(10.3, 2, ordered=10.1).ping(11, 99)
     told = story(worker.write(tmp_path / "node1"), "--since", stamp(50))
     assert [one["outcome"] for one in told["failovers"]] == ["taken"]
+
+
+GONE = {
+    "killed": lambda worker: worker.start(100),
+    "without the master": lambda worker: worker.say(
+        44, "disconnected", reason="3 pings in a row without an answer"
+    ).say(100, "connected", master="m"),
+    "frozen": lambda worker: (
+        worker.say(99, "was_frozen", reason="the process stood still for 60 s")
+        .say(99, "disconnected", reason="x")
+        .say(100, "connected", master="m")
+    ),
+}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_since_when_a_node_was_away_is_told_by_its_last_ping_in_a_file_that_ends_before(tmp_path, how):
+    first = Worker(1).start(0).ping(1, 139).take(45, 2).release(130, 2).write(tmp_path / "node1")
+    worker = GONE[how](Worker(2).start(0).ping(1, 39)).ping(101, 139)
+    second = worker.write(tmp_path / "node2")
+    pings = worker.lines["ping.log"]
+    (second / "ping.log.1").write_text("".join(f"{line}\n" for line in pings[:20]))
+    (second / "ping.log").write_text("".join(f"{line}\n" for line in pings[20:]))
+    whole, told = story(first, second), story(first, second, "--since", stamp(120))
+    assert told["absences"] == whole["absences"]
+    assert told["absences"][0]["start"] == stamp(39)
