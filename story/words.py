@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Optional
 
 from .account import name_of as node_name
 from .account import over, summary
@@ -46,19 +47,37 @@ class Sentence:
 
 
 class Clock:
-    """Writes every time of a story with the offset of its first line, and the date where it has several."""
+    """Writes every time of a story with the offset of its first line, and the date where it has several: what
+    began before the window is told whole.
+    """
 
     def __init__(self, story: Story) -> None:
         whole = span(story)
         self._zone = whole[0].tzinfo if whole else None
-        one_day = whole is None or whole[0].date() == whole[1].astimezone(self._zone).date()
-        self._form = "%H:%M:%S" if one_day else "%m-%d %H:%M:%S"
+        days = {when.astimezone(self._zone).date() for when in _times(story) if when}
+        self._form = "%H:%M:%S" if len(days) < 2 else "%m-%d %H:%M:%S"
 
     def __call__(self, when: datetime) -> str:
         return f"{self.second(when)}.{when.microsecond // 1000:03d}"
 
     def second(self, when: datetime) -> str:
         return when.astimezone(self._zone).strftime(self._form)
+
+
+def _times(story: Story) -> Iterator[Optional[datetime]]:
+    for node in story.nodes:
+        yield from (node.first, node.last)
+        for outage in node.outages:
+            yield from (outage.start, outage.end)
+    for failover in story.failovers:
+        yield failover.received
+    for absence in story.absences:
+        yield from (absence.start, absence.end)
+        for holder in absence.holders:
+            hold = holder.hold
+            yield from (hold.start, hold.end or (None if hold.lasts else hold.until))
+        for stretch in (*absence.gaps, *absence.doubles):
+            yield stretch.start
 
 
 def address_name(failover: Failover) -> str:

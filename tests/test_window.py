@@ -201,3 +201,14 @@ def test_since_when_a_node_was_away_is_told_by_its_last_ping_in_a_file_that_ends
     whole, told = story(first, second), story(first, second, "--since", stamp(120))
     assert told["absences"] == whole["absences"]
     assert told["absences"][0]["start"] == stamp(39)
+
+
+def test_the_date_stands_with_times_of_other_days(tmp_path):
+    """A takeover of three days before --since is still held."""
+    worker = Worker(1).start(0).take(10, 2).ping(3 * 86400, 3 * 86400 + 40)
+    folder = worker.write(tmp_path / "node1")
+    text = diagnose(folder, "--since", stamp(3 * 86400 + 10)).stdout.decode()
+    assert "11-24 22:47:09.997" in text
+    assert "held by node 1 from 11-24 22:47:10.000" in " ".join(text.split())
+    text = diagnose(folder, "--since", stamp(3 * 86400 + 10), "--node", "1", "--until", stamp(3 * 86400 + 20))
+    assert "11-27 22:47:10" in text.stdout.decode()
