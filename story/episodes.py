@@ -198,7 +198,7 @@ class Story:
     """Nodes by number, failovers by their order's arrival, absences by their start. `unreadable`: the lines
     that do not fit, by what is wrong with them. `offsets`: of each node's clock, empty where there is but one
     node. `unknown`: what the logs do not tell, a sentence each. `window`: what was asked for, from and to,
-    seconds since 1970.
+    seconds since 1970. `nothing`: why there is no node, where there is none.
     """
 
     nodes: tuple[NodeStory, ...]
@@ -209,6 +209,7 @@ class Story:
     unknown: tuple[str, ...] = ()
     unreadable: Mapping[str, int] = field(default_factory=dict)
     window: tuple[float, float] = (-math.inf, math.inf)
+    nothing: str = "no line could be read"
 
 
 def as_json(story: Story) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Optional, TypeVar
@@ -14,6 +14,7 @@ from .episodes import Failover, NodeStory, Story, round_trips
 from .holding import Absence
 from .moments import at_second, seconds
 from .runs import Window
+from .spelling import listed
 
 HOW = "a time such as 2026-11-24T22:47, 2026-11-24 22:47:01.123+0000 or 22:47, or how long ago, such as 2h or 30m"
 
@@ -105,7 +106,17 @@ def choose(story: Story, window: Window, nodes: Optional[frozenset[int]]) -> Sto
         absences=tuple(_renumbered(story.absences, places)),
         unknown=tuple(dict.fromkeys(unknown)),
         window=window,
+        nothing=_nothing(story, wanted, missing),
     )
+
+
+def _nothing(story: Story, wanted: Sequence[NodeStory], missing: Sequence[int]) -> str:
+    if not story.nodes:
+        return story.nothing
+    if wanted:
+        return "no line is of that time"
+    who = "node" if len(missing) == 1 else "nodes"
+    return f"no log of {who} {listed([str(node) for node in missing])} was given"
 
 
 def _end(failover: Failover) -> Optional[datetime]:

@@ -53,7 +53,8 @@ class Clock:
 
     def __init__(self, story: Story) -> None:
         whole = span(story)
-        self._zone = whole[0].tzinfo if whole else None
+        firsts = [whole[0]] if whole else [failover.received for failover in story.failovers[:1]]
+        self._zone = firsts[0].tzinfo if firsts else None
         days = {when.astimezone(self._zone).date() for when in _times(story) if when}
         self._form = "%H:%M:%S" if len(days) < 2 else "%m-%d %H:%M:%S"
 
@@ -251,14 +252,15 @@ def headline(story: Story) -> str:
     if story.unreadable_lines:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(story.unreadable.items()))
         unreadable += f" ({kinds})" if kinds else ""
-    if not story.nodes:
-        return f"Nothing to tell: no line could be read, {unreadable}."
+    if not story.nodes and not story.failovers:
+        return f"Nothing to tell: {story.nothing}, {unreadable}."
     reasons = [outage.reason for node in story.nodes for outage in node.outages]
     outages = sum(reason != "start" for reason in reasons)
-    return (
-        f"{count(len(story.nodes), 'node')}, {period(story)}: {count(len(story.failovers), 'failover')}, "
-        f"{count(outages, 'outage')}, {unreadable}"
-    )
+    what = f"{count(len(story.nodes), 'node')}, {period(story)}"
+    if not story.nodes:
+        first = story.failovers[0].received
+        what = f"{story.nothing[0].upper()}{story.nothing[1:]}, from {first:%Y-%m-%d %H:%M:%S %z} on"
+    return f"{what}: {count(len(story.failovers), 'failover')}, {count(outages, 'outage')}, {unreadable}"
 
 
 def remarks(story: Story) -> list[str]:

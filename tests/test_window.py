@@ -212,3 +212,23 @@ def test_the_date_stands_with_times_of_other_days(tmp_path):
     assert "held by node 1 from 11-24 22:47:10.000" in " ".join(text.split())
     text = diagnose(folder, "--since", stamp(3 * 86400 + 10), "--node", "1", "--until", stamp(3 * 86400 + 20))
     assert "11-27 22:47:10" in text.stdout.decode()
+
+
+def test_why_there_is_nothing_to_tell(night):
+    def headline(*arguments):
+        return diagnose(*night, *arguments).stdout.decode().splitlines()[0].strip()
+
+    assert headline("--since", stamp(500)) == (
+        "Nothing to tell: no line is of that time, 0 lines did not fit."
+    )
+    assert headline("--node", "7") == "Nothing to tell: no log of node 7 was given, 0 lines did not fit."
+    assert headline("--node", "7,8").startswith("Nothing to tell: no log of nodes 7 and 8 was given, ")
+
+
+def test_the_failovers_of_a_node_without_a_log(night, tmp_path):
+    page = tmp_path / "page.html"
+    text = diagnose(night[0], night[2], "--node", "2", "--html", page).stdout.decode()
+    headline, _, rest = text.partition("\n")
+    assert headline.startswith("No log of node 2 was given, from 2026-11-24 17:47:08 -0500 on: 2 failovers, ")
+    assert "17:47:08.300  node 1 took 10.9.0.2/24 for node 2" in rest
+    assert "10.9.0.2/24" in page.read_text()
