@@ -153,8 +153,8 @@ class NodeStory:
     `known`: the time of which its logs tell whether it had a master, `connected`: when it had one. `stops`:
     from a stop that it was told to the next start; `freezes`: when the process or its machine stood still;
     `holes`: when nothing was written by a process that went on, and nothing says why. `neighbours`: whose
-    addresses it may be ordered to take, as it said itself. `comms`: whether there is a line of comms.log.
-    `masters`: when each connection was made, and with which URL; empty: it is not logged.
+    addresses it may be ordered to take, as it said itself. `comms`: whether there is a line of
+    comms.log, `has_info`: one of the level INFO. `masters`: when each connection was made, and with which URL; empty: it is not logged.
     """
 
     node: Optional[int]
@@ -179,6 +179,7 @@ class NodeStory:
     steps: tuple[Step, ...] = ()
     neighbours: tuple[int, ...] = ()
     comms: bool = True
+    has_info: bool = True
     masters: tuple[tuple[float, str], ...] = ()
 
     @property

@@ -30,7 +30,7 @@ class Ping(NamedTuple):
 
 class Line(NamedTuple):
     """Any other line. `at`: seconds since 1970, UTC; `when`: the same with the line's own offset; a `cut`
-    line's last field may be incomplete.
+    line's last field may be incomplete; `is_info`: of the level INFO or below.
     """
 
     at: float
@@ -38,6 +38,7 @@ class Line(NamedTuple):
     event: str
     fields: Mapping[str, str]
     cut: bool = False
+    is_info: bool = True
 
 
 Item = Union[Ping, Line]

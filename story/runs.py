@@ -80,6 +80,8 @@ class RunDraft:
         """Whether another process wrote after it."""
         self.comms = False
         """Whether a line of comms.log is among its lines."""
+        self.has_info = isinstance(first, Ping)
+        """Whether its LOG_LEVEL shows what should happen: a line of INFO is among its lines."""
         self.signal: Optional[str] = None
         self.neighbours: tuple[int, ...] = ()
         self.incidents: list[Incident] = []
@@ -127,6 +129,7 @@ class RunDraft:
 
     def add_ping(self, ping: Ping) -> None:
         self.last = ping
+        self.has_info = True
         before, self._last_ping = self._last_ping, ping
         if not self.comms and self.link.is_down:
             self.link.resume(ping.at, moment(ping))
@@ -152,6 +155,7 @@ class RunDraft:
     def add(self, line: Line) -> None:
         self.last = line
         self.comms = self.comms or line.event not in PING_EVENTS
+        self.has_info = self.has_info or line.is_info
         if line.event == "said":
             return
         if line.at < self._line_at - STEP_S:

@@ -175,6 +175,7 @@ def _node(those: list[tuple[str, RunDraft]]) -> NodeStory:
         steps=tuple(step for draft in drafts for step in draft.steps),
         neighbours=next((draft.neighbours for draft in reversed(drafts) if draft.neighbours), ()),
         comms=any(draft.comms for draft in drafts),
+        has_info=any(draft.has_info for draft in drafts),
         masters=tuple(sorted(each for draft in drafts for each in draft.link.masters)),
     )
 
@@ -189,7 +190,7 @@ def _with_ends(
     lasts = [draft.last.at - ahead_s.get(node.node, 0.0) for node, draft in zip(nodes, newest)]
     return [
         replace(node, silences=(*node.silences, Silence(moment(draft.last), None)))
-        if draft.ended == "open" and max(lasts) - last > draft.patience_s
+        if draft.ended == "open" and draft.has_info and max(lasts) - last > draft.patience_s
         else node
         for node, draft, last in zip(nodes, newest, lasts)
     ]

@@ -86,6 +86,11 @@ def _clocks(offsets: Sequence[Offset]) -> Iterator[str]:
 
 
 def _gaps_of(node: NodeStory) -> Iterator[str]:
+    if not node.has_info:
+        yield (
+            f"{node.name.capitalize()}'s logs hold no line of INFO: its LOG_LEVEL does not show a worker that is well, "
+            f"nor whether it went on after {node.last:%Y-%m-%d %H:%M:%S}."
+        )
     if node.holes:
         connected = " while it was connected" if node.comms else ""
         lost_s = sum((hole.end - hole.start).total_seconds() for hole in node.holes if hole.end)
