@@ -113,15 +113,19 @@ def test_a_part_of_the_time(night):
         0,
         pytest.approx(100 * 4.3 / 4.8, abs=0.01),
     ]
-    assert [(one["recovery_node"], one["outcome"]) for one in told["failovers"]] == [(1, "taken")]
-    assert told["absences"][0]["failovers"] == [0]
+    # one failover across nodes, with the order that was refused before
+    assert [(one["recovery_node"], one["outcome"]) for one in told["failovers"]] == [
+        (3, "refused"),
+        (1, "taken"),
+    ]
+    assert told["absences"][0]["failovers"] == [0, 1]
 
 
 def test_what_lies_across_the_border_is_told_whole(night):
     whole = story(*night)
     told = story(*night, "--since", stamp(14), "--until", stamp(15))
     assert told["nodes"][2]["outages"] == whole["nodes"][2]["outages"][1:]
-    assert told["failovers"] == whole["failovers"][1:]
+    assert (told["failovers"], told["absences"]) == (whole["failovers"], whole["absences"])
     assert told["nodes"][1]["silences"] == whole["nodes"][1]["silences"]
 
 
@@ -148,9 +152,11 @@ def test_some_of_the_nodes(night, arguments):
 
 
 def test_a_node_s_failovers_are_those_that_it_has_to_do_with(night):
-    told = story(*night, "--node", "3")
-    assert [one["recovery_node"] for one in told["failovers"]] == [3]
-    assert told["absences"][0]["failovers"] == [0]
+    """Whole, with the orders at others: else one of them would hold the address without an order."""
+    whole, told = story(*night), story(*night, "--node", "3")
+    assert (told["failovers"], told["absences"]) == (whole["failovers"], whole["absences"])
+    text = " ".join(diagnose(*night, "--node", "3").stdout.decode().split())
+    assert "orders: node 3 (refused) and node 1 (taken); held by node 1 from" in text
     told = story(*night, "--node", "7")
     assert (told["nodes"], told["failovers"]) == ([], [])
     assert "No log of node 7 was given." in told["unknown"]
@@ -232,3 +238,12 @@ def test_the_failovers_of_a_node_without_a_log(night, tmp_path):
     assert headline.startswith("No log of node 2 was given, from 2026-11-24 17:47:08 -0500 on: 2 failovers, ")
     assert "17:47:08.300  node 1 took 10.9.0.2/24 for node 2" in rest
     assert "10.9.0.2/24" in page.read_text()
+
+
+def test_orders_about_another_absence_are_left_out(tmp_path):
+    first = Worker(1).start(0).take(10, 2).release(30, 2).ping(1, 139)
+    third = Worker(3).start(0).take(60, 4).release(80, 4).ping(1, 139)
+    folders = [worker.write(tmp_path / f"node{worker.node}") for worker in (first, third)]
+    told = story(*folders, "--node", "3")
+    assert [one["disconnected_node"] for one in told["failovers"]] == [4]
+    assert [(one["node"], one["failovers"]) for one in told["absences"]] == [(4, [0])]
