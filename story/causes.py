@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Optional
 
@@ -84,10 +84,11 @@ def beside_others(nodes: Sequence[NodeStory], ahead_s: Mapping[Optional[int], fl
     gone, and one that all have lost at one time is. `ahead_s`: by how much each clock is ahead, where known.
     """
     views = [_View(node, ahead_s.get(node.node, 0.0)) for node in nodes]
+    several = len({url for node in nodes for _, url in node.masters if url}) > 1
     return [
         replace(
             node,
-            outages=tuple(_seen_by_others(outage, view, views) for outage in node.outages),
+            outages=tuple(_seen_by_others(outage, view, views, several=several) for outage in node.outages),
         )
         for node, view in zip(nodes, views)
     ]
@@ -101,32 +102,64 @@ class _View:
         self.ahead_s = ahead_s
         self._answered_at = node.answered_at
         self._known = node.known
+        self._masters = node.masters
         self._losses = sorted(
             seconds(outage.start) for outage in node.outages if not _is_start(outage.reason)
         )
 
+    def master(self, at: float) -> str:
+        """The URL of its connection then, or of the last one before; empty: no line tells."""
+        place = bisect_left(self._masters, (at + self.ahead_s,))
+        return self._masters[place - 1][1] if place else ""
+
+    def was_on(self, url: Optional[str], at: float) -> bool:
+        """Whether it had that master then, or until it lost it shortly before."""
+        return any(_same(url, master) for _, _, master in self._connections(at - SAME_S, at))
+
     def was_there(self, at: float) -> bool:
         return covers(self._known, at + self.ahead_s, at + self.ahead_s)
 
-    def was_answered(self, start: float, end: float) -> bool:
-        """Whether the master answered it then."""
-        place = bisect_right(self._answered_at, start + self.ahead_s)
-        return place < len(self._answered_at) and self._answered_at[place] <= end + self.ahead_s
+    def was_answered(self, url: Optional[str], start: float, end: float) -> bool:
+        """Whether that master answered it then."""
+        for first, last, master in self._connections(start, end):
+            place = bisect_right(self._answered_at, first)
+            if place < len(self._answered_at) and self._answered_at[place] < last and _same(url, master):
+                return True
+        return False
 
-    def lost_it_about(self, at: float) -> bool:
-        place = bisect_right(self._losses, at + self.ahead_s + SAME_S)
-        return place > 0 and self._losses[place - 1] >= at + self.ahead_s - SAME_S
+    def lost_it_about(self, url: Optional[str], at: float) -> bool:
+        first = bisect_left(self._losses, at + self.ahead_s - SAME_S)
+        last = bisect_right(self._losses, at + self.ahead_s + SAME_S)
+        return any(_same(url, self.master(loss - self.ahead_s)) for loss in self._losses[first:last])
+
+    def _connections(self, start: float, end: float) -> Iterator[tuple[float, float, str]]:
+        """From when to when, on its own clock, it kept to which URL, within that time."""
+        start, end = start + self.ahead_s, end + self.ahead_s
+        place = bisect_left(self._masters, (start,))
+        url = self._masters[place - 1][1] if place else ""
+        for at, master in self._masters[place : bisect_right(self._masters, (end,))]:
+            yield start, at, url
+            start, url = at, master
+        yield start, end, url
+
+
+def _same(url: Optional[str], other: str) -> bool:
+    """`url`: None: there is but one master."""
+    return url is None or (url != "" and url == other)
 
 
 def _is_start(reason: str) -> bool:
     return reason.startswith(START_REASON) or reason == NO_BEGINNING
 
 
-def _seen_by_others(outage: Outage, view: _View, views: Iterable[_View]) -> Outage:
+def _seen_by_others(outage: Outage, view: _View, views: Iterable[_View], *, several: bool) -> Outage:
     if outage.cause not in (NO_ANSWER, NETWORK, MASTER_GONE) or _is_start(outage.reason) or outage.detail:
         return outage
     start = seconds(outage.start) - view.ahead_s
-    others = [other for other in views if other is not view and other.was_there(start)]
+    url = view.master(start) if several else None
+    others = [
+        other for other in views if other is not view and other.was_there(start) and other.was_on(url, start)
+    ]
     if not others:
         if outage.cause == MASTER_GONE:
             return outage
@@ -135,10 +168,10 @@ def _seen_by_others(outage: Outage, view: _View, views: Iterable[_View]) -> Outa
     first, last = start, seconds(outage.until) - view.ahead_s
     if outage.last_answer and outage.cause == NO_ANSWER:
         first, last = seconds(outage.last_answer) - view.ahead_s, start
-    kept = [other.name for other in others if other.was_answered(first + MARGIN_S, last - MARGIN_S)]
+    kept = [other.name for other in others if other.was_answered(url, first + MARGIN_S, last - MARGIN_S)]
     if kept:
         return replace(outage, cause=NETWORK, detail=f"the master answered {_listed(kept)} meanwhile")
-    if all(other.lost_it_about(start) for other in others):
+    if all(other.lost_it_about(url, start) for other in others):
         cause = MASTER_GONE if outage.cause == NO_ANSWER else outage.cause
         return replace(outage, cause=cause, detail="the others lost it too")
     return outage

@@ -159,7 +159,8 @@ class NodeStory:
     `known`: the time of which its logs tell whether it had a master, `connected`: when it had one. `stops`:
     from a stop that it was told to the next start; `freezes`: when the process or its machine stood still;
     `holes`: when nothing was written by a process that went on, and nothing says why. `neighbours`: whose
-    addresses it may be ordered to take, as it said itself.
+    addresses it may be ordered to take, as it said itself. `comms`: whether there is a line of
+    comms.log, `has_info`: one of the level INFO. `masters`: when each connection was made, and with which URL; empty: it is not logged.
     """
 
     node: Optional[int]
@@ -183,6 +184,9 @@ class NodeStory:
     holes: tuple[Span, ...] = ()
     steps: tuple[Step, ...] = ()
     neighbours: tuple[int, ...] = ()
+    comms: bool = True
+    has_info: bool = True
+    masters: tuple[tuple[float, str], ...] = ()
 
     @property
     def availability(self) -> Optional[float]:
@@ -201,7 +205,7 @@ class Story:
     """Nodes by number, failovers by their order's arrival, absences by their start. `unreadable`: the lines
     that do not fit, by what is wrong with them. `offsets`: of each node's clock, empty where there is but one
     node. `unknown`: what the logs do not tell, a sentence each. `window`: what was asked for, from and to,
-    seconds since 1970.
+    seconds since 1970. `nothing`: why there is no node, where there is none.
     """
 
     nodes: tuple[NodeStory, ...]
@@ -212,6 +216,7 @@ class Story:
     unknown: tuple[str, ...] = ()
     unreadable: Mapping[str, int] = field(default_factory=dict)
     window: tuple[float, float] = (-math.inf, math.inf)
+    nothing: str = "no line could be read"
 
 
 def as_json(story: Story) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Watched:
     def silence(self) -> Iterator[Sentence]:
         """Told when it begins, and when the same process writes again."""
         run = self.diary.runs[-1] if self.diary.runs else None
-        if run is None or run.stopping:
+        if run is None or run.stopping or not run.has_info:
             return
         name = f"node {run.node}" if run.node is not None else str(self.path)
         idle_s = time.monotonic() - self._heard_s

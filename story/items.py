@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple, Union
@@ -10,6 +11,8 @@ from .moments import EPOCH
 
 YEARS = range(1970, 3000)
 """Years that are believed: a machine without a clock of its own starts in 1970."""
+LATE_S = 1.0
+"""By which a line may be written before the one above it, though no clock was set."""
 _MINUTES_KEPT = 100_000
 
 
@@ -27,7 +30,7 @@ class Ping(NamedTuple):
 
 class Line(NamedTuple):
     """Any other line. `at`: seconds since 1970, UTC; `when`: the same with the line's own offset; a `cut`
-    line's last field may be incomplete.
+    line's last field may be incomplete; `is_info`: of the level INFO or below.
     """
 
     at: float
@@ -35,6 +38,7 @@ class Line(NamedTuple):
     event: str
     fields: Mapping[str, str]
     cut: bool = False
+    is_info: bool = True
 
 
 Item = Union[Ping, Line]
@@ -46,7 +50,8 @@ class Clock:
     def __init__(self) -> None:
         self._minutes: dict[bytes, float] = {}
         self._zones: dict[bytes, tuple[timezone, float]] = {}
-        self._local: dict[bytes, tuple[float, timezone]] = {}
+        self._local: dict[bytes, tuple[tuple[float, timezone], ...]] = {}
+        self._last_local = -math.inf
 
     def __call__(self, minute: bytes, seconds: bytes, offset: bytes) -> tuple[float, timezone]:
         """Seconds since 1970 and the zone. Raises ValueError for a time that there is not."""
@@ -60,16 +65,21 @@ class Clock:
         return start + float(seconds) - offset_s, zone
 
     def local(self, minute: bytes, seconds: bytes) -> tuple[float, timezone]:
-        """As above, for a time without an offset: it is taken for this machine's local time."""
+        """As above, for a time without an offset: it is taken for this machine's local time. One that there
+        are two of, as when summer time ends, is the second where the first lies before the line above it.
+        """
         known = self._local.get(minute)
         if known is None:
-            when = _read(minute).astimezone()
-            zone = timezone(when.utcoffset() or timedelta())
-            known = ((when - EPOCH).total_seconds(), zone)
+            whole = _read(minute)
+            known = (_local(whole), _local(whole.replace(fold=1)))
             if len(self._local) > _MINUTES_KEPT:
                 self._local.clear()
             self._local[minute] = known
-        return known[0] + float(seconds), known[1]
+        (start, zone), (again, zone_again) = known
+        if start < again and start + float(seconds) < self._last_local - LATE_S:
+            start, zone = again, zone_again
+        self._last_local = start + float(seconds)
+        return self._last_local, zone
 
     def _minute(self, text: bytes) -> float:
         start = (_read(text).replace(tzinfo=timezone.utc) - EPOCH).total_seconds()
@@ -84,6 +94,11 @@ class Clock:
             delta = -delta
         known = self._zones[text] = (timezone(delta), delta.total_seconds())
         return known
+
+
+def _local(when: datetime) -> tuple[float, timezone]:
+    when = when.astimezone()
+    return (when - EPOCH).total_seconds(), timezone(when.utcoffset() or timedelta())
 
 
 def _read(minute: bytes) -> datetime:

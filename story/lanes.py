@@ -9,7 +9,16 @@ from typing import NamedTuple, Optional
 from .axis import Axis
 from .episodes import Failover, NodeStory, Outage, Span, Story
 from .holding import Stretch
-from .words import address_name, duration, held_for, node_name, outcome_of, silent_for, visible
+from .words import (
+    address_name,
+    duration,
+    held_for,
+    hole_of,
+    node_name,
+    outcome_of,
+    silent_for,
+    visible,
+)
 
 HEAD, CAUSES, ROW, GAP = 1.5, 1.25, 1.4, 0.6
 """Heights in rem: a lane's name, the words of its areas, a row of held addresses, what is between two lanes."""
@@ -128,8 +137,7 @@ def _areas(node: NodeStory, axis: Axis) -> Iterator[Area]:
             yield Area(axis.at(freeze.start), axis.at(freeze.end), "freeze", text)
     for hole in node.holes:
         if hole.end:
-            text = f"logged nothing for {_length(hole)}, though it was connected: why is not known"
-            yield Area(axis.at(hole.start), axis.at(hole.end), "silence", text)
+            yield Area(axis.at(hole.start), axis.at(hole.end), "silence", hole_of(node, hole))
     back = 1.0
     for run in reversed(node.runs):
         if run.ended == "stopped":

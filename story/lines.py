@@ -20,6 +20,7 @@ _PING = re.compile(
     rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d):([0-5]\d\.\d{3})([+-]\d{4})\] : \[INFO\] - "
     rb"\[ping seq=(\d{1,15}) rtt_ms=(\d{1,9}(?:\.\d{1,9})?)( late=true)?(?: simulated=true)?\]"
 )
+_INFO = ("INFO", "DEBUG")
 _DECIMAL = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
 _BEGINNING = re.compile(rb"\[\d[\d :.+,-]*(?:\] .*)?", re.DOTALL)
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f\x7f]")
@@ -72,7 +73,7 @@ def _own(line: bytes) -> Optional[Item]:
         zone = timezone(entry.when.utcoffset() or timedelta())
         late = entry.fields.get("late") == "true"
         return Ping(at, zone, entry.fields.get("seq", ""), float(entry.fields["rtt_ms"]), late)
-    return Line(at, entry.when, entry.event, entry.fields, entry.left_out > 0)
+    return Line(at, entry.when, entry.event, entry.fields, entry.left_out > 0, entry.level in _INFO)
 
 
 def _fault(line: bytes) -> str:

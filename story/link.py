@@ -47,6 +47,8 @@ class Link:
         """Whether a line has told if it is up; a log that begins later than its process says so only then."""
         self.freezes: list[Span] = []
         self.was_connected = False
+        self.masters: list[tuple[float, str]] = []
+        """Each connection's start, and its master's URL."""
         self._first_at = first.at
         self._starts = starts
         self._after_stop = after_stop
@@ -66,6 +68,18 @@ class Link:
             self.sure = True
             self._up_since = self._first_at
 
+    def pause(self, line: Line, last_answer: Optional[datetime]) -> None:
+        """The keep-alive says that the connection was lost; for a process whose comms.log tells nothing."""
+        self.heard()
+        self._goes_down(line.at)
+        if not self._down:
+            self._down = _Down(line.when, line.fields.get("reason", "no reason logged"), last_answer)
+
+    def resume(self, at: float, when: datetime) -> None:
+        """The keep-alive goes on, so there is a connection again; as above."""
+        self.sure = True
+        self._is_up(at, when)
+
     def outages(self, last: datetime) -> list[Outage]:
         """Those that are over, and one that its process did not see end, whose last line is `last`."""
         return [*self._outages, self._outage(None, last)] if self._down else list(self._outages)
@@ -83,7 +97,8 @@ class Link:
         self.sure = True
         if line.event == "connected":
             self.was_connected = True
-            self._is_up(line)
+            self.masters.append((line.at, line.fields.get("master", "")))
+            self._is_up(line.at, line.when)
         elif stopping:
             # a worker that leaves has no outage
             return
@@ -96,12 +111,12 @@ class Link:
         elif line.event in ("connecting", "connect_failed"):
             self._tries(line, last_answer)
 
-    def _is_up(self, line: Line) -> None:
+    def _is_up(self, at: float, when: datetime) -> None:
         if self._down:
-            self._outages.append(self._outage(line.when, line.when))
+            self._outages.append(self._outage(when, when))
             self._down = None
         if self._up_since is None:
-            self._up_since = line.at
+            self._up_since = at
 
     def _goes_down(self, at: float) -> None:
         if self._up_since is not None:

@@ -12,9 +12,10 @@ import os
 import re
 import stat
 import zlib
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from pathlib import Path
@@ -27,8 +28,11 @@ BLOCK = 1 << 18
 LONGEST = 1 << 16
 """Bytes of a line past which it is none of ours, which end at 4,096: it is counted, and not kept."""
 
+LAST_ANSWER_S = 60.0
+"""Between the last answer and the line that says that a connection was lost; three pings are missed in it."""
 LOGS = ("ping", "comms")
 _FILE = re.compile(r"(ping|comms)\.log(?:[.-](\d[\d.T_-]*))?(?:\.gz)?")
+_BREAK = re.compile(rb"\[(?:started|disconnected|was_frozen) ")
 _GZIP_MAGIC = b"\x1f\x8b"
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -79,7 +83,8 @@ class Folder:
 
     `number`: the one number in the folder's name; None: it holds none, or several.
     `faults`: what could not be read, each a text that names it; `notes`: what was left aside on purpose.
-    `since`: seconds since 1970; files of pings that end before are passed over.
+    `since`: seconds since 1970; files of pings that end before are passed over, where they tell nothing of
+    since when the node was away.
     `limits`: of the logs that are being written, how many bytes of each to read, by their inode; one that is
     not among them is left for whoever follows it. None: all.
     `progress`: called with the bytes that were read of the disk.
@@ -169,11 +174,36 @@ class Folder:
             # while a file is being packed it is there twice
             files[log] = [
                 path
-                for place, (_, number, packed, head, path) in enumerate(those)
+                for _, number, packed, head, path in those
                 if not (packed and head and (number, head) in plain)
-                and not (log == "ping" and place + 1 < len(those) and those[place + 1][0] <= self.since)
             ]
+        begins = {path: at for at, *_, path in found["ping"]}
+        files["ping"] = self._wanted([(begins[path], path) for path in files["ping"]], files["comms"])
         return files
+
+    def _wanted(self, pings: Sequence[tuple[float, Path]], comms: Sequence[Path]) -> list[Path]:
+        """Without those that end before `since`, unless a process or a connection ended in one: its last ping
+        says since when the node was away.
+        """
+        ends = [at for at, _ in pings[1:]] + [math.inf]
+        over = [place for place, end in enumerate(ends) if end <= self.since]
+        breaks = sorted(self._breaks(comms)) if over else []
+        return [
+            path
+            for place, (begin, path) in enumerate(pings)
+            if place not in over
+            or bisect_right(breaks, begin) < bisect_right(breaks, ends[place] + LAST_ANSWER_S)
+        ]
+
+    def _breaks(self, comms: Sequence[Path]) -> Iterator[float]:
+        """When a process began, lost its master or stood still."""
+        reader = Reader()
+        for path in comms:
+            with ExitStack() as stack, suppress(*_UNREADABLE):
+                for line in lines_of(_open(path, stack)[0]):
+                    item = reader.read(line) if _BREAK.search(line) else None
+                    if item:
+                        yield item.at
 
     def _head(self, path: Path) -> tuple[float, bytes]:
         """When the file begins, and the line that says so; -inf and nothing where none of its first does."""

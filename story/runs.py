@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 from .episodes import Incident, Outage, Run, Span, Step
 from .items import Item, Line, Ping
 from .link import Link
-from .moments import at_second, covers, spans, without
+from .moments import at_second, covers, seconds, spans, without
 
 SENT_KEPT = 1000
 """Unacknowledged pings that are remembered in case an answer comes; an older one's never does."""
@@ -85,6 +85,10 @@ class RunDraft:
         self.stop_at: Optional[datetime] = None
         self.superseded = False
         """Whether another process wrote after it."""
+        self.comms = False
+        """Whether a line of comms.log is among its lines."""
+        self.has_info = isinstance(first, Ping)
+        """Whether its LOG_LEVEL shows what should happen: a line of INFO is among its lines."""
         self.signal: Optional[str] = None
         self.neighbours: tuple[int, ...] = ()
         self.incidents: list[Incident] = []
@@ -132,7 +136,10 @@ class RunDraft:
 
     def add_ping(self, ping: Ping) -> None:
         self.last = ping
+        self.has_info = True
         before, self._last_ping = self._last_ping, ping
+        if not self.comms and self.link.is_down:
+            self.link.resume(ping.at, moment(ping))
         if before is None:
             if not self.link.sure:
                 self.link.heard()
@@ -169,6 +176,8 @@ class RunDraft:
 
     def add(self, line: Line) -> None:
         self.last = line
+        self.comms = self.comms or line.event not in PING_EVENTS
+        self.has_info = self.has_info or line.is_info
         if line.event == "said":
             return
         if line.at < self._line_at - STEP_S:
@@ -185,13 +194,23 @@ class RunDraft:
             self.link.stop(line)
         elif event in PING_EVENTS:
             self._add_unanswered(line)
+            if not self.comms:
+                self._follow_pings(line)
         elif event in INCIDENTS:
             self.incidents.append(Incident(line.when, event, fields))
         elif event == "was_frozen":
             self._froze(line)
         else:
-            last_answer = moment(self._last_ping) if self._last_ping else None
-            self.link.add(line, last_answer, stopping=self.stopping)
+            self.link.add(line, self._last_answer(), stopping=self.stopping)
+
+    def _last_answer(self) -> Optional[datetime]:
+        return moment(self._last_ping) if self._last_ping else None
+
+    def _follow_pings(self, line: Line) -> None:
+        if line.event == "pings_paused":
+            self.link.pause(line, self._last_answer())
+        elif line.event == "pings_resumed" or self.link.is_down:
+            self.link.resume(line.at, line.when)
 
     def _add_unanswered(self, line: Line) -> None:
         seq, counts = line.fields.get("seq", ""), self._since <= line.at <= self._until
@@ -254,8 +273,15 @@ class RunDraft:
         return [
             Span(at_second(start, zone), at_second(end, zone))
             for start, end in gaps
-            if covers(up, start, end)
+            if covers(up, start, end) and not self._is_step(start, end, limit_s)
         ]
+
+    def _is_step(self, start: float, end: float, limit_s: float) -> bool:
+        """Whether the clock was set forward by about so much then: no such time has passed."""
+        return any(
+            start <= seconds(step.when) <= end + HOLE_S and -STEP_S <= end - start - step.seconds <= limit_s
+            for step in self._line_steps
+        )
 
     def _gaps(self, limit_s: float) -> list[tuple[float, float]]:
         """Where the sending of two pings lies further apart than that; an answer may well come late."""

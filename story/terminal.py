@@ -55,9 +55,10 @@ def show(story: Story, stream: TextIO) -> None:
     """Print the story."""
     console = _console(stream)
     console.print(Text(headline(story), style="bold"))
-    if story.nodes:
+    if story.nodes or story.failovers:
         clock = Clock(story)
-        console.print(_nodes(story.nodes, clock))
+        if story.nodes:
+            console.print(_nodes(story.nodes, clock))
         if any(node.outages for node in story.nodes):
             console.print(_outages(story.nodes, clock))
         if story.failovers:

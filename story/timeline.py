@@ -219,6 +219,9 @@ def _node(those: list[_Theirs]) -> NodeStory:
             )
         ),
         neighbours=next((draft.neighbours for draft in reversed(drafts) if draft.neighbours), ()),
+        comms=any(draft.comms for draft in drafts),
+        has_info=any(draft.has_info for draft in drafts),
+        masters=tuple(sorted(each for draft in drafts for each in draft.link.masters)),
     )
 
 
@@ -236,6 +239,7 @@ def _with_ends(
     return [
         replace(node, silences=(*node.silences, Silence(moment(draft.last), None)))
         if draft.ended == "open"
+        and draft.has_info
         and max(lasts) - last > draft.patience_s
         # a clock that was put back at its start, and not set again, tells nothing of when its log ends
         and moment(draft.last) == node.last

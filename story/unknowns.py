@@ -27,6 +27,11 @@ def unknowns(
     for node in nodes:
         if node.node is None:
             yield f"{node.name}: no line and no number in the folder's name tells which node it is."
+        if not node.comms:
+            yield (
+                f"No comms.log of {node.name} was given: whether it had a master, and why not, is told by its "
+                "pings alone."
+            )
     yield from _clocks(offsets)
     for node in nodes:
         yield from _gaps_of(node)
@@ -81,10 +86,16 @@ def _clocks(offsets: Sequence[Offset]) -> Iterator[str]:
 
 
 def _gaps_of(node: NodeStory) -> Iterator[str]:
+    if not node.has_info:
+        yield (
+            f"{node.name.capitalize()}'s logs hold no line of INFO: its LOG_LEVEL does not show a worker that is well, "
+            f"nor whether it went on after {node.last:%Y-%m-%d %H:%M:%S}."
+        )
     if node.holes:
+        connected = " while it was connected" if node.comms else ""
         lost_s = sum((hole.end - hole.start).total_seconds() for hole in node.holes if hole.end)
         yield (
-            f"{node.name.capitalize()}'s log is silent {count(len(node.holes), 'time')} while it was connected, "
+            f"{node.name.capitalize()}'s log is silent {count(len(node.holes), 'time')}{connected}, "
             f"{lost_s:.0f} s in all, and nothing in it says why: lines are missing, or its process stood still."
         )
     for step in node.steps[:3]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Optional, TypeVar
 
 from .episodes import Failover, NodeStory, Story, round_trips
-from .holding import Absence
 from .moments import at_second, seconds
 from .runs import Window
+from .spelling import listed
 
 HOW = "a time such as 2026-11-24T22:47, 2026-11-24 22:47:01.123+0000 or 22:47, or how long ago, such as 2h or 30m"
 
@@ -78,20 +78,23 @@ def window_of(since: Optional[datetime], until: Optional[datetime]) -> Window:
 
 def choose(story: Story, window: Window, nodes: Optional[frozenset[int]]) -> Story:
     """What of the story lies in the window and is about one of `nodes`, None: all. What began before the
-    window or ends after it is told whole.
+    window or ends after it is told whole, with every order about the same absence.
     """
     if window == Window() and nodes is None:
         return story
     wanted = [node for node in story.nodes if nodes is None or node.node in nodes]
     inside = [_cut(node, window) for node in wanted if _overlaps(node.first, node.last, window)]
     without_lines = [node for node in wanted if not _overlaps(node.first, node.last, window)]
-    places: dict[int, int] = {}
-    failovers: list[Failover] = []
-    for place, failover in enumerate(story.failovers):
-        about = {failover.disconnected_node, failover.recovery_node}
-        if (nodes is None or about & nodes) and _overlaps(failover.received, _end(failover), window):
-            places[place] = len(failovers)
-            failovers.append(failover)
+    chosen = {
+        place
+        for place, failover in enumerate(story.failovers)
+        if (nodes is None or nodes & {failover.disconnected_node, failover.recovery_node})
+        and _overlaps(failover.received, _end(failover), window)
+    }
+    absences = [absence for absence in story.absences if chosen.intersection(absence.failovers)]
+    # one failover across nodes has orders at several of them
+    chosen.update(place for absence in absences for place in absence.failovers)
+    places = {place: number for number, place in enumerate(sorted(chosen))}
     missing = sorted((nodes or frozenset()) - {node.node for node in story.nodes if node.node is not None})
     unknown = [
         *story.unknown,
@@ -101,11 +104,23 @@ def choose(story: Story, window: Window, nodes: Optional[frozenset[int]]) -> Sto
     return replace(
         story,
         nodes=tuple(inside),
-        failovers=tuple(failovers),
-        absences=tuple(_renumbered(story.absences, places)),
+        failovers=tuple(story.failovers[place] for place in places),
+        absences=tuple(
+            replace(one, failovers=tuple(places[place] for place in one.failovers)) for one in absences
+        ),
         unknown=tuple(dict.fromkeys(unknown)),
         window=window,
+        nothing=_nothing(story, wanted, missing),
     )
+
+
+def _nothing(story: Story, wanted: Sequence[NodeStory], missing: Sequence[int]) -> str:
+    if not story.nodes:
+        return story.nothing
+    if wanted:
+        return "no line is of that time"
+    who = "node" if len(missing) == 1 else "nodes"
+    return f"no log of {who} {listed([str(node) for node in missing])} was given"
 
 
 def _end(failover: Failover) -> Optional[datetime]:
@@ -116,13 +131,6 @@ def _end(failover: Failover) -> Optional[datetime]:
 
 def _overlaps(start: datetime, end: Optional[datetime], window: Window) -> bool:
     return seconds(start) <= window.until and (end is None or seconds(end) >= window.since)
-
-
-def _renumbered(absences: Iterable[Absence], places: dict[int, int]) -> Iterable[Absence]:
-    for absence in absences:
-        kept = tuple(places[place] for place in absence.failovers if place in places)
-        if kept:
-            yield replace(absence, failovers=kept)
 
 
 def _cut(node: NodeStory, window: Window) -> NodeStory:

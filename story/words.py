@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Optional
 
 from .account import name_of as node_name
 from .account import outcome_of, over, summary
@@ -20,6 +21,7 @@ __all__ = [
     "duration",
     "headline",
     "held_for",
+    "hole_of",
     "milliseconds",
     "node_name",
     "outcome_of",
@@ -47,19 +49,38 @@ class Sentence:
 
 
 class Clock:
-    """Writes every time of a story with the offset of its first line, and the date where it has several."""
+    """Writes every time of a story with the offset of its first line, and the date where it has several: what
+    began before the window is told whole.
+    """
 
     def __init__(self, story: Story) -> None:
         whole = span(story)
-        self._zone = whole[0].tzinfo if whole else None
-        one_day = whole is None or whole[0].date() == whole[1].astimezone(self._zone).date()
-        self._form = "%H:%M:%S" if one_day else "%m-%d %H:%M:%S"
+        firsts = [whole[0]] if whole else [failover.received for failover in story.failovers[:1]]
+        self._zone = firsts[0].tzinfo if firsts else None
+        days = {when.astimezone(self._zone).date() for when in _times(story) if when}
+        self._form = "%H:%M:%S" if len(days) < 2 else "%m-%d %H:%M:%S"
 
     def __call__(self, when: datetime) -> str:
         return f"{self.second(when)}.{when.microsecond // 1000:03d}"
 
     def second(self, when: datetime) -> str:
         return when.astimezone(self._zone).strftime(self._form)
+
+
+def _times(story: Story) -> Iterator[Optional[datetime]]:
+    for node in story.nodes:
+        yield from (node.first, node.last)
+        for outage in node.outages:
+            yield from (outage.start, outage.end)
+    for failover in story.failovers:
+        yield failover.received
+    for absence in story.absences:
+        yield from (absence.start, absence.end)
+        for holder in absence.holders:
+            hold = holder.hold
+            yield from (hold.start, hold.end or (None if hold.lasts else hold.until))
+        for stretch in (*absence.gaps, *absence.doubles):
+            yield stretch.start
 
 
 def address_name(failover: Failover) -> str:
@@ -127,7 +148,7 @@ def _breaks(node: NodeStory, *, live: bool) -> Iterator[Sentence]:
             yield Sentence(freeze.end, text, "bad")
     # where the logs go on, whoever reads them has been told of the silence itself
     for hole in () if live else node.holes:
-        text = f"{node.name} logged nothing for {_length(hole)}, though it was connected: why is not known"
+        text = f"{node.name} {hole_of(node, hole)}"
         yield Sentence(hole.start, text, "bad")
     for step in node.steps:
         verb = "back" if step.seconds < 0 else "forward"
@@ -140,6 +161,11 @@ def silent_for(silence: Silence) -> str:
     if silence.duration_s is None:
         return "a time that is not known, since its clock was earlier at its next start"
     return duration(silence.duration_s)
+
+
+def hole_of(node: NodeStory, hole: Span) -> str:
+    why = "though it was connected: why is not known" if node.comms else "and no comms.log tells why"
+    return f"logged nothing for {_length(hole)}, {why}"
 
 
 def _length(span: Span) -> str:
@@ -233,14 +259,15 @@ def headline(story: Story) -> str:
     if story.unreadable_lines:
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(story.unreadable.items()))
         unreadable += f" ({kinds})" if kinds else ""
-    if not story.nodes:
-        return f"Nothing to tell: no line could be read, {unreadable}."
+    if not story.nodes and not story.failovers:
+        return f"Nothing to tell: {story.nothing}, {unreadable}."
     reasons = [outage.reason for node in story.nodes for outage in node.outages]
     outages = sum(reason != "start" for reason in reasons)
-    return (
-        f"{count(len(story.nodes), 'node')}, {period(story)}: {count(len(story.failovers), 'failover')}, "
-        f"{count(outages, 'outage')}, {unreadable}"
-    )
+    what = f"{count(len(story.nodes), 'node')}, {period(story)}"
+    if not story.nodes:
+        first = story.failovers[0].received
+        what = f"{story.nothing[0].upper()}{story.nothing[1:]}, from {first:%Y-%m-%d %H:%M:%S %z} on"
+    return f"{what}: {count(len(story.failovers), 'failover')}, {count(outages, 'outage')}, {unreadable}"
 
 
 def remarks(story: Story) -> list[str]:

@@ -13,7 +13,10 @@ from story.reading import LONGEST
 from story.timeline import Diary
 
 NIGHT = datetime(2026, 11, 24, 22, 47, 0, tzinfo=timezone.utc)
-LEVELS = {"ping_missed": "WARNING", "disconnected": "WARNING", "address_conflict": "CRITICAL"}
+LEVELS = {
+    **dict.fromkeys(("ping_missed", "disconnected", "connect_failed"), "WARNING"),
+    "address_conflict": "CRITICAL",
+}
 PING_LOG = ("ping", "ping_missed", "ping_sent", "pings_paused", "pings_resumed")
 
 

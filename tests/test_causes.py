@@ -23,6 +23,7 @@ from story.causes import (
     of_text,
 )
 from story.episodes import as_json
+from story.words import sentences
 from tests.story_logs import Worker, at
 
 # a host whose name says what it must not be taken for
@@ -206,3 +207,86 @@ def test_the_cause_stands_in_the_object(story_of):
     (node,) = as_json(story_of(lost(up(2, 9), 16, PINGS, back=18)))["nodes"]
     outage = node["outages"][-1]
     assert (outage["cause"], outage["last_answer"]) == (NO_ANSWER, at(9).isoformat(timespec="milliseconds"))
+
+
+def test_where_comms_log_is_missing_the_keep_alive_tells_of_outages(story_of):
+    worker = Worker(2).ping(1, 29).say(32, "ping_missed", seq=16, timeout_ms=2000, missed=1)
+    worker.say(36, "pings_paused", reason=PINGS, unanswered=3).say(96, "pings_resumed", after_s=60)
+    worker.ping(96, 120).say(121, "pings_paused", reason=CLOSED, unanswered=0).ping(141, 161)
+    story = story_of(worker, names=["node2"])
+    (node,) = story.nodes
+    assert [(one.start, one.end, one.reason, one.cause, one.last_answer) for one in node.outages] == [
+        (at(36), at(96), PINGS, NO_ANSWER, at(29)),
+        (at(121), at(141), CLOSED, MASTER_GONE, at(120)),
+    ]
+    assert node.availability == pytest.approx(100 * (1 - 80 / 160))
+    assert node.holes == ()
+    assert (
+        "No comms.log of node 2 was given: whether it had a master, and why not, is told by its pings alone."
+        in story.unknown
+    )
+
+
+def test_a_log_that_begins_in_an_outage_without_comms_log(story_of):
+    worker = (
+        Worker(2).say(10, "pings_resumed", after_s=60).ping(10, 20).say(21, "pings_paused", reason=CLOSED)
+    )
+    (node,) = story_of(worker, names=["node2"]).nodes
+    assert [(one.start, one.end) for one in node.outages] == [(at(21), None)]
+
+
+def test_comms_log_is_believed_before_the_keep_alive(story_of):
+    worker = up(2, 9).say(10, "pings_paused", reason=PINGS).say(12, "disconnected", reason=PINGS)
+    worker.say(14, "connected", master="m").say(16, "pings_resumed", after_s=6).ping(16, 20)
+    story = story_of(worker)
+    assert [(one.start, one.end) for one in story.nodes[0].outages[1:]] == [(at(12), at(14))]
+    assert not any("comms.log" in text for text in story.unknown)
+
+
+def test_a_silence_without_comms_log_is_not_told_to_be_connected(story_of):
+    story = story_of(Worker(2).ping(1, 39).ping(1239, 1260), names=["node2"])
+    (text,) = (one.text for one in sentences(story) if "nothing" in one.text)
+    assert text == "node 2 logged nothing for 20 min 0 s, and no comms.log tells why"
+    assert not any("connected" in text for text in story.unknown)
+
+
+A, B = "http://a:5000", "http://b:5000"
+
+
+def on(node, *connections, last):
+    """One that starts with the first of `connections`, which are times and URLs, and pings to the last."""
+    (start, url), *later = connections
+    worker = Worker(node).say(start, "started", node=node).say(start, "connecting", master=url)
+    worker.say(start, "connected", master=url).ping(start + 1, later[0][0] - 7 if later else last)
+    for second, url in later:
+        worker.say(second - 1, "disconnected", reason=PINGS).say(second, "connected", master=url)
+        worker.ping(second, last)
+    return worker
+
+
+def test_a_node_at_another_master_does_not_tell_of_this_one(story_of):
+    story = story_of(on(1, (0, A), (20, B), last=41), on(2, (0, B), last=41))
+    detail = "no other node's log tells whether it was the master or the way to it"
+    assert causes(story) == [[(NO_ANSWER, detail)], []]
+
+
+def test_of_several_masters_those_who_had_the_same_one_are_asked(story_of):
+    story = story_of(on(1, (0, A), (20, B), last=41), on(2, (0, B), last=41), on(3, (0, A), last=41))
+    assert causes(story)[0] == [(NETWORK, "the master answered node 3 meanwhile")]
+    story = story_of(
+        on(1, (0, A), (20, B), last=41), on(2, (0, B), last=41), on(3, (0, A), (20.5, B), last=41)
+    )
+    assert causes(story) == [[(MASTER_GONE, "the others lost it too")], [], causes(story)[0]]
+
+
+def test_a_log_that_does_not_name_the_only_master_tells_of_it(story_of):
+    """As those of the scripts of 2020."""
+    other = Worker(2).start(0).ping(1, 41)
+    other.lines["comms.log"] = [line.split(" master=")[0] + "]" for line in other.lines["comms.log"][:3]]
+    story = story_of(on(1, (0, A), (20, A), last=41), other, names=["node1", "node2"])
+    assert causes(story)[0] == [(NETWORK, "the master answered node 2 meanwhile")]
+
+
+def test_an_answer_of_the_next_master_is_none_of_the_one_that_is_gone(story_of):
+    story = story_of(lost(on(1, (0, A), last=17), 19, CLOSED, back=30), on(2, (0, A), (19.5, B), last=41))
+    assert causes(story)[0] == [(MASTER_GONE, "the others lost it too")]

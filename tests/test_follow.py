@@ -180,6 +180,16 @@ def test_a_process_that_falls_silent_and_comes_back(log, monkeypatch):
     watched.close()
 
 
+def test_a_log_of_warnings_alone_does_not_fall_silent(log, monkeypatch):
+    log.say("ping_missed", 2, seq=1, missed=1)
+    watched = Watched(log.folder)
+    watched.begin(lambda _: None)
+    later_s = time.monotonic() + 1000
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
+    assert list(watched.silence()) == []
+    watched.close()
+
+
 def test_json_gives_an_object_a_line(log):
     log.start()
     with following(log.folder, options=("--json", "--node", "1")) as process:

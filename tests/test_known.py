@@ -172,3 +172,11 @@ def test_incidents_stand_in_the_object(story_of):
     assert node["incidents"] == [
         {"at": stamp(5), "event": "log_lines_lost", "fields": {"file": "ping.log", "count": "7"}}
     ]
+
+
+@pytest.mark.parametrize(("set_by_s", "holes"), [(90.0, 0), (60.0, 1)])
+def test_a_clock_that_was_put_forward_leaves_no_silence(story_of, set_by_s, holes):
+    worker = Worker(1).start(0).ping(1, 29)
+    worker.say(120, "was_frozen", reason=f"the wall clock went forward by {set_by_s} s")
+    node = node_of(story_of(worker.ping(121, 149)))
+    assert (len(node["holes"]), len(node["clock_steps"])) == (holes, 1)

@@ -154,6 +154,38 @@ def test_what_is_almost_one_is_counted(tmp_path, line):
     assert told(tmp_path / "node1")[1]["unreadable_lines"] == 1
 
 
+@pytest.fixture
+def berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def local(folder, *times):
+    folder.mkdir(exist_ok=True)
+    text = "".join(f"[2020-10-25 {when},500] [client] [INFO] - pong 12 ms\n" for when in times)
+    (folder / "ping.log").write_text(text)
+    return told(folder)[1]["nodes"][0]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process cannot be set here")
+@pytest.mark.parametrize(
+    ("times", "to", "steps"),
+    [
+        (("01:59:50", "02:30:00", "02:59:50", "02:00:10", "02:59:00"), "02:59:00.500+01:00", []),
+        (("02:59:50", "02:00:10", "03:00:10"), "03:00:10.500+01:00", []),
+        (("02:30:00", "02:30:00", "02:29:59"), "02:29:59.500+02:00", []),
+        (("03:59:50", "03:00:10"), "03:00:10.500+01:00", [-3580]),
+    ],
+)
+def test_the_end_of_summer_time_puts_no_clock_back(tmp_path, berlin, times, to, steps):
+    node = local(tmp_path, *times)
+    assert node["to"] == f"2020-10-25T{to}"
+    assert [one["seconds"] for one in node["clock_steps"]] == steps
+
+
 def test_a_day_of_them_is_read_quickly(tmp_path):
     lines = [
         f"[2020-05-17 {s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d},5] ".replace(",5", ",500")

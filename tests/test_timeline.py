@@ -140,6 +140,20 @@ def test_a_log_that_ends_before_the_others_is_silence(story_of):
     assert (silence.start, silence.end) == (at(9), None)
 
 
+def test_a_log_of_warnings_alone_does_not_tell_who_is_silent(story_of):
+    """A worker that is well has nothing to write at LOG_LEVEL=WARNING."""
+    quiet = Worker(1).say(9, "disconnected", reason="x", connected_s=9.0)
+    quiet.say(9.5, "connect_failed", error="refused").say(11, "ping_missed", seq=9, missed=1)
+    story = story_of(quiet, Worker(2).start(0).ping(1, 999), names=["node1", "node2"])
+    assert story.nodes[0].silences == ()
+    assert not any("silent" in text for _, text in told(story))
+    assert (
+        "Node 1's logs hold no line of INFO: its LOG_LEVEL does not show a worker that is well, nor whether it "
+        "went on after 2026-11-24 22:47:11."
+    ) in story.unknown
+    assert not any("Node 2's logs hold" in text for text in story.unknown)
+
+
 @pytest.mark.parametrize(
     ("last", "silent"),
     [(35, False), (41, False), (29, True)],

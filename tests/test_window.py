@@ -113,15 +113,19 @@ def test_a_part_of_the_time(night):
         0,
         pytest.approx(100 * 4.3 / 4.8, abs=0.01),
     ]
-    assert [(one["recovery_node"], one["outcome"]) for one in told["failovers"]] == [(1, "taken")]
-    assert told["absences"][0]["failovers"] == [0]
+    # one failover across nodes, with the order that was refused before
+    assert [(one["recovery_node"], one["outcome"]) for one in told["failovers"]] == [
+        (3, "refused"),
+        (1, "taken"),
+    ]
+    assert told["absences"][0]["failovers"] == [0, 1]
 
 
 def test_what_lies_across_the_border_is_told_whole(night):
     whole = story(*night)
     told = story(*night, "--since", stamp(14), "--until", stamp(15))
     assert told["nodes"][2]["outages"] == whole["nodes"][2]["outages"][1:]
-    assert told["failovers"] == whole["failovers"][1:]
+    assert (told["failovers"], told["absences"]) == (whole["failovers"], whole["absences"])
     assert told["nodes"][1]["silences"] == whole["nodes"][1]["silences"]
 
 
@@ -148,9 +152,11 @@ def test_some_of_the_nodes(night, arguments):
 
 
 def test_a_node_s_failovers_are_those_that_it_has_to_do_with(night):
-    told = story(*night, "--node", "3")
-    assert [one["recovery_node"] for one in told["failovers"]] == [3]
-    assert told["absences"][0]["failovers"] == [0]
+    """Whole, with the orders at others: else one of them would hold the address without an order."""
+    whole, told = story(*night), story(*night, "--node", "3")
+    assert (told["failovers"], told["absences"]) == (whole["failovers"], whole["absences"])
+    text = " ".join(diagnose(*night, "--node", "3").stdout.decode().split())
+    assert "orders: node 3 (refused) and node 1 (taken); held by node 1 from" in text
     told = story(*night, "--node", "7")
     assert (told["nodes"], told["failovers"]) == ([], [])
     assert "No log of node 7 was given." in told["unknown"]
@@ -175,3 +181,69 @@ def test_a_takeover_that_goes_on_is_in_every_window_since(tmp_path):
     worker = Worker(1).start(0).say(10, "received", **recover(2, 1)).take(10.3, 2, ordered=10.1).ping(11, 99)
     told = story(worker.write(tmp_path / "node1"), "--since", stamp(50))
     assert [one["outcome"] for one in told["failovers"]] == ["taken"]
+
+
+GONE = {
+    "killed": lambda worker: worker.start(100),
+    "without the master": lambda worker: worker.say(
+        44, "disconnected", reason="3 pings in a row without an answer"
+    ).say(100, "connected", master="m"),
+    "frozen": lambda worker: (
+        worker.say(99, "was_frozen", reason="the process stood still for 60 s")
+        .say(99, "disconnected", reason="x")
+        .say(100, "connected", master="m")
+    ),
+}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_since_when_a_node_was_away_is_told_by_its_last_ping_in_a_file_that_ends_before(tmp_path, how):
+    first = Worker(1).start(0).ping(1, 139).take(45, 2).release(130, 2).write(tmp_path / "node1")
+    worker = GONE[how](Worker(2).start(0).ping(1, 39)).ping(101, 139)
+    second = worker.write(tmp_path / "node2")
+    pings = worker.lines["ping.log"]
+    (second / "ping.log.1").write_text("".join(f"{line}\n" for line in pings[:20]))
+    (second / "ping.log").write_text("".join(f"{line}\n" for line in pings[20:]))
+    whole, told = story(first, second), story(first, second, "--since", stamp(120))
+    assert told["absences"] == whole["absences"]
+    assert told["absences"][0]["start"] == stamp(39)
+
+
+def test_the_date_stands_with_times_of_other_days(tmp_path):
+    """A takeover of three days before --since is still held."""
+    worker = Worker(1).start(0).take(10, 2).ping(3 * 86400, 3 * 86400 + 40)
+    folder = worker.write(tmp_path / "node1")
+    text = diagnose(folder, "--since", stamp(3 * 86400 + 10)).stdout.decode()
+    assert "11-24 22:47:09.997" in text
+    assert "held by node 1 from 11-24 22:47:10.000" in " ".join(text.split())
+    text = diagnose(folder, "--since", stamp(3 * 86400 + 10), "--node", "1", "--until", stamp(3 * 86400 + 20))
+    assert "11-27 22:47:10" in text.stdout.decode()
+
+
+def test_why_there_is_nothing_to_tell(night):
+    def headline(*arguments):
+        return diagnose(*night, *arguments).stdout.decode().splitlines()[0].strip()
+
+    assert headline("--since", stamp(500)) == (
+        "Nothing to tell: no line is of that time, 0 lines did not fit."
+    )
+    assert headline("--node", "7") == "Nothing to tell: no log of node 7 was given, 0 lines did not fit."
+    assert headline("--node", "7,8").startswith("Nothing to tell: no log of nodes 7 and 8 was given, ")
+
+
+def test_the_failovers_of_a_node_without_a_log(night, tmp_path):
+    page = tmp_path / "page.html"
+    text = diagnose(night[0], night[2], "--node", "2", "--html", page).stdout.decode()
+    headline, _, rest = text.partition("\n")
+    assert headline.startswith("No log of node 2 was given, from 2026-11-24 17:47:08 -0500 on: 2 failovers, ")
+    assert "17:47:08.300  node 1 took 10.9.0.2/24 for node 2" in rest
+    assert "10.9.0.2/24" in page.read_text()
+
+
+def test_orders_about_another_absence_are_left_out(tmp_path):
+    first = Worker(1).start(0).take(10, 2).release(30, 2).ping(1, 139)
+    third = Worker(3).start(0).take(60, 4).release(80, 4).ping(1, 139)
+    folders = [worker.write(tmp_path / f"node{worker.node}") for worker in (first, third)]
+    told = story(*folders, "--node", "3")
+    assert [one["disconnected_node"] for one in told["failovers"]] == [4]
+    assert [(one["node"], one["failovers"]) for one in told["absences"]] == [(4, [0])]
