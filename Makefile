@@ -1,6 +1,5 @@
 # `make demo` and `make test` work from a fresh clone: Debian with python3, python3-venv and make.
 PYTHON ?= python3
-PREFIX ?= /opt/failover-worker
 ENV := env
 ifeq ($(OS),Windows_NT)
 BIN := $(ENV)/Scripts

@@ -36,7 +36,7 @@ class Watched:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.diary = Diary(str(path), Folder(path).number)
+        self.diary = Diary(Folder(path).name, Folder(path).number)
         self._silent_since: Optional[datetime] = None
         self._tails = {log: Tail(path / f"{log}.log") for log in LOGS}
         self._readers = {log: Reader() for log in LOGS}

@@ -179,10 +179,10 @@ def _marks(node: Optional[int], story: Story, axis: Axis) -> list[Mark]:
     """What it held for others, and when nobody, or two, held its own address."""
     found = [
         Mark(*_extent(order, axis), _told(order), 0, order.disconnected_node, order.released is not None)
-        for order in story.failovers[:SHAPES]
+        for order in story.failovers[-SHAPES:]
         if order.recovery_node == node
     ]
-    for absence in story.absences[:SHAPES]:
+    for absence in story.absences[-SHAPES:]:
         if absence.node == node:
             address = visible(absence.address or "the address")
             found.extend(_stretched("gap", f"nobody held {address}", one, axis) for one in absence.gaps)

@@ -23,6 +23,7 @@ from typing import Optional
 
 from .items import Item
 from .lines import Reader
+from .spelling import visible
 
 BLOCK = 1 << 18
 LONGEST = 1 << 16
@@ -103,6 +104,11 @@ class Folder:
     @property
     def unreadable(self) -> int:
         return sum(self.unreadable_by.values())
+
+    @property
+    def name(self) -> str:
+        """As it was given, fit to be shown."""
+        return visible(str(self.path))
 
     @property
     def number(self) -> Optional[int]:

@@ -104,7 +104,7 @@ def sentence_table(sentences: Sequence[Sentence], story: Story, at: Callable[[da
     rows = [
         f'<tr class="{sentence.tone}"><td class="time"><a href="#picture" data-at="{at(sentence.when):.9f}">'
         f'{clock(sentence.when)}</a></td><td class="text">{escape(sentence.text)}</td></tr>'
-        for sentence in sentences[:ROWS]
+        for sentence in sentences[-ROWS:]
     ]
     heads = ['<th scope="col" class="time">time</th>', '<th scope="col">what happened</th>']
     return _framed("One line of time for all nodes", heads, rows, len(sentences))
@@ -126,7 +126,7 @@ def _table(key: str, objects: Iterable[Mapping[str, Any]], story: Story) -> str:
     marks = {column: _mark([row.get(column) for row in rows]) for column in columns}
     heads = [f'<th scope="col"{marks[column]}>{escape(_heading(column))}</th>' for column in columns]
     body = []
-    for row in rows[:ROWS]:
+    for row in rows[-ROWS:]:
         cells = "".join(
             f"<td{marks[column]}>{_cell(column, row.get(column), clock)}</td>" for column in columns
         )
@@ -136,7 +136,9 @@ def _table(key: str, objects: Iterable[Mapping[str, Any]], story: Story) -> str:
 
 def _framed(caption: str, heads: Sequence[str], rows: Sequence[str], count: int) -> str:
     left_out = (
-        f'<p class="remark">{count - len(rows)} more are left out here.</p>' if count > len(rows) else ""
+        f'<p class="remark">{count - len(rows)} older ones are left out here.</p>'
+        if count > len(rows)
+        else ""
     )
     caption = escape(caption)
     return (

@@ -38,7 +38,7 @@ def _read(folders: list[Folder], window: Window) -> list[Diary]:
         return [diary]
     both = _Together(folders)
     diary.read(both.items())
-    names = listed([str(folder.path) for folder in folders])
+    names = listed([folder.name for folder in folders])
     if both.crossings > CROSSINGS + len(folders):
         apart = []
         for folder in folders:
@@ -56,7 +56,7 @@ def _read(folders: list[Folder], window: Window) -> list[Diary]:
 
 def _diary(folders: Sequence[Folder], window: Window) -> Diary:
     named = next((folder.number for folder in folders if folder.number is not None), None)
-    return Diary([str(folder.path) for folder in folders], named, window)
+    return Diary([folder.name for folder in folders], named, window)
 
 
 def _node_of(folder: Folder) -> Optional[int]:

@@ -306,3 +306,16 @@ def test_no_bytes_in_any_folders_end_it(tmp_path_factory, folders, window):
     told = json.loads(json.dumps(as_json(story), allow_nan=False))
     assert told["unreadable_lines"] == unreadable
     assert all(node["availability"] is None or 0 <= node["availability"] <= 100 for node in told["nodes"])
+
+
+def test_a_folder_whose_name_is_no_text(tmp_path):
+    """Whose name is what its node is called, since no line tells."""
+    name = os.path.join(os.fsencode(tmp_path), b"b\xfcro")
+    os.mkdir(name)
+    with open(os.path.join(name, b"ping.log"), "w") as file:
+        file.write("[2026-11-24 10:00:00.000+0000] : [INFO] - [ping seq=1 rtt_ms=1.0]\n")
+    for options in ([], ["--json"], ["--html", str(tmp_path / "page.html")]):
+        done = subprocess.run([*COMMAND, *options, name], capture_output=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert b"Traceback" not in done.stdout
+    assert "\\udcfcro" in (tmp_path / "page.html").read_text(encoding="utf-8")

@@ -21,6 +21,7 @@ from story.page import LARGEST, render
 from story.reading import Folder
 from story.tables import ROWS
 from story.timeline import Diary, tell
+from story.words import Clock
 from tests.pages import Page, place
 from tests.story_logs import NIGHT, Worker, a_night, at
 
@@ -241,12 +242,16 @@ def test_nine_nodes_are_one_megabyte_at_most_however_long_their_logs(days):
 
 def test_a_lane_of_very_many_outages_shades_those_that_touch_as_one():
     outages = [Outage(at(each), at(each + 0.5), at(each + 0.5), "gone") for each in range(20_000)]
-    page = Page(render(Story((node_of(1, [(0, 1.0), (20_000, 1.0)], outages),), (), 0)))
+    story = Story((node_of(1, [(0, 1.0), (20_000, 1.0)], outages),), (), 0)
+    page = Page(render(story))
     areas = page.of_class("area")
     assert len(areas) == 1
     assert areas[0]["title"] == "no master for 500 ms: gone (and 19999 more here)"
-    assert f"{2 * 20_000 - ROWS} more are left out here" in page.words
-    assert f"{20_000 - ROWS} more are left out here" in page.words
+    assert f"{2 * 20_000 - ROWS} older ones are left out here" in page.words
+    assert f"{20_000 - ROWS} older ones are left out here" in page.words
+    clock = Clock(story)
+    assert clock(at(19_999)) in page.words
+    assert clock(at(19_999 - ROWS)) not in page.words
 
 
 @pytest.mark.parametrize("step_s", [1, 60, 3600, 86400, 864_000, 10**8])

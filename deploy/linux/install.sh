@@ -7,8 +7,6 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 action=$1
-prefix=${PREFIX:-/opt/failover-worker}
-prefix=${prefix%/}
 destdir=${DESTDIR:-}
 destdir=${destdir%/}
 requirements=${REQUIREMENTS:-requirements.txt}
@@ -17,6 +15,10 @@ etc=/etc/failover-worker
 logs=/var/log/failover-worker
 unit=failover-worker.service
 units=/etc/systemd/system
+# where it is installed already it stays, unless PREFIX says otherwise
+installed=$(sed -n 's|^ExecStart=.* \(/[^ ]*\)/env/bin/python .*|\1|p' "$destdir$units/$unit" 2>/dev/null || true)
+prefix=${PREFIX:-${installed:-/opt/failover-worker}}
+prefix=${prefix%/}
 
 die() {
   echo "$*" >&2
@@ -138,7 +140,9 @@ install)
   ;;
 uninstall)
   if running && systemctl cat $unit >/dev/null 2>&1; then systemctl disable --now $unit; fi
-  rm -rf "$destdir$prefix/env" "$destdir$prefix/lib"
+  for part in env lib; do
+    rm -rf "$destdir$prefix/$part" "$destdir$prefix/$part.new" "$destdir$prefix/$part.old"
+  done
   rm -f "$destdir$units/$unit" "$destdir$units/$unit.d/credentials.conf.example" "$destdir/etc/logrotate.d/failover-worker"
   for folder in "$destdir$prefix" "$destdir$units/$unit.d"; do
     if [ -d "$folder" ]; then rmdir --ignore-fail-on-non-empty "$folder"; fi

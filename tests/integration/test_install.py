@@ -155,8 +155,9 @@ def test_from_there_an_unprivileged_user_takes_an_address_over(scene: Scene, des
         pair.split("=")
         for pair in re.search(r"^Environment=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
     )
-    environ["LOG_DIR"] = environ["LOG_DIR"].replace("%L", f"{dest}/var/log")
-    logs = Path(environ["LOG_DIR"])
+    settings = (dest / "etc/failover-worker/worker.env").read_text()
+    logs = dest / re.search(r"^LOG_DIR=/(.*)$", settings, re.MULTILINE)[1]  # type: ignore[index]
+    environ["LOG_DIR"] = str(logs)
     os.chown(logs, NOBODY, NOBODY)
     os.chown(dest / "etc/failover-worker/worker.env", 0, NOBODY)
     worker = scene.workers[1] = Worker(
@@ -203,6 +204,20 @@ def test_uninstall_leaves_settings_and_logs(dest: Path, tmp_path: Path) -> None:
     assert left["var/log/failover-worker/comms.log"] == b"a line\n"
     assert not (copy / "opt/failover-worker").exists()
     make("uninstall", f"DESTDIR={copy}")  # there is nothing left to do
+
+
+def test_where_it_is_installed_it_stays(dest: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "dest"
+    shutil.copytree(dest, copy, symlinks=True)
+    shutil.move(copy / "opt/failover-worker", copy / "srv/failover")
+    unit = copy / UNIT
+    unit.write_text(unit.read_text().replace("/opt/failover-worker", "/srv/failover"))
+    (copy / "srv/failover/env.new").mkdir()  # as an install leaves it that was interrupted
+    make("install", f"DESTDIR={copy}")
+    assert "/srv/failover/env/bin/python" in unit.read_text()
+    assert not (copy / "opt/failover-worker").exists()
+    make("uninstall", f"DESTDIR={copy}")
+    assert not (copy / "srv/failover").exists()
 
 
 def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
