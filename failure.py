@@ -135,7 +135,7 @@ def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fai
     return Failure(f"{name} from {url}, {what}", mend=True, answered=status, remedy=_URL)
 
 
-def barred(url: str, why: str, answered: int) -> Failure:
+def barred(url: str, why: str, answered: Optional[int]) -> Failure:
     """A proxy gave no tunnel to the master. For one without TLS polling needs none."""
     return Failure(
         f"the proxy did not let through to {url}: {why}",

@@ -50,7 +50,7 @@ def open_socket(
     if proxy:
         way = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
         if way.scheme != "http":
-            raise barred(url, f"it is a {way.scheme} one, and only http ones are known here", 0)
+            raise barred(url, f"it is a {way.scheme} one, and only http ones are known here", None)
         sock = _connected(way.hostname or "", way.port or 80, keep, phase)
         phase("waiting for the proxy")
         _tunnel(sock, host, port, way, url)

@@ -83,7 +83,8 @@ def test_a_proxy_that_drips_holds_nobody(work, serve):
 
 
 @pytest.mark.parametrize("scheme", ["https", "socks5"])
-def test_another_kind_of_proxy_is_named(work, scheme):
-    worker = work("https://master.invalid:5000", https_proxy=f"{scheme}://127.0.0.1:1")
+@pytest.mark.parametrize("master", ["http", "https"])
+def test_another_kind_of_proxy_is_named(work, master, scheme):
+    worker = work(f"{master}://master.invalid:5000", ALL_PROXY=f"{scheme}://127.0.0.1:1")
     error = worker.wait("connect_failed").fields["error"]
     assert f"it is a {scheme} one, and only http ones are known here" in error
