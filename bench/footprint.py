@@ -8,6 +8,7 @@ it reads /proc.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -49,9 +50,12 @@ def cpu_s(pid: int) -> float:
 
 
 def cpu_ns(pid: int) -> int:
-    """The scheduler's own account of all threads, finer than a clock tick."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks)
+    """The scheduler's own account of all threads, finer than a clock tick; of those that have ended it has none."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return total
 
 
 def main() -> None:

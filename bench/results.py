@@ -1,8 +1,8 @@
 """Every bench in turn, and what they print in bench/RESULTS.md.
 
-    python -m bench.results
+    python -m bench.results [NAME ...]
 
-Takes about ten minutes, as root on Linux with keepalived and Node's client (`make bench` installs the latter). A bench
+Named ones are measured anew, and the others left as they are. All take about ten minutes, as root on Linux with keepalived and Node's client (`make bench` installs the latter). A bench
 that cannot run here says so in its place.
 """
 
@@ -41,7 +41,12 @@ def main() -> None:
         f"Written by `make bench`: peers are measured in the same run, since only their ratios carry over to another"
         f" machine. This one: {machine()}.\n"
     )
-    RESULTS.write_text("\n".join([head, *map(section, BENCHES)]), encoding="utf-8")
+    names = sys.argv[1:] or BENCHES
+    before = {}
+    for old in RESULTS.read_text(encoding="utf-8").split("\n## ")[1:] if RESULTS.exists() else ():
+        before[old.partition("`python -m bench.")[2].partition("`")[0]] = f"## {old.rstrip()}\n"
+    told = [section(name) if name in names else before.get(name, "") for name in BENCHES]
+    RESULTS.write_text("\n".join([head, *filter(None, told)]), encoding="utf-8")
 
 
 if __name__ == "__main__":

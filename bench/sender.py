@@ -12,6 +12,7 @@ from typing import BinaryIO, Optional
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _OPEN = '0{"sid":"bench","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}'
+SILENT_S = 20
 
 
 def frame(text: str) -> bytes:
@@ -36,7 +37,9 @@ class Sender:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def send(self, *frames: bytes) -> None:
-        """In pieces, so that answers to pings find room between them. OSError: the client has gone."""
+        """In pieces, so that answers to pings find room between them. OSError: the client has gone, or has read
+        nothing for SILENT_S.
+        """
         if self._sock is None:
             raise OSError("nobody has connected")
         for at in range(0, len(frames), 500):
@@ -50,7 +53,9 @@ class Sender:
 
     def _serve(self) -> None:
         try:
-            self._sock = sock = self._listener.accept()[0]
+            sock = self._listener.accept()[0]
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", SILENT_S, 0))
+            self._sock = sock
             stream = sock.makefile("rb")
             head = b""
             while not head.endswith(b"\r\n\r\n"):

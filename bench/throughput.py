@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.figures import machine
-from bench.footprint import cpu_ns, memory_kib
+from bench.footprint import cpu_s, memory_kib
 from bench.sender import Sender, frame
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,7 @@ def run(name: str, events: int) -> Result:
             if not sender.ready.wait(20):
                 sys.exit(f"{name} did not connect")
             time.sleep(1)
-            before_ns, before_kib = cpu_ns(process.pid), memory_kib(process.pid)["Rss"]
+            before_s, before_kib = cpu_s(process.pid), memory_kib(process.pid)["Rss"]
             began_s = time.monotonic()
             frames = [frame(_event(number)) for number in range(events)]
             try:
@@ -103,13 +103,13 @@ def run(name: str, events: int) -> Result:
                 now = log.stat().st_size if log.exists() else 0
                 if now != size:
                     size, grown_s = now, time.monotonic()
-            used_ns = cpu_ns(process.pid) - before_ns
+            used_s = cpu_s(process.pid) - before_s
             numbers = [int(number) for number in re.findall(r"news.*?\bn\W+(\d+)", log.read_text())]
             return Result(
                 len(numbers),
                 numbers == sorted(numbers),
                 grown_s - began_s,
-                used_ns / 1000 / max(1, len(numbers)),
+                used_s * 1e6 / max(1, len(numbers)),
                 (peak_kib - before_kib) / 1024,
             )
         finally:
