@@ -36,12 +36,12 @@ WAIT_S = 0.2
 """Between two looks of a reader that waits for the owner whether its connection is still wanted."""
 HASTE_S = 0.1
 """For which a master may take to read what arrived."""
-KEPT = 10_000
-"""Answers kept until a ping's acknowledgement comes, or none ever; of more, the oldest count as delivered."""
 HELD_S = 0.2
 """For which whoever sends may take; who takes longer hangs in it, and is woken by the connection's end."""
 UNREAD = 2000
-"""Packets that may wait for a master that reads nothing; with more the connection is ended."""
+"""Packets that may wait for a master that reads nothing; with more the connection is ended. And answers that are kept
+until a ping's acknowledgement comes; of more, the oldest count as delivered.
+"""
 
 
 class Attempt:
@@ -56,7 +56,7 @@ class Attempt:
         # held to number and order what is sent: the library's emit is not thread-safe; guards the next three
         self._sending = threading.Lock()
         self._last_ack_id = 0
-        self._kept: deque[tuple[int, float, object]] = deque(maxlen=KEPT)
+        self._kept: deque[tuple[int, float, object]] = deque(maxlen=UNREAD)
         self._acknowledges = False
         # guards the two flags and the sockets below
         self._state = threading.Lock()
