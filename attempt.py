@@ -233,6 +233,8 @@ class Attempt:
             "suppress_origin": True,
         }
         try:
+            proxy = select_proxy(url, session.proxies)
+            self._direct = proxy is None
             dial = transport == "websocket"
             if transport == "polling":
                 opened = self._ask_by_polling(session)
@@ -241,8 +243,6 @@ class Attempt:
                     options["opened"] = opened
             if dial:
                 trust = verifying(ca_file) if url.startswith("https:") else None
-                proxy = select_proxy(url, session.proxies)
-                self._direct = proxy is None
                 options["socket"] = open_socket(url, trust, self._keep, self._in_phase, proxy)
             self.phase = f"in the {transport} handshake"
             client = Client(self, self._log, session, options)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from queue import Empty, SimpleQueue
 from typing import Any, Optional
-from urllib.parse import urlsplit
 
 import requests
 from requests.utils import select_proxy
@@ -22,7 +21,7 @@ from failure import Failure, explain, explain_answer, spoken
 from link import Down, Hooks, Target, Up
 from logging_setup import NoLog
 from protocol import EIO
-from transport import Session
+from transport import Session, proxy_parts
 from wire import SOCKET_TIMEOUT_S
 
 CLOCK_S = 2.0
@@ -219,7 +218,7 @@ def _common_name(name: object) -> str:
 
 
 def _without_credentials(proxy: str) -> str:
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    parts = proxy_parts(proxy)
     return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
 
 

@@ -48,7 +48,7 @@ def open_socket(
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or (443 if trust else 80)
     if proxy:
-        way = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        way = proxy_parts(proxy)
         if way.scheme != "http":
             raise barred(url, f"it is a {way.scheme} one, and only http ones are known here", None)
         sock = _connected(way.hostname or "", way.port or 80, keep, phase)
@@ -57,6 +57,11 @@ def open_socket(
     else:
         sock = _connected(host, port, keep, phase)
     return _secured(sock, host, trust, keep, phase) if trust else sock
+
+
+def proxy_parts(proxy: str) -> SplitResult:
+    """A proxy as the environment names it, which may leave its scheme out."""
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
 
 
 def _connected(host: str, port: int, keep: Keep, phase: Callable[[str], None]) -> socket.socket:

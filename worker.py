@@ -152,11 +152,10 @@ class Worker:
                     self._crashed(exc)
                     time.sleep(CRASHED_S)
                 message = self._next()
-        except Exception as exc:
-            self._crashed(exc)
-            raise
         finally:
             self._shut_down()
+        # not after a fault: whatever meets it at last tells it in the logs, and closes them
+        self._logs.close()
 
     def _crashed(self, exc: Exception) -> None:
         """Say it, and the same again at most once a minute: one that comes at each turn would fill the disk."""
@@ -283,7 +282,6 @@ class Worker:
     def _shut_down(self) -> None:
         with ExitStack() as last:
             # in this order from the last line up, each whatever became of those before
-            last.callback(self._logs.close)
             last.callback(self._say_stopped)
             last.callback(self._status.close)
             last.callback(self._network.close)
