@@ -39,7 +39,7 @@ def test_a_life_as_the_manager_sees_it(work, serve, manager):
     worker = work(master, NOTIFY_SOCKET=manager.address)
     manager.wait("READY", "1")
     assert {"comms.log", "ping.log"} <= set(os.listdir(worker.log_dir))
-    assert worker.all("connecting")
+    worker.wait("connecting")
     words = manager.wait("STATUS", lambda text: "last round trip" in text).assignments["STATUS"]
     assert words.startswith(f"connected to {master.url}; holding no address for others; last round trip ")
     assert words.endswith(" ms")

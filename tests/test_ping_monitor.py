@@ -150,7 +150,8 @@ def test_a_stopped_master_is_noticed_in_time(work, serve):
     stopped_s = time.monotonic()
     worker.wait("disconnected")
     assert time.monotonic() - stopped_s < INTERVAL_S * MISSED + TIMEOUT_S + 1
-    assert worker.all("pings_paused", log="pings")[0].fields["reason"] == "3 pings in a row without an answer"
+    paused = worker.wait("pings_paused", log="pings")
+    assert paused.fields["reason"] == "3 pings in a row without an answer"
     master.send(signal.SIGCONT)
     worker.wait("connected", 2, limit_s=8)
     until(lambda: len(master.sids) == 1, 5)
