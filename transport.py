@@ -29,6 +29,8 @@ if sys.platform == "linux":
     import termios
 
 READ_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
+"""Of an answer's head, as many as http.client takes of a line."""
 TEXT_FRAME, SIZE_16, EXTENDED = 0x81, 126, 4
 """RFC 6455 §5.2: a text that is one frame, not masked; a length that follows in 16 bits; where the text begins then."""
 Keep = Callable[[socket.socket], None]
@@ -116,6 +118,34 @@ def _secured(
     return secured
 
 
+class _Answering:
+    """A socket while its answer to the handshake is read, which the library does byte by byte and without end."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._read = b""
+        self._at = 0
+        self._taken = 0
+
+    def recv(self, size: int) -> bytes:
+        if self._at == len(self._read):
+            self._read, self._at = self.sock.recv(READ_BYTES), 0
+        piece = self._read[self._at : self._at + size]
+        self._at += len(piece)
+        self._taken += len(piece)
+        # a body, which only a refusal has, comes in larger pieces
+        limit = HEAD_BYTES if size == 1 else MESSAGE_LIMIT
+        if self._taken > limit:
+            raise websocket.WebSocketException(f"an answer of more than {limit >> 10} KiB")
+        return piece
+
+    def rest(self) -> bytes:
+        return self._read[self._at :]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
 class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     """Takes nothing but a websocket for one: some releases of the library, told to follow no redirect, take the
     redirect itself for the connection. And keeps its socket when it ends, to tell what had not arrived.
@@ -126,7 +156,9 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     _taken = 0
 
     def connect(self, url: str, **options: Any) -> None:
-        super().connect(url, **options)
+        answering = _Answering(options["socket"])
+        super().connect(url, **{**options, "socket": answering})
+        self.sock, self._ahead = answering.sock, answering.rest()
         answer = self.handshake_response
         if answer is not None and answer.status != 101:
             self.shutdown()

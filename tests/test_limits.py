@@ -135,6 +135,28 @@ def test_a_message_without_an_end_ends_the_connection_before_memory_does(work, s
     assert worker.stop()[0] == 0
 
 
+@pytest.mark.parametrize(
+    "head, limit",
+    [
+        (b"HTTP/1.1 101 Switching Protocols\r\nX-Long: ", "64 KiB"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99999999999\r\n\r\n", "8192 KiB"),
+    ],
+    ids=["head", "body"],
+)
+def test_an_answer_to_the_handshake_without_an_end_is_left_before_it_costs_memory(work, serve, head, limit):
+    def act(sock, _):
+        sock.sendall(head)
+        while True:
+            sock.sendall(b"y" * 65536)
+
+    worker = work(serve(Raw(act)), LOG_LEVEL="WARNING")
+    failed = worker.wait("connect_failed")
+    assert f"an answer of more than {limit}" in failed.fields["error"]
+    worker.wait("connect_failed", 2, limit_s=30)
+    assert worker.status("VmHWM") < 45 * 1024 + GROWTH_KB / (10 if limit == "64 KiB" else 1)
+    assert worker.stop()[0] == 0
+
+
 @pytest.fixture
 def hanging(work, serve, tmp_path):
     """A worker that is up, one of whose threads hangs as soon as the file that comes with it is there."""
