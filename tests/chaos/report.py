@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import random
 import shutil
+import signal
+import sys
 import tempfile
 import time
 import traceback
@@ -31,6 +33,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, help="of soak (60), of fuzzing each target (10)")
     parser.add_argument("--verbose", action="store_true", help="name each fault before it strikes")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it set up is taken down then too
     print(f"seed {options.seed}", flush=True)
     good = True
     if options.what in ("all", "faults"):
