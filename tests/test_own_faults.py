@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -121,12 +122,15 @@ def test_a_file_that_cannot_be_rotated_grows_on(logs, tmp_path):
 
 
 def test_who_writes_the_logs_goes_on_after_a_fault(logs, tmp_path, monkeypatch):
+    failed = threading.Event()
+
     def fails(*_args):
+        failed.set()
         raise RuntimeError("a fault of ours")
 
     monkeypatch.setattr(LogFile, "write", fails)
     logs.comms.info("line", n=1)
-    time.sleep(0.2)
+    assert failed.wait(10)
     monkeypatch.undo()
     logs.comms.info("line", n=2)
     until(lambda: (tmp_path / "comms.log").exists() and "n=2]" in (tmp_path / "comms.log").read_text())
