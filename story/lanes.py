@@ -45,8 +45,9 @@ class Area(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """An order at the node it was given to, as shares of the axis. `kind`: "held", "refused", or "open" where the
-    end of its holding is not known. Or, at the address's owner: "gap", nobody held it, and "double", two did.
+    """An order at the node it was given to, as shares of the axis. `kind`: "held", "refused", "pending" where its
+    outcome is not logged, or "open" where the end of its holding is not known. Or, at the address's owner: "gap",
+    nobody held it, and "double", two did.
     """
 
     start: float
@@ -208,7 +209,7 @@ def _stretched(kind: str, what: str, stretch: Stretch, axis: Axis) -> Mark:
 def _extent(failover: Failover, axis: Axis) -> tuple[float, float, str]:
     start = axis.at(failover.settled or failover.received)
     if failover.taken is None:
-        return start, start, "refused"
+        return start, start, "pending" if failover.pending else "refused"
     if failover.released is not None:
         return start, axis.at(failover.released), "held"
     return start, 1.0 if failover.still_held else start, "open"

@@ -180,7 +180,7 @@ def _arrows(lanes: Iterable[Lane]) -> Iterator[str]:
             down = owner.top < lane.top
             top, bottom = (owner.rows - INTO, row + 0.15) if down else (row + ROW - 0.15, owner.plot + INTO)
             where = f"top:{top:.2f}rem;height:{bottom - top:.2f}rem"
-            kind = "failed" if mark.kind == "refused" else "take"
+            kind = {"refused": "failed", "pending": "asked"}.get(mark.kind, "take")
             yield f'<i class="arrow {kind} {"down" if down else "up"}" style="--a:{mark.start:.9f};{where}"></i>'
             if mark.returned:
                 yield f'<i class="arrow return {"up" if down else "down"}" style="--a:{mark.end:.9f};{where}"></i>'

@@ -23,7 +23,7 @@ from story.tables import ROWS
 from story.timeline import Diary, tell
 from story.words import Clock
 from tests.pages import Page, place
-from tests.story_logs import NIGHT, Worker, a_night, at
+from tests.story_logs import NIGHT, Worker, a_night, at, recover
 
 
 def story_of(*folders):
@@ -132,6 +132,18 @@ def test_each_thing_stands_at_its_time(night):
     # node 1 took it, so it comes from the lane below, and goes back down
     assert "up" in taken["class"].split()
     assert "down" in back["class"].split()
+
+
+def test_an_order_whose_outcome_is_not_logged_is_not_told_for_one_that_failed(tmp_path):
+    asked, owner = tmp_path / "node1", tmp_path / "node2"
+    Worker(1).start(0).say(10, "received", **recover(2, 1)).write(asked)
+    Worker(2).start(0).ping(1, 12).write(owner)
+    page = Page(render(story_of(asked, owner)))
+    (mark,) = page.of_class("mark", "pending")
+    assert not page.of_class("mark", "refused")
+    assert mark["title"].startswith("outcome not logged: 10.9.0.2/24 of node 2")
+    assert page.of_class("arrow", "asked")
+    assert not page.of_class("arrow", "failed")
 
 
 def test_the_owners_lane_tells_when_nobody_and_when_two_had_its_address(night):
