@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Optional
 
 import config as configuration
+import light
 import notify
 from instance import ClaimError, claim
 
@@ -70,6 +71,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     for name in ("PASSWORD", "MASTER_TOKEN"):
         os.environ.pop(name, None)
     notifier = notify.from_environ(os.environ)
+    light.import_requests()
     if options.check:
         from check import check
 
