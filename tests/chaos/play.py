@@ -194,21 +194,23 @@ class Play:
 
     def _holds(self, step: Step) -> Iterator[str]:
         """Whether it holds, and says so, what the last orders leave."""
-        stage = self._stage
+        stage, before = self._stage, self._held
         given = [*step.before, *step.fault.orders, *step.during, step.after]
-        orders = [order for order in commands.received(stage.comms.read()) if order in given]
-        if step.fault.obeyed:
-            self._held = commands.held_after(self._held, orders)
-        else:
-            self._held = {int(owner): ip for owner, ip in (self._says_held() or {}).items()}
-        wanted = {str(owner): ip for owner, ip in self._held.items()}
+
+        def wanted() -> dict[str, str]:
+            if not step.fault.obeyed:
+                return self._says_held() or {}
+            # read each time: an answer may be heard before the line of its order is written
+            orders = [order for order in commands.received(stage.comms.read()) if order in given]
+            return {str(owner): ip for owner, ip in commands.held_after(before, orders).items()}
 
         def holds() -> bool:
             there = stage.addresses()
-            return self._says_held() == wanted and there in (None, set(wanted.values()))
+            return self._says_held() == wanted() and there in (None, set(wanted().values()))
 
         if not self._try(holds, ANSWERED_S):
-            yield f"it must hold {wanted}, says {self._says_held()}, and has {stage.addresses()}"
+            yield f"it must hold {wanted()}, says {self._says_held()}, and has {stage.addresses()}"
+        self._held = {int(owner): ip for owner, ip in wanted().items()}
 
     def _says_held(self) -> Optional[dict[str, str]]:
         """What it last told the master, on this connection."""
