@@ -29,8 +29,8 @@ if sys.platform == "linux":
     import termios
 
 READ_BYTES = 1 << 16
-HEAD_BYTES = 1 << 16
-"""Of an answer's head, as many as http.client takes of a line."""
+HEAD_BYTES, REFUSAL_BYTES = 1 << 16, 1 << 20
+"""Of an answer to the handshake: its head, of which http.client takes as much in a line; all of one that says no."""
 TEXT_FRAME, SIZE_16, EXTENDED = 0x81, 126, 4
 """RFC 6455 §5.2: a text that is one frame, not masked; a length that follows in 16 bits; where the text begins then."""
 Keep = Callable[[socket.socket], None]
@@ -133,8 +133,8 @@ class _Answering:
         piece = self._read[self._at : self._at + size]
         self._at += len(piece)
         self._taken += len(piece)
-        # a body, which only a refusal has, comes in larger pieces
-        limit = HEAD_BYTES if size == 1 else MESSAGE_LIMIT
+        # a body, which only a refusal has, is read in larger pieces
+        limit = HEAD_BYTES if size == 1 else REFUSAL_BYTES
         if self._taken > limit:
             raise websocket.WebSocketException(f"an answer of more than {limit >> 10} KiB")
         return piece
