@@ -53,7 +53,7 @@ def cpu_ns(pid: int) -> int:
     """The scheduler's own account of all threads, finer than a clock tick; of those that have ended it has none."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
     return total
 
