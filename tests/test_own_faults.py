@@ -6,10 +6,10 @@ import errno
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
+from bench.footprint import cpu_s
 from log_files import LogFile
 from log_line import LINE_LIMIT, LineError, format_message, parse_line
 from log_redact import Redactor
@@ -51,12 +51,6 @@ def faulty(serve, tmp_path):
         worker.end()
 
 
-def cpu_s(worker):
-    """Of its threads that have ended too."""
-    fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 @pytest.mark.parametrize("console", [0, 1])
 def test_what_ends_the_worker_is_told(faulty, console):
     worker = faulty(NO_THREAD, LOG_CONSOLE=console)
@@ -70,9 +64,9 @@ def test_what_ends_the_worker_is_told(faulty, console):
 def test_a_fault_at_each_turn_is_told_once_and_does_not_spin(faulty):
     worker = faulty(EACH_TURN)
     worker.wait("crashed")
-    before_s, began_s = cpu_s(worker), time.monotonic()
+    before_s, began_s = cpu_s(worker.pid), time.monotonic()
     time.sleep(2)
-    assert cpu_s(worker) - before_s < 0.5 * (time.monotonic() - began_s)
+    assert cpu_s(worker.pid) - before_s < 0.5 * (time.monotonic() - began_s)
     assert len(worker.all("crashed")) == 1
     code, took_s = worker.stop()
     assert (code, took_s < 2) == (0, True)

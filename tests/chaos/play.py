@@ -205,8 +205,8 @@ class Play:
             return {str(owner): ip for owner, ip in commands.held_after(before, orders).items()}
 
         def holds() -> bool:
-            there = stage.addresses()
-            return self._says_held() == wanted() and there in (None, set(wanted().values()))
+            there, right = stage.addresses(), wanted()
+            return self._says_held() == right and there in (None, set(right.values()))
 
         if not self._try(holds, ANSWERED_S):
             yield f"it must hold {wanted()}, says {self._says_held()}, and has {stage.addresses()}"
