@@ -83,7 +83,7 @@ masters: $(ENV)/.masters $(EIO3)/.made
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py check.py worker.py network story demo bench
+	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs story demo bench
 
 # Node's client, and root with keepalived, where they are here: what cannot be measured says so in its place
 bench: $(ENV)/.dev

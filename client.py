@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Optional
 
 import config as configuration
-import light
-import notify
-from instance import ClaimError, claim
+from connection import light
+from worker import systemd as notify
+from worker.instance_lock import ClaimError, claim
 
 VERSION = "1.0.0"
 EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
@@ -63,7 +63,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     except configuration.ConfigError as exc:
         print(*exc.faults, sep="\n", file=sys.stderr)
         if options.json:
-            from check import faults_report
+            from worker.check import faults_report
 
             print(faults_report(exc.faults), flush=True)
         return EXIT_CONFIG
@@ -73,16 +73,16 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     notifier = notify.from_environ(os.environ)
     light.import_requests()
     if options.check:
-        from check import check
+        from worker.check import check
 
         return check(config, as_json=options.json)
 
     # a signal must find its handler from the first log line on: nothing else happens in one but this
-    from inbox import Inbox
+    from worker.inbox import Inbox
 
     inbox = Inbox()
-    from status import ShowState
-    from worker import Reopen, Stop, Worker
+    from worker.loop import Reopen, Stop, Worker
+    from worker.status import ShowState
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):

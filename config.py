@@ -10,9 +10,9 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-import config_files as files
-from config_table import NODE_MAY_HOLD, VARIABLES, Variable, describe
-from config_values import Fault, UnfitError, printable, shown
+from settings import files
+from settings.schema import NODE_MAY_HOLD, VARIABLES, Variable, describe
+from settings.types import Fault, UnfitError, printable, shown
 
 __all__ = ["Config", "ConfigError", "describe", "load"]
 

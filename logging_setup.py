@@ -17,9 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Optional, Union
 
-from log_console import Console
-from log_files import RETRY_S, LogFile
-from log_line import (
+from logs.console import Console
+from logs.format import (
     LEVELS,
     Entry,
     LineError,
@@ -30,7 +29,8 @@ from log_line import (
     format_message,
     parse_line,
 )
-from log_redact import Redactor
+from logs.redact import Redactor
+from logs.writer import RETRY_S, LogFile
 
 __all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format_line", "parse_line"]
 

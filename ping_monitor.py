@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Optional, Protocol
 
 from logging_setup import Log
-from watchdog import Pulse
+from worker.watchdog import Pulse
 
 LATE_S = 0.02
 """A wake-up that comes this much too late tells of a process that stood still, not of the master."""

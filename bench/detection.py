@@ -18,7 +18,7 @@ from typing import Optional
 
 from bench import peers
 from bench.figures import machine
-from tests.integration.netns import Lab, in_namespace, why_not
+from tests.lab.netns import Lab, in_namespace, why_not
 
 LIMIT_S = 60.0
 

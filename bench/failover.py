@@ -31,8 +31,8 @@ from typing import Optional
 
 from bench.figures import machine, median, need_linux_and_root
 from tests.integration.cluster import Bundled, Worker
-from tests.integration.netns import Lab, why_not
-from tests.integration.observers import Holders, Pings
+from tests.lab.netns import Lab, why_not
+from tests.lab.observers import Holders, Pings
 
 DEAD_AFTER_S, PING_S, PROBE_S = 0.35, 0.1, 0.1
 OURS = "10.9.0.2"

@@ -28,8 +28,8 @@ from pathlib import Path
 from bench import peers
 from bench.figures import machine
 from bench.footprint import cpu_ns
-from connection import Connection, back_off
-from link import Down, Hooks, Target, Up
+from connection.link import Down, Hooks, Target, Up
+from connection.reconnect import Connection, back_off
 from logging_setup import Logs, NoLog
 from ping_monitor import PingMonitor
 

@@ -31,10 +31,10 @@ from werkzeug.serving import make_server
 
 from bench.figures import machine, median, need_linux_and_root, p99
 from demo.master import RequestHandler
-from tests.integration import users
 from tests.integration.cluster import PORT, ROOT, Worker, recover
-from tests.integration.netns import Lab, in_namespace, why_not
-from tests.integration.observers import Inside
+from tests.lab import users
+from tests.lab.netns import Lab, in_namespace, why_not
+from tests.lab.observers import Inside
 
 NETLINK, SUDO, PROBING = 1, 3, 4
 NAMES = {NETLINK: "netlink", SUDO: "sudo", PROBING: "netlink, default probe"}

@@ -8,7 +8,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Optional
 
-from network.interface import Network, NetworkError
+from network.base import Network, NetworkError
 
 _BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
 
@@ -57,7 +57,7 @@ def open_network(
     local = _local(node_id, interface, lease_s, journal_dir or Path())
     if name != "sudo":
         return local
-    from network.sudo import Sudo
+    from network.sudo.backend import Sudo
 
     return Sudo(
         local, node_id, interface, lease_s, password=password, allowed=allowed, journal_dir=journal_dir
@@ -67,17 +67,17 @@ def open_network(
 def _local(node_id: int, interface: Optional[str], lease_s: int, journal_dir: Path) -> Network:
     """What this system does by itself, given the privilege."""
     if sys.platform == "linux":
-        from network.linux import Netlink
+        from network.netlink.backend import Netlink
 
         return Netlink(node_id, interface, lease_s)
-    from network.alias import Aliases
-    from network.journal import Journal
+    from network.command.backend import Aliases
+    from network.command.journal import Journal
 
     journal = Journal(journal_dir / f"addresses-{node_id}.json")
     if sys.platform == "darwin":
-        from network.macos import MacOS
+        from network.command.macos import MacOS
 
         return Aliases(MacOS(), interface, journal)
-    from network.windows import Windows
+    from network.command.windows import Windows
 
     return Aliases(Windows(), interface, journal)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Optional
 
-from network.interface import Address, AddressesChanged, Event, Loan, NetworkError
+from network.base import Address, AddressesChanged, Event, Loan, NetworkError
 
 INTERFACE = "simulated0"
 

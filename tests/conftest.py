@@ -9,7 +9,7 @@ import pytest
 
 from story.reading import Folder
 from story.timeline import Diary, tell
-from tests.workers import Worker
+from tests.lab.workers import Worker
 
 # the time of one example says more of the machine than of the code
 hypothesis.settings.register_profile("calm", deadline=None)

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 
-from tests.chromium import ROOT, chromium, why_not
+from tests.lab.chromium import ROOT, chromium, why_not
 
 FOLDERS = [f"build/demo/node{node}" for node in (1, 2, 3)]
 PICTURE = ROOT / "docs" / "diagnose.png"

@@ -6,8 +6,8 @@ import pytest
 import requests
 import websocket
 
-from failure import Failure, barred, explain, explain_answer
-from protocol import MISMATCH
+from connection.errors import Failure, barred, explain, explain_answer
+from connection.protocol import MISMATCH
 from story.causes import (
     CAUSES,
     FREEZE,

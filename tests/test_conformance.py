@@ -13,8 +13,8 @@ from werkzeug.serving import make_server
 
 from demo.master import RequestHandler
 from demo.scenario import Conformance
-from tests.processes import free_port, start_master
-from tests.workers import REPOSITORY
+from tests.lab.processes import free_port, start_master
+from tests.lab.workers import REPOSITORY
 
 TOKEN = "hunter2hunter2"
 NODES = (901, 902, 903)

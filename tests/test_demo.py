@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import ROOT, Process, wait_until
+from tests.lab.processes import ROOT, Process, wait_until
 
 COMMAND = [sys.executable, "-m", "demo"]
 STORY = ROOT / "build" / "demo" / "story.html"

@@ -18,7 +18,7 @@ from story.following import Teller, Watched
 from story.tail import Tail
 from story.timeline import tell
 from story.words import Sentence
-from tests.processes import Process
+from tests.lab.processes import Process
 from tests.story_logs import LEVELS, PING_LOG, at, recover
 
 ROOT = Path(__file__).resolve().parents[1]

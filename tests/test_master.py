@@ -19,8 +19,8 @@ import websocket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.processes import Master, Process, free_port, start_master, stays, wait_until
-from tests.redis_server import Several, needs_redis, start_several
+from tests.lab.processes import Master, Process, free_port, start_master, stays, wait_until
+from tests.lab.redis_server import Several, needs_redis, start_several
 
 MASK = "255.255.255.0"
 LOG_LINE = re.compile(

@@ -13,7 +13,7 @@ import pytest
 
 from story.episodes import Story
 from story.page import render
-from tests.chromium import PICTURES, ROOT, Pixels, chromium, needs_chromium
+from tests.lab.chromium import PICTURES, ROOT, Pixels, chromium, needs_chromium
 from tests.story_logs import Worker, a_night, joined
 from tests.test_page import node_of
 

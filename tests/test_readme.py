@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config_table import VARIABLES
 from logging_setup import parse_line
+from settings.schema import VARIABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

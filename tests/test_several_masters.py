@@ -16,8 +16,8 @@ import pytest
 from demo import messages
 from demo.cluster import Cluster
 from demo.store import Decision
-from tests.processes import Master, Process, free_port, start_master, stays, wait_until
-from tests.redis_server import RedisServer, needs_redis, start_several
+from tests.lab.processes import Master, Process, free_port, start_master, stays, wait_until
+from tests.lab.redis_server import RedisServer, needs_redis, start_several
 from tests.test_master import MakeWorker, Worker, workers
 
 __all__ = ["workers"]

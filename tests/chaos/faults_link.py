@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.chaos import stage as stages
 from tests.chaos.faults import LOST, SILENT, Fault, Lift, Silence
 from tests.chaos.stage import Stage
-from tests.relay import DOWN, UP
+from tests.lab.relay import DOWN, UP
 
 CUT = r".*(closed|reset|refused|no answer).*"
 

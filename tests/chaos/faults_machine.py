@@ -11,7 +11,7 @@ import time
 
 from tests.chaos.faults import Fault, Lift
 from tests.chaos.stage import Stage
-from tests.waiting import until
+from tests.lab.waiting import until
 
 
 class FreezeWorker(Fault):

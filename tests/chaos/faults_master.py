@@ -12,7 +12,7 @@ from tests.chaos import impostors
 from tests.chaos import stage as stages
 from tests.chaos.faults import LOST, SILENT, Fault, Lift, Silence
 from tests.chaos.stage import Stage
-from tests.masters import Raw
+from tests.lab.masters import Raw
 
 CLOSED = r".* closed the connection during the handshake|connection refused: .*"
 

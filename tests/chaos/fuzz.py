@@ -20,10 +20,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import config
-from config_table import VARIABLES
+from failover.orders import RESTORE_KEYS, OrderError, check_address, parse_recover, parse_restore, refusal
 from logging_setup import LineError, format_line, parse_line
-from network.interface import Address
-from orders import RESTORE_KEYS, OrderError, check_address, parse_recover, parse_restore, refusal
+from network.base import Address
+from settings.schema import VARIABLES
 
 BATCH = 300
 """Examples that share a seed."""

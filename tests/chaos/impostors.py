@@ -6,7 +6,7 @@ import contextlib
 import random
 from typing import Callable
 
-from tests.masters import OPEN, answering, frame, http, read_frame, silent, trickling, upgrade
+from tests.lab.masters import OPEN, answering, frame, http, read_frame, silent, trickling, upgrade
 
 Act = Callable
 

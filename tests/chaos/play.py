@@ -14,7 +14,7 @@ from logging_setup import Entry
 from tests.chaos import commands, judge
 from tests.chaos.faults import Step
 from tests.chaos.stage import NOTICED_S, RECONNECT_DELAY_MAX_S, Stage
-from tests.masters import Heard
+from tests.lab.masters import Heard
 
 START_S = 15.0
 ANSWERED_S = 5.0

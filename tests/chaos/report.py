@@ -16,7 +16,7 @@ from tests.chaos import fuzz
 from tests.chaos.faults import plan
 from tests.chaos.faults_master import Kill
 from tests.chaos.run import KINDS, WARM_UP, Run
-from tests.integration.netns import why_not
+from tests.lab.netns import why_not
 
 SOAK_S = 20.0
 """Between two restarts of the master."""

@@ -19,10 +19,10 @@ from typing import Optional
 from tests.chaos.clock import Offset
 from tests.chaos.commands import NODE, Order
 from tests.chaos.follow import Follow
-from tests.integration.netns import Host, Lab, in_namespace
-from tests.masters import Master
-from tests.relay import Relay
-from tests.workers import Worker
+from tests.lab.masters import Master
+from tests.lab.netns import Host, Lab, in_namespace
+from tests.lab.relay import Relay
+from tests.lab.workers import Worker
 
 PING_INTERVAL_S = 0.25
 PING_TIMEOUT_S = 1.0

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.faults import Calm, Lift, one_of_each, plan
 from tests.chaos.run import KINDS, Run
 from tests.chaos.stage import Stage
-from tests.integration.netns import needs_namespaces
+from tests.lab.netns import needs_namespaces
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 SEED = 7

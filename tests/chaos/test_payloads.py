@@ -10,8 +10,8 @@ import json
 import pytest
 
 from tests.chaos.follow import Follow
-from tests.masters import Puppet
-from tests.waiting import until
+from tests.lab.masters import Puppet
+from tests.lab.waiting import until
 
 MB = 1 << 20
 PAYLOADS = {

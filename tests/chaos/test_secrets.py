@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.commands import recover
-from tests.integration import users
-from tests.integration.netns import Lab, in_namespace, needs_namespaces
-from tests.integration.users import PASSWORD, made_up_user
-from tests.masters import Master, Raw, answering, http
-from tests.relay import Relay
-from tests.waiting import until
-from tests.workers import Tail, Worker
+from tests.lab import users
+from tests.lab.masters import Master, Raw, answering, http
+from tests.lab.netns import Lab, in_namespace, needs_namespaces
+from tests.lab.relay import Relay
+from tests.lab.users import PASSWORD, made_up_user
+from tests.lab.waiting import until
+from tests.lab.workers import Tail, Worker
 
 TOKEN = "tok-hunter2-7Qz"
 

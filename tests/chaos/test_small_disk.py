@@ -13,11 +13,11 @@ import time
 import pytest
 
 import client
-import log_files
+from logs import writer as log_files
 from tests.chaos.follow import Follow
-from tests.masters import Master
-from tests.waiting import until
-from tests.workers import Worker
+from tests.lab.masters import Master
+from tests.lab.waiting import until
+from tests.lab.workers import Worker
 
 INTERVAL_S = 0.02
 QUEUE = 10_000

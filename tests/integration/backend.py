@@ -7,9 +7,9 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from network.interface import Loan
-from tests.integration.netns import Lab
-from tests.integration.observers import Inside
+from network.base import Loan
+from tests.lab.netns import Lab
+from tests.lab.observers import Inside
 
 LOAN = Loan(2, IPv4Interface("10.9.0.2/24"), "eth0")
 OWN = IPv4Interface("10.9.0.3/24")
@@ -20,7 +20,7 @@ class Node:
     """Node 3's backend, called inside its namespace, and the events that it posted."""
 
     def __init__(self, host, interface=None, lease_s=10, node_id=3):
-        from network.linux import Netlink
+        from network.netlink.backend import Netlink
 
         self.host, self.events = host, []
         self.inside = Inside(host.ns)

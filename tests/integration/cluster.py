@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from logging_setup import Entry, parse_line
-from tests.integration.netns import Host, Lab, in_namespace, until
+from tests.lab.netns import Host, Lab, in_namespace, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 5000

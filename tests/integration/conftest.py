@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cluster import Director
-from tests.integration.netns import Lab
 from tests.integration.scene import Scene
+from tests.lab.netns import Lab
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import threading
 from ipaddress import IPv4Address
 
 import client
-from network.linux import Netlink
+from network.netlink.backend import Netlink
 
 probe = Netlink.probe
 

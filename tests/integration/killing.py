@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.cluster import PORT, Bundled
-from tests.integration.netns import Lab, until
 from tests.integration.scene import OWNER, Scene
+from tests.lab.netns import Lab, until
 
 REDIS_PORT = 6379
 LATEST_S = 0.3

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Optional
 
 from tests.integration.cluster import Director, Worker
-from tests.integration.netns import Lab
+from tests.lab.netns import Lab
 
 OWNER = "10.9.0.2"
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.integration.cluster import Worker, recover
-from tests.integration.netns import needs_namespaces, until
 from tests.integration.scene import OWNER, Scene
+from tests.lab.netns import needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]
 GATEWAY = "10.9.0.10"

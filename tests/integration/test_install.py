@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tests.integration.cluster import ROOT, Worker
-from tests.integration.netns import needs_namespaces
 from tests.integration.scene import OWNER, Scene
+from tests.lab.netns import needs_namespaces
 
 UNIT = "etc/systemd/system/failover-worker.service"
 NOBODY = 65534

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.killing import kill_masters
-from tests.integration.netns import needs_namespaces
-from tests.redis_server import needs_redis
+from tests.lab.netns import needs_namespaces
+from tests.lab.redis_server import needs_redis
 
 
 @needs_namespaces

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from network.interface import Address, AddressesChanged, Loan, NetworkError
+from network.base import Address, AddressesChanged, Loan, NetworkError
 from tests.integration.backend import IP, LOAN, OWN, Node, lab, node
-from tests.integration.netns import needs_namespaces, until
+from tests.lab.netns import needs_namespaces, until
 
 __all__ = ["lab", "node"]
 pytestmark = needs_namespaces
@@ -212,8 +212,8 @@ def test_node_numbers_too_long_for_a_label(node):
 
 
 def test_what_went_between_the_look_and_the_removal_is_gone(node):
-    from network import rtnl
-    from network.route import Route
+    from network.netlink import addresses as rtnl
+    from network.netlink.netlink_socket import Route
 
     index = node.inside.call(socket.if_nametoindex, "eth0")
     route = node.inside.call(Route)
@@ -233,8 +233,8 @@ def test_without_the_capability_it_says_how_to_grant_it(lab, dropped, named):
     script = textwrap.dedent("""
         import sys
         from ipaddress import IPv4Address, IPv4Interface
-        from network.interface import Loan, NetworkError
-        from network.linux import Netlink
+        from network.base import Loan, NetworkError
+        from network.netlink.backend import Netlink
         net = Netlink(3, None, 10)
         print(len(net.addresses()), net.interface_for(IPv4Address("10.9.0.2")), net.mac("eth0"), net.gateways())
         loan = Loan(2, IPv4Interface("10.9.0.2/24"), "eth0")

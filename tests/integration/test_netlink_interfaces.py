@@ -6,9 +6,9 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from network.interface import Address, LinkUp, Loan, NetworkError
+from network.base import Address, LinkUp, Loan, NetworkError
 from tests.integration.backend import IP, LOAN, Node, lab, node
-from tests.integration.netns import needs_namespaces, until
+from tests.lab.netns import needs_namespaces, until
 
 __all__ = ["lab", "node"]
 pytestmark = needs_namespaces

@@ -9,11 +9,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from network import arp
-from network.interface import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.netlink import arp
 from tests.integration.backend import IP, LOAN, OWN, Node, lab, node
-from tests.integration.netns import needs_namespaces, until
-from tests.integration.observers import in_namespace
+from tests.lab.netns import needs_namespaces, until
+from tests.lab.observers import in_namespace
 
 __all__ = ["lab", "node"]
 pytestmark = needs_namespaces

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from network import arp
+from network.netlink import arp
 from tests.integration.cluster import recover
-from tests.integration.netns import Host, needs_namespaces, until
-from tests.integration.observers import Inside
 from tests.integration.scene import OWNER, Scene
+from tests.lab.netns import Host, needs_namespaces, until
+from tests.lab.observers import Inside
 
 pytestmark = [needs_namespaces, pytest.mark.slow]
 

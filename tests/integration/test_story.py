@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.integration.cluster import ROOT, Bundled, Worker
-from tests.integration.netns import Lab, needs_namespaces, until
+from tests.lab.netns import Lab, needs_namespaces, until
 from tests.story_logs import contract
 
 pytestmark = [needs_namespaces, pytest.mark.slow]

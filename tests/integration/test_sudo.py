@@ -12,9 +12,9 @@ import time
 
 import pytest
 
-from tests.integration import users
-from tests.integration.netns import Lab, needs_namespaces, until
-from tests.integration.users import PASSWORD, made_up_user
+from tests.lab import users
+from tests.lab.netns import Lab, needs_namespaces, until
+from tests.lab.users import PASSWORD, made_up_user
 
 pytestmark = [
     needs_namespaces,
@@ -25,7 +25,7 @@ DRIVER = textwrap.dedent("""
     import json, sys, time
     from ipaddress import IPv4Address, IPv4Interface, IPv4Network
     from network.choose import open_network, resolve
-    from network.interface import Loan, NetworkError
+    from network.base import Loan, NetworkError
     password, allowed = json.loads(sys.stdin.readline())
     allowed = allowed and tuple(map(IPv4Network, allowed))
     events = []

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from tests.integration.cluster import Worker
-from tests.integration.netns import needs_namespaces, until
 from tests.integration.scene import OWNER, Scene
-from tests.manager import Manager
+from tests.lab.manager import Manager
+from tests.lab.netns import needs_namespaces, until
 
 pytestmark = needs_namespaces
 

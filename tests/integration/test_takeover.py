@@ -8,8 +8,8 @@ import time
 import pytest
 
 from tests.integration.cluster import ROOT, recover
-from tests.integration.netns import needs_namespaces, until
 from tests.integration.scene import OWNER, Scene
+from tests.lab.netns import needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]
 
@@ -200,7 +200,7 @@ def test_one_spoofed_claim_costs_seconds_and_a_thousand_do_not_flap(scene: Scene
     scene.lab.node(2).cut()
     scene.take(1)
     spoof = (
-        "import socket,sys;from network import arp;from ipaddress import IPv4Address as A;"
+        "import socket,sys;from network.netlink import arp;from ipaddress import IPv4Address as A;"
         "s=socket.socket(socket.AF_PACKET,socket.SOCK_RAW);s.bind(('eth0',0));"
         "[s.send(f) for _ in range(int(sys.argv[1])) for f in arp.announcements('02:fc:00:00:09:99',A('10.9.0.2'))]"
     )

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration import users
 from tests.integration.cluster import ROOT, Worker
-from tests.integration.netns import needs_namespaces, until
 from tests.integration.scene import OWNER, Scene
-from tests.integration.users import PASSWORD, User, made_up_user
+from tests.lab import users
+from tests.lab.netns import needs_namespaces, until
+from tests.lab.users import PASSWORD, User, made_up_user
 
 pytestmark = [
     needs_namespaces,

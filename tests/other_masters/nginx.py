@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 
-from tests.processes import free_port
-from tests.waiting import until
+from tests.lab.processes import free_port
+from tests.lab.waiting import until
 
 CONFIG = """
 {user}

@@ -11,8 +11,8 @@ import trustme
 from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, worker
 from test_other_masters import test_behaviour as behave
 
+from tests.lab.waiting import until
 from tests.other_masters.nginx import Nginx
-from tests.waiting import until
 
 __all__ = ["worker"]
 

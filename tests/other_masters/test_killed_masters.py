@@ -3,8 +3,8 @@
 import pytest
 
 from tests.integration.killing import kill_masters, told
-from tests.integration.netns import needs_namespaces
-from tests.redis_server import needs_redis
+from tests.lab.netns import needs_namespaces
+from tests.lab.redis_server import needs_redis
 
 TIMES = 20
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.masters import Raw, http, silent
-from tests.waiting import until
-from tests.workers import Tail
+from tests.lab.masters import Raw, http, silent
+from tests.lab.waiting import until
+from tests.lab.workers import Tail
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -7,9 +7,9 @@ import pytest
 from test_behind_nginx import received
 from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, worker
 
+from tests.lab.redis_server import RedisServer, needs_redis
+from tests.lab.waiting import until
 from tests.other_masters.nginx import Nginx
-from tests.redis_server import RedisServer, needs_redis
-from tests.waiting import until
 
 __all__ = ["worker"]
 

@@ -1,0 +1,186 @@
+"""The master's two orders, read and checked: what is refused is refused here, with its reason. No I/O."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address
+from typing import Any, Optional
+
+from logging_setup import compact_json
+from network.base import Address
+
+ECHO_LIMIT = 64 << 10
+"""Bytes of JSON up to which an order comes back whole in its refusal."""
+ECHO_DEPTH = 100
+"""Of nesting, up to which an order comes back whole: what can be read can just fail to be written."""
+_CUT_CHARS, _CUT_ITEMS = 200, 10
+RECOVER_KEYS = ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors")
+RESTORE_KEYS = ("restore_node",)
+
+
+class OrderError(ValueError):
+    """An order that is not to be carried out; its text is the reason, for the log and for the master."""
+
+
+@dataclass(frozen=True)
+class Recover:
+    """`recover`: take `ip` for the node `owner`. `data` is the order as it came, `arrived_s` its monotonic time."""
+
+    owner: int
+    ip: IPv4Interface
+    data: Mapping[str, Any]
+    arrived_s: float
+
+
+def brief(value: object) -> str:
+    """A value of any kind in few characters, for an error. One that is long is not cut, since the cut could fall
+    into a secret, whose half would not be known for one: the order stands in the log.
+    """
+    text = compact_json(value)
+    return text if len(text) <= _CUT_CHARS else f"a value of {len(text)} characters"
+
+
+def _node(data: Mapping[str, Any], key: str, nodes: Container[int], node_id: int) -> int:
+    node = data.get(key)
+    if type(node) is not int:
+        raise OrderError(f"{key} must be a node's number, not {brief(node)}")
+    if node == node_id:
+        raise OrderError(f"{key} is {node}, which is this node itself")
+    if node not in nodes:
+        raise OrderError(f"{key} is {brief(node)}, which NETWORK_CONFIG does not list")
+    return node
+
+
+def _address(data: Mapping[str, Any]) -> IPv4Interface:
+    ip, mask = data.get("ip"), data.get("netmask")
+    if not isinstance(ip, str) or not isinstance(mask, str):
+        raise OrderError(f"ip and netmask must be texts, not {brief(ip)} and {brief(mask)}")
+    try:
+        address = IPv4Address(ip)
+    except AddressValueError as exc:
+        try:
+            IPv6Address(ip)
+        except AddressValueError:
+            raise OrderError(f"ip is no IPv4 address: {brief(ip)}") from exc
+        raise OrderError(f"IPv6 addresses are not taken over: {brief(ip)}") from exc
+    try:
+        bits = int(IPv4Address(mask))
+    except AddressValueError as exc:
+        raise OrderError(f"netmask is none: {brief(mask)}") from exc
+    hosts = bits ^ 0xFFFFFFFF
+    if hosts & (hosts + 1):
+        raise OrderError(f"netmask is none, its bits have gaps: {mask}")
+    return IPv4Interface((address, 32 - hosts.bit_length()))
+
+
+def parse_recover(data: Mapping[str, Any], node_id: int, nodes: Container[int], arrived_s: float) -> Recover:
+    """Read a `recover`. Raises OrderError for what is none, or not for the node `node_id`."""
+    owner = _node(data, "disconnected_node", nodes, node_id)
+    if data.get("recovery_node") != str(node_id):
+        raise OrderError(f"recovery_node is {brief(data.get('recovery_node'))}, this is node {node_id}")
+    address = _address(data)
+    active = data.get("active_neighbors")
+    if not isinstance(active, list) or not all(isinstance(node, str) for node in active):
+        raise OrderError(f"active_neighbors must be a list of texts, not {brief(active)}")
+    return Recover(owner, address, data, arrived_s)
+
+
+def parse_restore(data: Mapping[str, Any], node_id: int, nodes: Container[int]) -> int:
+    """Read a `restore`: the node whose address is to be given back. Raises OrderError."""
+    return _node(data, "restore_node", nodes, node_id)
+
+
+def check_address(
+    ip: IPv4Interface,
+    here: tuple[Address, ...],
+    gateways: frozenset[IPv4Address],
+    allowed: Optional[tuple[IPv4Network, ...]],
+) -> None:
+    """Refuse an address that must not be taken on a machine that holds the addresses `here`.
+
+    `allowed` are the networks of ALLOWED_NETWORKS; None: the machine's own subnets, and then the order's mask
+    must be the subnet's (a narrower one would make the loan a network of its own). Raises OrderError.
+    """
+    address = ip.ip
+    if (
+        address.is_unspecified
+        or address.is_loopback
+        or address.is_multicast
+        or address.is_reserved
+        or int(address) >> 24 == 0
+    ):
+        raise OrderError(f"{address} is no address that a host can have")
+    own = [there for there in here if there.owner is None]
+    for there in own:
+        if there.ip.ip == address:
+            raise OrderError(f"{address} is this machine's own, on {there.interface}")
+    subnets = [there.ip.network for there in own if not there.ip.ip.is_loopback]
+    for network in (ip.network, *subnets):
+        if network.prefixlen >= 31:
+            continue
+        if address == network.network_address:
+            raise OrderError(f"{address} is the address of the network {network} itself")
+        if address == network.broadcast_address:
+            raise OrderError(f"{address} is the broadcast address of {network}")
+    if address in gateways:
+        raise OrderError(f"{address} is the default gateway's")
+    if allowed is not None:
+        if not any(ip.network.subnet_of(network) for network in allowed):
+            networks = ", ".join(map(str, allowed))
+            raise OrderError(f"the network {ip.network} lies in none of ALLOWED_NETWORKS ({networks})")
+    elif ip.network not in subnets:
+        networks = ", ".join(map(str, subnets)) or "none"
+        raise OrderError(
+            f"the network {ip.network} is none of this machine's ({networks}); ALLOWED_NETWORKS can allow others"
+        )
+
+
+def refusal(data: Mapping[str, Any], error: str, keys: Sequence[str] = RECOVER_KEYS) -> dict[str, Any]:
+    """An order as it came, plus the reason; never with `secondary_ip`, whose absence says that it failed.
+
+    Of an order of more than ECHO_LIMIT bytes, or one that can hardly be written again, only `keys` come back,
+    each cut.
+    """
+    if _is_small(data):
+        echo = {key: value for key, value in data.items() if key != "secondary_ip"}
+    else:
+        echo = {key: _cut(data[key]) for key in keys if key in data}
+    return {**echo, "error": error}
+
+
+def _is_small(data: Mapping[str, Any]) -> bool:
+    if _size(data) > ECHO_LIMIT:
+        return False
+    level: list[object] = [data]
+    for _ in range(ECHO_DEPTH):
+        level = [inner for outer in level for inner in _inner(outer)]
+    return not level
+
+
+def _size(value: object) -> float:
+    """Bytes of a value as JSON; infinity: it cannot be written."""
+    try:
+        # repr stands for bytes, which the wire carries beside the JSON: it is never shorter than they are
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
+    except (RecursionError, ValueError, TypeError):
+        return math.inf
+    return len(text.encode(errors="replace"))
+
+
+def _inner(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _cut(value: object) -> object:
+    if _size(value) <= _CUT_CHARS:
+        return value
+    if isinstance(value, str):
+        return value[:_CUT_CHARS]
+    if isinstance(value, list):
+        return [item if _size(item) <= _CUT_CHARS else brief(item) for item in value[:_CUT_ITEMS]]
+    return brief(value)

@@ -1,0 +1,80 @@
+"""macOS: `ifconfig alias`, for root; with the `sudo` backend for others.
+
+Written from Apple's manual pages and from outputs that others published; it was never run on a Mac.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from ipaddress import AddressValueError, IPv4Address
+from typing import Optional
+
+from network.base import Loan, NetworkError
+from network.command.run import Run, run
+
+_ARP_ENTRY = re.compile(r"\S+ \(([0-9.]+)\) at ([0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}) on ")
+
+
+def add_argv(loan: Loan) -> list[str]:
+    return [
+        "/sbin/ifconfig", loan.interface, "inet", str(loan.ip.ip), "netmask", str(loan.ip.netmask), "alias",
+    ]  # fmt: skip
+
+
+def remove_argv(loan: Loan) -> list[str]:
+    return ["/sbin/ifconfig", loan.interface, "inet", str(loan.ip.ip), "-alias"]
+
+
+def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
+    """From `netstat -rn -f inet`. Its columns differ between releases, so the heading says where they are."""
+    found = []
+    column = {}
+    for line in netstat.splitlines():
+        words = line.split()
+        if words[:1] == ["Destination"]:
+            column = {name: place for place, name in enumerate(words)}
+        elif words[:1] == ["default"] and column and len(words) > column["Netif"]:
+            try:
+                found.append((words[column["Netif"]], IPv4Address(words[column["Gateway"]])))
+            except AddressValueError:  # link#4: the interface itself
+                continue
+    return tuple(found)
+
+
+def arp_entry(arp: str, ip: IPv4Address) -> Optional[str]:
+    """The MAC that `arp -n ADDRESS` tells of; None: there is no entry, or it is incomplete."""
+    for line in arp.splitlines():
+        entry = _ARP_ENTRY.match(line)
+        if entry and entry[1] == str(ip):
+            return ":".join(f"{int(byte, 16):02x}" for byte in entry[2].split(":"))
+    return None
+
+
+class MacOS:
+    backend = "ifconfig"
+
+    def __init__(self, run: Run = run) -> None:
+        self._run = run
+
+    def check_privilege(self) -> None:
+        if os.geteuid() != 0:
+            raise NetworkError(
+                "ifconfig changes addresses for root alone: run this as root, or VIP_BACKEND=sudo"
+            )
+
+    def add(self, loan: Loan) -> None:
+        self._run(add_argv(loan))
+
+    def remove(self, loan: Loan) -> None:
+        self._run(remove_argv(loan))
+
+    def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
+        return default_routes(self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]))
+
+    def ask(self, ip: IPv4Address) -> Optional[str]:
+        """A ping makes the system ask by ARP; whether anything answers the ping itself is no matter."""
+        # The entry of a host that died would pass for its answer.
+        self._run(["/usr/sbin/arp", "-d", str(ip)], (0, 1))
+        self._run(["/sbin/ping", "-n", "-c", "1", "-t", "1", str(ip)], (0, 2))
+        return arp_entry(self._run(["/usr/sbin/arp", "-n", str(ip)], (0, 1)), ip)

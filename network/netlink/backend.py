@@ -1,0 +1,214 @@
+"""Addresses by rtnetlink, the wire by a packet socket: the `netlink` backend.
+
+It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made in. Reading needs neither.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address
+from typing import Optional
+
+from network.base import Address, Event, Loan, NetworkError
+from network.netlink import addresses as rtnl
+from network.netlink import arp
+from network.netlink.messages import (
+    NDA_DST,
+    NDA_LLADDR,
+    NDMSG,
+    RTA_GATEWAY,
+    RTA_MULTIPATH,
+    RTA_OIF,
+    RTA_PRIORITY,
+    RTA_TABLE,
+    RTM_GETNEIGH,
+    RTM_GETROUTE,
+    RTMSG,
+    Message,
+    next_hops,
+)
+from network.netlink.netlink_socket import Route, reasons
+from network.netlink.watch import Watch
+from network.privilege import HOW_TO_GRANT, missing_capabilities
+
+_RT_TABLE_MAIN = 254
+_RTN_UNICAST = 1
+
+
+class Netlink:
+    """`interface` None: the one whose subnet holds the address. `lease_s` 0: loans never run out by
+    themselves. The methods are for the thread that made the object.
+    """
+
+    backend = "netlink"
+
+    def __init__(self, node_id: int, interface: Optional[str], lease_s: int) -> None:
+        self._node_id = node_id
+        self._interface = interface
+        self._lease_s = lease_s
+        self._watch: Optional[Watch] = None
+        self._not_started = "the network was not opened"
+        with reasons("netlink could not be opened"):
+            self._route = Route()
+
+    def start(self, post: Callable[[Event], None]) -> None:
+        try:
+            missing = missing_capabilities()
+            if missing:
+                raise NetworkError(f"this process lacks {' and '.join(missing)}: {HOW_TO_GRANT}")
+            with reasons("the network could not be opened"):
+                self._watch = Watch(self._node_id, post)
+        except NetworkError as exc:
+            self._not_started = str(exc)
+            raise
+
+    def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        self._route.close()
+
+    def addresses(self) -> tuple[Address, ...]:
+        return tuple(
+            Address(there.interface, there.ip, there.mark.owner)
+            if there.mark is not None and there.mark.holder == self._node_id
+            else Address(there.interface, there.ip)
+            for there in rtnl.read(self._route)
+        )
+
+    def interface_for(self, ip: IPv4Address) -> str:
+        if self._interface is not None:
+            arp.check_running(self._interface)
+            return self._interface
+        fitting = [there for there in rtnl.read(self._route) if there.mark is None and ip in there.ip.network]
+        if not fitting:
+            raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
+        longest = max(there.ip.network.prefixlen for there in fitting)
+        # Of two cards on one segment either serves.
+        names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
+        name = names[0] if len(names) == 1 else next(filter(arp.is_running, names), names[0])
+        arp.check_running(name)
+        return name
+
+    def default_interface(self) -> Optional[str]:
+        routes = [route for route in self._default_routes() if route.number(RTA_OIF)]
+        routes.sort(key=lambda route: (route.number(RTA_TABLE) != _RT_TABLE_MAIN, route.number(RTA_PRIORITY)))
+        for route in routes:
+            try:
+                return socket.if_indextoname(route.number(RTA_OIF))
+            except OSError:  # it went away since
+                continue
+        return None
+
+    def gateways(self) -> frozenset[IPv4Address]:
+        found = set()
+        for route in self._default_routes():
+            for hop in (route.attributes, *next_hops(route.attributes.get(RTA_MULTIPATH, b""))):
+                if RTA_GATEWAY in hop:
+                    found.add(IPv4Address(hop[RTA_GATEWAY]))
+        return frozenset(found)
+
+    def _default_routes(self) -> list[Message]:
+        with reasons("the routes of this machine could not be read"):
+            routes = self._route.dump(RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+        return [route for route in routes if route.head[1] == 0 and route.head[7] == _RTN_UNICAST]
+
+    def mac(self, interface: str) -> str:
+        return arp.mac(interface)
+
+    def watch(self, ips: frozenset[IPv4Address]) -> None:
+        if self._watch is not None:
+            self._watch.watch(ips)
+
+    def probe(self, interface: str, ip: IPv4Address) -> None:
+        self._started().ask(interface, arp.probe(arp.mac(interface), ip), ip)
+
+    def announce(self, interface: str, ip: IPv4Address) -> None:
+        self._started().send(interface, *arp.announcements(arp.mac(interface), ip))
+
+    def hold(self, loan: Loan) -> None:
+        before = rtnl.read(self._route)
+        there = self._held(loan, before)
+        if there is not None:
+            self._renew(there, before)
+            return
+        for other in before:
+            if other.ip.ip == loan.ip.ip:
+                raise NetworkError(f"{other.interface} already has {other.ip}, {_whose(other)}")
+        arp.check_running(loan.interface)
+        if not any(
+            own.interface == loan.interface and own.mark is None and loan.ip.ip in own.ip.network
+            for own in before
+        ):
+            raise NetworkError(f"{loan.interface} has no address of its own in a subnet that holds {loan.ip}")
+        rtnl.add(self._route, self._index(loan.interface), loan, self._mark(loan), self._lease_s)
+        after = rtnl.read(self._route)
+        there = self._held(loan, after)
+        if there is None:
+            raise NetworkError(f"{loan.ip} was added to {loan.interface} and is not there")
+        if not rtnl.stands_behind(there, after):
+            rtnl.remove(self._route, there)
+            raise NetworkError(f"{loan.interface} lost its own address while {loan.ip} was added")
+
+    def renew(self, loan: Loan) -> None:
+        addresses = rtnl.read(self._route)
+        there = self._held(loan, addresses)
+        if there is None:
+            raise NetworkError(f"{loan.ip} is no longer on {loan.interface} as a loan of node {loan.owner}")
+        self._renew(there, addresses)
+
+    def _renew(self, there: rtnl.KernelAddress, addresses: tuple[rtnl.KernelAddress, ...]) -> None:
+        if not rtnl.stands_behind(there, addresses):
+            raise NetworkError(f"{there.ip} stands before {there.interface}'s own address")
+        rtnl.renew(self._route, there, self._lease_s)
+
+    def release(self, loan: Loan) -> None:
+        """On whatever interface it is: one that was renamed still has it."""
+        for there in rtnl.read(self._route):
+            if there.ip == loan.ip and there.mark == self._mark(loan):
+                rtnl.remove(self._route, there)
+
+    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+        watch = self._watch
+        if watch is None:
+            return None
+        told = [
+            arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbours(interface, ip)
+        ]
+        for mac in (*told, watch.last_mac(interface, ip)):
+            if mac and not watch.is_own(mac):
+                return None if watch.uses_others(interface, mac, ip) else mac
+        return None
+
+    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Message]:
+        try:
+            head = NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
+            return self._route.get(RTM_GETNEIGH, head, [(NDA_DST, ip.packed)])
+        except (OSError, ValueError):  # ENOENT: this machine had nothing to do with it
+            return []
+
+    def _started(self) -> Watch:
+        if self._watch is None:
+            raise NetworkError(self._not_started)
+        return self._watch
+
+    def _mark(self, loan: Loan) -> rtnl.Mark:
+        return rtnl.Mark(self._node_id, loan.owner)
+
+    def _held(self, loan: Loan, among: tuple[rtnl.KernelAddress, ...]) -> Optional[rtnl.KernelAddress]:
+        wanted = (loan.interface, loan.ip, self._mark(loan))
+        return next((there for there in among if (there.interface, there.ip, there.mark) == wanted), None)
+
+    @staticmethod
+    def _index(interface: str) -> int:
+        try:
+            return socket.if_nametoindex(interface)
+        except OSError as exc:
+            raise NetworkError(f"there is no interface {interface}") from exc
+
+
+def _whose(address: rtnl.KernelAddress) -> str:
+    if address.mark is None:
+        return "which is no loan"
+    return f"held by node {address.mark.holder} for node {address.mark.owner}"

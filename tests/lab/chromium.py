@@ -1,0 +1,108 @@
+"""The system's Chromium, without a window, and the pixels of what it shows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+
+PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+ROOT = Path(__file__).resolve().parents[2]
+PICTURES = ROOT / "build" / "pages"
+
+
+def why_not():
+    """Why no page can be looked at here; None: it can."""
+    if not PROGRAM:
+        return "needs chromium (on Debian: apt install chromium)"
+    try:
+        import playwright  # noqa: F401
+    except ImportError:
+        return "needs playwright, which is not made for this system"
+    return None
+
+
+needs_chromium = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
+
+
+@contextlib.contextmanager
+def chromium():
+    """A browser as playwright drives it."""
+    from playwright.sync_api import sync_playwright
+
+    # root has no sandbox of its own user
+    sandbox = not (hasattr(os, "geteuid") and os.geteuid() == 0)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=PROGRAM, chromium_sandbox=False if not sandbox else None
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Pixels:
+    """A PNG of 8 bits a channel, not interlaced, as browsers write it (PNG specification, W3C 2003, §7 to §9)."""
+
+    def __init__(self, png):
+        assert png.startswith(b"\x89PNG\r\n\x1a\n")
+        packed, offset = b"", 8
+        while offset < len(png):
+            length, kind = struct.unpack_from(">I4s", png, offset)
+            body = png[offset + 8 : offset + 8 + length]
+            if kind == b"IHDR":
+                self.width, self.height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
+                assert (depth, interlaced) == (8, 0)
+                self._size = {2: 3, 6: 4}[colour]
+            elif kind == b"IDAT":
+                packed += body
+            offset += length + 12
+        self._rows = list(self._unfiltered(zlib.decompress(packed)))
+
+    def _unfiltered(self, data):
+        size, stride = self._size, self.width * self._size
+        before = bytearray(stride)
+        for start in range(0, len(data), stride + 1):
+            kind, row = data[start], bytearray(data[start + 1 : start + 1 + stride])
+            for i in range(stride):
+                left = row[i - size] if i >= size else 0
+                corner = before[i - size] if i >= size else 0
+                row[i] = (row[i] + _predicted(kind, left, before[i], corner)) & 0xFF
+            yield row
+            before = row
+
+    def at(self, x, y):
+        """Red, green and blue."""
+        return tuple(self._rows[y][x * self._size : x * self._size + 3])
+
+    def like(self, colour, within=60):
+        """Where (x, y) a pixel's colour is about that one."""
+        return [
+            (x, y)
+            for y in range(self.height)
+            for x in range(self.width)
+            if sum(abs(one - other) for one, other in zip(self.at(x, y), colour)) <= within
+        ]
+
+
+def _predicted(kind, left, above, corner):
+    if kind == 0:
+        return 0
+    if kind == 1:
+        return left
+    if kind == 2:
+        return above
+    if kind == 3:
+        return (left + above) // 2
+    estimate = left + above - corner
+    return min(
+        (abs(estimate - left), 0, left),
+        (abs(estimate - above), 1, above),
+        (abs(estimate - corner), 2, corner),
+    )[2]

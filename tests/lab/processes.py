@@ -1,0 +1,204 @@
+"""Real processes for tests: started, waited for with a deadline, and ended by their pid whatever happens."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+ROOT = Path(__file__).resolve().parents[2]
+DEADLINE_S = 15.0
+"""For what takes well under a second on a machine with nothing else to do."""
+
+T = TypeVar("T")
+
+
+def wait_until(condition: Callable[[], T], what: str = "", deadline_s: float = DEADLINE_S) -> T:
+    """The first true value of `condition`, asked every 10 ms. AssertionError with the last one at the deadline."""
+    end = time.monotonic() + deadline_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {deadline_s:g} s: {what or condition}; last: {value!r}")
+        time.sleep(0.01)
+
+
+def stays(condition: Callable[[], object], for_s: float, what: str = "") -> None:
+    """AssertionError when `condition` is not true all the time."""
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        assert condition(), what or condition
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on just now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+class Process:
+    """A child process whose two outputs are collected line by line."""
+
+    def __init__(
+        self, arguments: Sequence[str], env: Optional[Mapping[str, str]] = None, cwd: Path = ROOT
+    ) -> None:
+        """`env`: the whole environment; None: this process's own."""
+        self.stdout: list[str] = []
+        self.stderr: list[str] = []
+        self._child = subprocess.Popen(
+            arguments,
+            cwd=cwd,
+            env=dict(os.environ if env is None else env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+        self.pid = self._child.pid
+        # Pipes that nobody reads would stop the child once they are full.
+        self._readers = [
+            threading.Thread(target=self._collect, args=(pipe, lines), daemon=True)
+            for pipe, lines in ((self._child.stdout, self.stdout), (self._child.stderr, self.stderr))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @staticmethod
+    def _collect(pipe: Any, lines: list[str]) -> None:
+        with pipe:
+            for line in pipe:
+                lines.append(line.rstrip("\n"))  # noqa: PERF401 - others read it meanwhile
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    @property
+    def returncode(self) -> Optional[int]:
+        """None: it runs."""
+        return self._child.poll()
+
+    def output(self) -> str:
+        return "\n".join(["--- stdout", *self.stdout, "--- stderr", *self.stderr])
+
+    def wait_for_line(self, pattern: str, deadline_s: float = DEADLINE_S) -> re.Match[str]:
+        """The first match of `pattern` in a line of either output. AssertionError when it ends or says nothing such."""
+
+        def search() -> Optional[re.Match[str]]:
+            running = self.returncode is None
+            if not running:
+                self._join_readers()
+            found = next(
+                filter(None, (re.search(pattern, line) for line in [*self.stdout, *self.stderr])), None
+            )
+            assert found or running, f"ended with {self.returncode} before {pattern!r}\n{self.output()}"
+            return found
+
+        try:
+            return wait_until(search, f"a line like {pattern!r}", deadline_s)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}\n{self.output()}") from None
+
+    def wait(self, deadline_s: float = DEADLINE_S) -> int:
+        """Its exit code, once it has ended by itself; both outputs are complete then."""
+        try:
+            code = self._child.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {deadline_s:g} s\n{self.output()}") from None
+        self._join_readers()
+        return code
+
+    def signal(self, number: int) -> None:
+        self._child.send_signal(number)
+
+    def stop(self, deadline_s: float = DEADLINE_S) -> int:
+        """Ask it to end (SIGTERM) and return its exit code."""
+        self._child.terminate()
+        return self.wait(deadline_s)
+
+    def kill(self) -> None:
+        """End it at once, with no chance to clean up."""
+        self._child.kill()
+        self.wait()
+
+    def freeze(self) -> None:
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        """End it in whatever state it is."""
+        if self.returncode is None:
+            self._child.kill()  # SIGKILL ends a stopped process too
+        self._child.wait()
+        self._join_readers()
+
+    def _join_readers(self) -> None:
+        # A grandchild may hold the pipes open; its output is not waited for long.
+        for reader in self._readers:
+            reader.join(2)
+
+
+class Master(Process):
+    """The bundled master; `url` is where it listens."""
+
+    def __init__(self, *options: str) -> None:
+        super().__init__([sys.executable, "-m", "demo.master", *options])
+        self.url = ""
+
+    def request(
+        self, path: str, method: str = "GET", headers: Optional[Mapping[str, str]] = None
+    ) -> tuple[int, Any]:
+        """The status and the JSON of an HTTP request."""
+        request = urllib.request.Request(self.url + path, method=method, headers=dict(headers or {}))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=DEADLINE_S) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, json.load(exc)
+
+    def state(self) -> dict[str, dict[str, Any]]:
+        """What GET /json says."""
+        status, state = self.request("/json")
+        assert status == 200, state
+        return state
+
+    def holder(self, node: int) -> Optional[str]:
+        """Who holds the address of `node`, as text. None: nobody."""
+        found = self.state()["recovery_mapper"].get(str(node))
+        return found and found["recovery_node"]
+
+
+@contextmanager
+def start_master(*options: str) -> Iterator[Master]:
+    """A bundled master that listens; on a free port unless `--port` is among the options."""
+    if "--port" not in options:
+        options = (*options, "--port", "0")
+    with Master(*options) as master:
+        master.url = master.wait_for_line(r"^listening on (\S+)$").group(1)
+        yield master

@@ -1,0 +1,95 @@
+"""The real logrotate, by the snippet that is installed, while a burst goes into the log."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pwd
+import re
+import shutil
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from logging_setup import parse_line
+from tests.lab.masters import Puppet
+from tests.lab.waiting import until
+from tests.lab.workers import REPOSITORY
+
+SNIPPET = REPOSITORY / "deploy" / "linux" / "logrotate.conf"
+PIECE, ROTATIONS = 200, 3
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0 or shutil.which("logrotate") is None,
+    reason="rotating by logrotate needs Linux, root and logrotate",
+)
+
+
+def lines_of(folder, name):
+    """Of all rotated files, the oldest first, gzipped or not, and of the log itself."""
+    numbers = sorted(
+        (int(re.search(r"\.(\d+)", file.name)[1]) for file in folder.glob(f"{name}.[0-9]*")), reverse=True
+    )
+    for number in numbers:
+        plain, packed = folder / f"{name}.{number}", folder / f"{name}.{number}.gz"
+        yield from (
+            gzip.decompress(packed.read_bytes()) if packed.exists() else plain.read_bytes()
+        ).splitlines()
+    yield from (folder / name).read_bytes().splitlines()
+
+
+def test_no_line_is_lost(work, serve, tmp_path):
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    master = serve(Puppet())
+    worker = work(master, LOG_MAX_BYTES=0)
+    assert master.up.wait(10)
+    worker.wait("ping", log="pings")
+    text = SNIPPET.read_text(encoding="utf-8")
+    text = text.replace("/var/log/failover-worker", str(worker.log_dir))
+    text = text.replace("su failover failover", f"su {user} {user}")
+    snippet = tmp_path / "logrotate.conf"
+    snippet.write_text(text)
+    os.chmod(worker.log_dir, 0o750)
+
+    sent = 0
+    enough = threading.Event()
+
+    def burst():
+        nonlocal sent
+        while not enough.wait(0.1):
+            master.say(*(f'42["x",{n}]' for n in range(sent, sent + PIECE)))
+            sent += PIECE
+
+    log = worker.log_dir / "comms.log"
+    sender = threading.Thread(target=burst, daemon=True)
+    sender.start()
+    for _ in range(ROTATIONS):
+        before = log.stat().st_ino
+        until(lambda: log.stat().st_size)  # else there is nothing to rotate
+        done = subprocess.run(
+            ["logrotate", "--force", "--state", str(tmp_path / "state"), str(snippet)],
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        # a day in life: by the next time the worker has long made its files anew
+        until(lambda: log.exists() and log.stat().st_ino != before)
+        until(lambda: (worker.log_dir / "ping.log").exists())
+    enough.set()
+    sender.join(20)
+    master.say('42["last",0]')
+    worker.comms._at, worker.comms.entries = 0, []  # another file by now
+    worker.wait("received", event="last")
+    assert worker.stop()[0] == 0
+    assert list(worker.log_dir.glob("comms.log.*.gz"))
+
+    entries = [parse_line(line.decode()) for line in lines_of(worker.log_dir, "comms.log")]
+    numbers = [int(e.fields["data"]) for e in entries if e.fields.get("event") == "x"]
+    assert sent > ROTATIONS * PIECE
+    assert numbers == list(range(sent))
+    assert not [entry for entry in entries if entry.event == "log_lines_lost"]
+    pings = [parse_line(line.decode()) for line in lines_of(worker.log_dir, "ping.log")]
+    seqs = [int(entry.fields["seq"]) for entry in pings if entry.event == "ping"]
+    assert seqs == list(range(1, len(seqs) + 1))

@@ -1,0 +1,100 @@
+"""The requests that the privileged helper obeys and refuses, and the words it shares with its parent."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from network.base import AddressesChanged, ArpSeen, LinkUp
+from network.simulated import Simulated
+from network.sudo.helper import Requests, decode_event, encode_event
+
+LOAN = {"id": 7, "do": "hold", "owner": 2, "ip": "10.9.0.2/24", "interface": "simulated0"}
+ips = st.integers(0, 2**32 - 1).map(IPv4Address)
+
+
+@pytest.fixture
+def net():
+    return Simulated(3)
+
+
+def ask(requests, **request):
+    return requests.answer(json.dumps(request).encode())
+
+
+@settings(deadline=None)  # the machine is shared
+@given(
+    st.one_of(
+        st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips),
+        st.builds(LinkUp, st.text()),
+        st.just(AddressesChanged()),
+    )
+)
+def test_events_survive_the_pipe(event):
+    assert decode_event(json.loads(json.dumps(encode_event(event)))) == event
+
+
+@pytest.mark.parametrize("allowed", [None, (IPv4Network("10.9.0.0/16"),)])
+def test_each_verb(net, allowed):
+    requests = Requests(net, allowed, None)
+    assert ask(requests, **LOAN) == {"id": 7, "value": None}
+    assert [a.ip for a in net.addresses()] == [IPv4Interface("10.9.0.3/24"), IPv4Interface("10.9.0.2/24")]
+    for do in ("renew", "probe", "announce", "last_mac"):
+        ip = "10.9.0.2/24" if do == "renew" else "10.9.0.2"
+        assert ask(requests, **{**LOAN, "do": do, "ip": ip}) == {"id": 7, "value": None}
+    assert ask(requests, id=8, do="watch", ips=["10.9.0.2"]) == {"id": 8, "value": None}
+    assert ask(requests, **{**LOAN, "do": "release"}) == {"id": 7, "value": None}
+    assert len(net.addresses()) == 1
+    assert "no longer" in ask(requests, **{**LOAN, "do": "renew"})["error"]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "change", "reason"),
+    [
+        (None, {"ip": "10.8.0.2/24"}, "not in a network allowed"),
+        (None, {"ip": "10.9.0.2/23"}, "not in a network allowed"),
+        ((), {}, "not in a network allowed"),
+        ((IPv4Network("10.9.0.0/25"),), {}, "not in a network allowed"),
+        (None, {"ip": "10.9.0.3/24"}, "not a loan"),
+        (None, {"do": "announce", "ip": "10.9.0.2"}, "not on this machine"),
+        (None, {"do": "probe", "ip": "8.8.8.8"}, "not in a network of this machine"),
+        (None, {"do": "start"}, "no such request"),
+        (None, {"do": ["hold"]}, "do is no text"),
+        (None, {"owner": True}, "owner is no node number"),
+        (None, {"owner": "2"}, "owner is no node number"),
+        (None, {"owner": -1}, "owner is no node number"),
+        (None, {"ip": "10.9.0.2/x"}, "ip is no IPv4"),
+        (None, {"ip": "::1/64"}, "ip is no IPv4"),
+        (None, {"ip": 168361986}, "ip is no text"),
+        (None, {"interface": None}, "interface is no text"),
+        (None, {"interface": "eth0"}, "not the interface"),
+        (None, {"do": "watch"}, "ips is no list"),
+        (None, {"do": "watch", "ips": ["10.9.0.2"] * 2000}, "ips is no list of at most"),
+        (None, {"do": "watch", "ips": [1]}, "an address is no text"),
+        (None, {"do": "watch", "ips": ["x"]}, "an address is no IPv4"),
+    ],
+)
+def test_what_is_refused(net, allowed, change, reason):
+    requests = Requests(net, allowed, "simulated0")
+    answer = ask(requests, **{**LOAN, **change})
+    assert reason in answer["error"]
+    assert answer["id"] == 7
+    assert len(net.addresses()) == 1
+
+
+@pytest.mark.parametrize(
+    "line", [b"secret", b"[]", b"{}", b'"secret"', b"\xff", b'{"id": true}', b'{"id": "secret"}', b"[" * 9999]
+)
+def test_what_is_no_request_is_not_repeated(net, line):
+    """Such as a password that sudo did not ask for."""
+    assert Requests(net, None, None).answer(line) == {"id": None, "error": "no request"}
+
+
+@settings(deadline=None)  # the machine is shared
+@given(st.binary())
+def test_any_line_is_answered(line):
+    assert "error" in Requests(Simulated(3), None, None).answer(line)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface
+
+import pytest
+
+from network.base import Address, AddressesChanged, Loan, Network, NetworkError
+from network.simulated import Simulated
+
+LOAN = Loan(owner=2, ip=IPv4Interface("10.9.0.2/24"), interface="simulated0")
+OWN = Address("simulated0", IPv4Interface("10.9.0.3/24"))
+
+
+@pytest.fixture
+def events():
+    return []
+
+
+@pytest.fixture
+def net(events) -> Network:
+    net: Network = Simulated(3)
+    net.start(events.append)
+    return net
+
+
+def test_own_address_is_first_and_stays(net, events):
+    assert net.addresses() == (OWN,)
+    net.hold(LOAN)
+    assert net.addresses() == (OWN, Address("simulated0", LOAN.ip, 2))
+    assert events == [AddressesChanged()]
+
+
+def test_hold_twice_is_one_address_and_one_event(net, events):
+    net.hold(LOAN)
+    net.hold(LOAN)
+    assert len(net.addresses()) == 2
+    assert len(events) == 1
+
+
+def test_release_takes_only_what_matches_exactly(net, events):
+    net.hold(LOAN)
+    net.release(Loan(1, LOAN.ip, "simulated0"))
+    net.release(Loan(2, IPv4Interface("10.9.0.2/25"), "simulated0"))
+    net.release(Loan(3, OWN.ip, "simulated0"))
+    assert len(net.addresses()) == 2
+    net.release(LOAN)
+    net.release(LOAN)
+    assert net.addresses() == (OWN,)
+    assert len(events) == 2
+
+
+@pytest.mark.parametrize(
+    ("owner", "ip"), [(2, "10.9.0.3/24"), (1, "10.9.0.2/24"), (2, "10.9.0.2/25"), (4, "10.8.0.4/24")]
+)
+def test_hold_refuses(net, owner, ip):
+    net.hold(LOAN)
+    before = net.addresses()
+    with pytest.raises(NetworkError):
+        net.hold(Loan(owner, IPv4Interface(ip), "simulated0"))
+    assert net.addresses() == before
+
+
+def test_renew_never_adds(net):
+    with pytest.raises(NetworkError, match="no longer"):
+        net.renew(LOAN)
+    assert net.addresses() == (OWN,)
+    net.hold(LOAN)
+    net.renew(LOAN)
+
+
+def test_interface_for_and_unknown_names(net):
+    assert net.interface_for(IPv4Address("10.9.0.200")) == "simulated0"
+    with pytest.raises(NetworkError, match=r"10\.9\.1\.1"):
+        net.interface_for(IPv4Address("10.9.1.1"))
+    with pytest.raises(NetworkError, match="eth7"):
+        net.mac("eth7")
+
+
+def test_a_wire_on_which_nobody_speaks(net, events):
+    net.watch(frozenset({LOAN.ip.ip}))
+    net.probe("simulated0", LOAN.ip.ip)
+    net.announce("simulated0", LOAN.ip.ip)
+    assert net.last_mac("simulated0", LOAN.ip.ip) is None
+    assert net.gateways() == frozenset()
+    assert net.mac("simulated0") == "02:09:00:00:00:03"
+    assert events == []
+
+
+@pytest.mark.parametrize("node_id", [0, 255, 1000])
+def test_a_node_without_a_simulated_address(node_id):
+    with pytest.raises(NetworkError, match=str(node_id)):
+        Simulated(node_id)

@@ -1,0 +1,226 @@
+"""`client.py --check`: what it says of the settings, the machine and real masters, and with what remedy."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from email.utils import formatdate
+
+import pytest
+import trustme
+
+from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
+from tests.lab.processes import start_master
+from tests.lab.proxy import Proxy
+from tests.lab.workers import REPOSITORY
+from worker.check_master import _Answer, _clock, _without_credentials
+
+TOKEN = "hunter2hunter2"
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Run it; the exit code, and each item's `ok`, text and remedy by its name."""
+
+    def run(url, /, *options, **settings):
+        environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+        done = subprocess.run(
+            [sys.executable, "client.py", "--env-file", os.devnull, "--check", *options],
+            cwd=REPOSITORY,
+            env={
+                **environ,
+                "NODE_ID": "3",
+                "VIP_BACKEND": "simulated",
+                "LOG_DIR": str(tmp_path / "logs"),
+                "MASTER_URL": url,
+                **{name: str(value) for name, value in settings.items()},
+            },
+            capture_output=True,
+            text=True,
+            timeout=40,
+        )
+        assert TOKEN not in done.stdout + done.stderr
+        return done
+
+    return run
+
+
+class Items(dict):
+    """By name; one that is missed says what there was instead."""
+
+    def __missing__(self, name):
+        pytest.fail(f"no {name} in {dict(self)}")
+
+
+def items(done):
+    told = json.loads(done.stdout)
+    assert told["ok"] == all(item["ok"] for item in told["items"]) == (done.returncode == 0)
+    for item in told["items"]:
+        assert set(item) == {"name", "ok", "text", "remedy"}
+        assert item["text"]
+        assert bool(item["remedy"]) == (not item["ok"]), item  # no fault without its remedy
+    return Items({item["name"]: item for item in told["items"]})
+
+
+def test_all_is_well(check, tmp_path):
+    with start_master("--token", TOKEN) as master:
+        done = check(master.url, MASTER_TOKEN=TOKEN)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr == ""
+        lines = done.stdout.splitlines()
+        assert all(line.startswith("ok  ") for line in lines)
+        names = {line[5:].split(":")[0] for line in lines}
+        assert {"configuration", "logs", "disk", "backend", "interface", "privilege"} <= names
+        text = done.stdout.replace(master.url, "URL")
+        assert re.search(r"^ok   master URL: accepts by websocket in \d+ ms$", text, re.MULTILINE)
+        assert (
+            "ok   master URL handshake: Engine.IO 4, without a proxy; transports polling, websocket; "
+            "pings every 25 s and waits 20 s\n"
+        ) in text
+        assert "ok   master URL clock: this machine's and the master's agree within 2 s\n" in text
+        assert "certificate" not in text
+        found = items(check(master.url, "--json", MASTER_TOKEN=TOKEN))
+        assert [f"ok   {name}" for name in found] == [line.partition(": ")[0] for line in lines]
+        # it left as it came: nobody waits for a client that is gone
+        for _ in range(4):
+            master.wait_for_line("closed sid=.* reason='client disconnect'")
+        assert master.state()["active"] == {}
+    assert os.listdir(tmp_path / "logs") == []  # and changed nothing
+
+
+@pytest.mark.parametrize(
+    ("master", "text", "remedy"),
+    [
+        (lambda: None, "connection refused", "start the master"),
+        (
+            lambda: Raw(answering(http("200 OK", b"<html>", kind="text/html"))),
+            "an HTML page",
+            "MASTER_URL",
+        ),
+        (
+            lambda: Raw(answering(http("400 Bad Request", b'"unsupported version"'))),
+            "Engine.IO v3",
+            "upgrade",
+        ),
+        (lambda: Master(refuse="not you"), "refused this node: not you", "MASTER_TOKEN"),
+    ],
+    ids=["nobody", "a web server", "an old master", "one that refuses"],
+)
+def test_a_master_that_falls_short(check, serve, master, text, remedy):
+    made = master()
+    if made:
+        serve(made)
+    done = check(made.url if made else f"http://127.0.0.1:{free_port()}", "--json")
+    assert done.returncode == 1
+    (bad,) = [item for item in items(done).values() if not item["ok"]]
+    assert text in bad["text"]
+    assert remedy in bad["remedy"]
+
+
+def test_every_master_is_asked(check, serve):
+    good, dead = serve(Master()), f"http://127.0.0.1:{free_port()}"
+    done = check(f"{dead},{good.url}")
+    assert done.returncode == 1
+    assert f"FAIL master {dead}: connection refused" in done.stdout
+    assert "; start the master, or mend MASTER_URL\n" in done.stdout
+    assert f"ok   master {good.url} handshake: " in done.stdout
+
+
+class WebsocketAlone(Puppet):
+    """As some are behind a load balancer."""
+
+    def _converse(self, sock, head):
+        if b"Upgrade:" in head:
+            super()._converse(sock, head)
+        else:
+            sock.sendall(http("400 Bad Request", b"Invalid transport"))
+
+
+def test_a_master_that_speaks_websocket_alone(check, serve):
+    master = serve(WebsocketAlone())
+    found = items(check(master.url, "--json"))
+    assert all(item["ok"] for item in found.values())
+    assert "a websocket alone is answered" in found[f"master {master.url} handshake"]["text"]
+
+
+@pytest.mark.parametrize(("days", "ok"), [(90, True), (3, False)])
+def test_the_certificate_s_chain_and_end(check, serve, tmp_path, days, ok):
+    root = trustme.CA()
+    middle = root.create_child_ca()
+    end = dt.datetime.now(dt.timezone.utc) + dt.timedelta(days=days, hours=1)
+    own = middle.issue_cert("localhost", common_name="the master", not_after=end)
+    root.cert_pem.write_to_path(tmp_path / "ca.pem")
+    own.private_key_and_cert_chain_pem.write_to_path(tmp_path / "own.pem")
+    master = serve(Master(tls=(str(tmp_path / "own.pem"),)))
+    found = items(check(master.url, "--json", MASTER_CA_FILE=tmp_path / "ca.pem"))
+    item = found[f"master {master.url} certificate"]
+    assert item["ok"] is ok
+    assert item["text"].startswith("the master ← ")
+    assert item["text"].count(" ← ") == (2 if sys.version_info >= (3, 10) else 1)
+    assert f"good until {end:%Y-%m-%d}, {days} days" in item["text"]
+    if not ok:
+        assert "renew it" in item["remedy"]
+
+
+def test_a_proxy_is_named_without_its_password(check, serve):
+    master = serve(Master())
+    proxy = serve(Proxy(master.port))
+    url = f"http://someone:{TOKEN}@127.0.0.1:{proxy.port}"
+    done = check("http://master.invalid:5000", "--json", http_proxy=url)
+    text = items(done)["master http://master.invalid:5000 handshake"]["text"]
+    assert f"through the proxy {proxy.url};" in text
+
+
+def test_a_proxy_s_url_is_shown_in_one_spelling():
+    assert _without_credentials("http://a:b@proxy:3128/") == "http://proxy:3128"
+    assert _without_credentials("proxy:3128") == "http://proxy:3128"
+
+
+@pytest.mark.parametrize("offset_s", [0, 1, -1, 30, -30, 86400])
+def test_the_clocks(offset_s):
+    now_s = time.time()
+    headers = {"date": formatdate(now_s - offset_s, usegmt=True)}
+    item = _clock("clock", _Answer(b"", 200, headers, (), now_s))
+    assert item.ok == (abs(offset_s) < 2)
+    if not item.ok:
+        shown = re.search(r"is (\d+) s (ahead of|behind) the master's", item.text)
+        assert int(shown[1]) == pytest.approx(abs(offset_s), abs=1)
+        assert shown[2] == ("ahead of" if offset_s > 0 else "behind")
+        assert item.remedy
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
+def test_a_master_that_tells_no_time(headers):
+    assert _clock("clock", _Answer(b"", 200, headers, (), time.time())).ok
+
+
+def test_a_disk_that_is_too_small_for_the_logs(check, serve):
+    master = serve(Master())
+    found = items(check(master.url, "--json", LOG_MAX_BYTES=10**15))
+    assert "MB free" in found["disk"]["text"]
+    assert "LOG_MAX_BYTES" in found["disk"]["remedy"]
+    assert items(check(master.url, "--json", LOG_MAX_BYTES=0))["disk"]["ok"]
+
+
+def test_wrong_settings(check):
+    done = check("ftp://x", "--json", NODE_ID="77", MASTER_TOKEN=TOKEN)
+    assert done.returncode == 78
+    told = json.loads(done.stdout)
+    assert told["ok"] is False
+    assert len(told["items"]) == 2
+    for item, line in zip(told["items"], done.stderr.splitlines()):
+        assert not item["ok"]
+        assert f"{item['text']}; {item['remedy']}" == line
+
+
+def test_json_goes_with_check_alone():
+    done = subprocess.run(
+        [sys.executable, "client.py", "--json"], cwd=REPOSITORY, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 2
+    assert "--json goes with --check" in done.stderr

@@ -1,0 +1,250 @@
+"""METRICS_FILE and SIGUSR1: what they tell of a real worker is what its logs tell."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import stat
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from logging_setup import Logs, parse_line
+from tests.lab.masters import Master, Puppet
+from tests.lab.waiting import until
+from worker import metrics, status
+from worker.metrics import MetricsFile, exposition
+from worker.systemd import Notifier
+
+RECOVER = {
+    "disconnected_node": 2,
+    "recovery_node": "3",
+    "ip": "10.9.0.2",
+    "netmask": "255.255.255.0",
+    "active_neighbors": ["3"],
+}
+
+
+def samples(text):
+    """Of the file, by name and the labels but the node's."""
+    found = {}
+    for family in text_string_to_metric_families(text):
+        assert family.documentation, family.name
+        assert family.type in ("counter", "gauge")
+        for sample in family.samples:
+            # https://prometheus.io/docs/practices/naming/
+            assert sample.name.startswith("failover_worker_")
+            assert sample.name.endswith("_total") == (family.type == "counter")
+            assert not any(unit in sample.name for unit in ("_ms", "milli", "minutes"))
+            assert sample.labels.pop("node") == "3"
+            key = (
+                sample.name.replace("failover_worker_", ""),
+                *(sample.labels[name] for name in sorted(sample.labels)),
+            )
+            assert key not in found
+            found[key] = sample.value
+    return found
+
+
+def read(path):
+    return samples(path.read_text(encoding="utf-8"))
+
+
+def test_the_numbers_are_those_of_the_logs(work, serve, tmp_path):
+    file = tmp_path / "metrics.prom"
+    master = serve(Master())
+    worker = work(master, METRICS_FILE=file, LOG_LEVEL="INFO")
+    until(file.exists)
+    assert read(file)["up",] == 1
+    master.wait("join")
+    master.order("recover", RECOVER)
+    worker.wait("takeover_done")
+    master.order("recover", RECOVER)  # once more: announced and answered again
+    master.order("recover", {**RECOVER, "netmask": "255.0.0.0"})
+    master.emit("recover", "no object")
+    master.wait("update node", 3)
+    master.order("restore", {"restore_node": 77})
+    master.order("restore", {"restore_node": 2})
+    master.order("restore", {"restore_node": 2})  # it is not held any more, which is a success
+    master.order("recover", RECOVER)
+    master.wait("restore node", 3)
+    worker.wait("takeover_done", 3)
+    worker.wait("ping", 3, log="pings")
+    master.send(signal.SIGSTOP)
+    worker.wait("disconnected")
+    master.send(signal.SIGCONT)
+    worker.wait("connected", 2)
+    resumed = len(worker.all("ping", "pings"))
+    worker.wait("ping", resumed + 2, log="pings")
+    lines = worker.lines
+    worker.send(signal.SIGUSR1)
+    state = worker.wait("state", since=lines).fields
+    assert worker.stop()[0] == 0
+
+    told = read(file)
+    counts = {
+        event: len(worker.all(event)) for event in ("takeover_done", "takeover_refused", "order_refused")
+    }
+    assert counts == {"takeover_done": 3, "takeover_refused": 1, "order_refused": 1}
+    assert told["orders_total", "recover", "taken"] == 3
+    assert told["orders_total", "recover", "refused"] == 2
+    assert told["orders_total", "recover", "failed"] == len(worker.all("takeover_failed")) == 0
+    answers = [
+        json.loads(entry.fields["data"])
+        for entry in worker.all("sent")
+        if entry.fields["event"] == "restore node"
+    ]
+    assert told["orders_total", "restore", "done"] == sum(answer["status"] for answer in answers) == 2
+    assert told["orders_total", "restore", "failed"] == sum(not answer["status"] for answer in answers) == 1
+    assert told["reconnects_total",] == len(worker.all("connected")) - 1 == 1
+    assert told["pings_missed_total",] == len(worker.all("ping_missed", "pings")) >= 3
+    pings = worker.all("ping", "pings")
+    sent = max(int(entry.fields["seq"]) for entry in worker.pings.read() if "seq" in entry.fields)
+    assert told["pings_sent_total",] - sent in (0, 1)  # one may have been on its way
+    assert told["ping_round_trip_seconds",] * 1000 == pytest.approx(
+        float(pings[-1].fields["rtt_ms"]), abs=0.006
+    )
+    age_s = (worker.all("stopped")[0].when - pings[-1].when).total_seconds()
+    assert told["last_answer_age_seconds",] == pytest.approx(age_s, abs=0.2)
+    assert told["log_lines_lost_total",] == 0
+    assert told["up",] == told["connected",] == told["addresses_held",] == 0
+    assert told["info", "simulated", "1.0.0"] == 1
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert sorted(os.listdir(tmp_path)) == ["metrics.prom", "worker0"]  # no draft stays behind
+
+    # and SIGUSR1 tells the same, as they stood then
+    assert state["pid"] == str(worker.pid)
+    assert state["connected"] == "true"
+    assert state["master"] == master.url
+    assert state["reconnects"] == "1"
+    assert (state["recover_taken"], state["recover_refused"], state["restore_done"]) == ("3", "2", "2")
+    assert state["held"] == "1"
+    claims = json.loads(state["claims"])
+    assert claims["2"]["address"] == "10.9.0.2/24"
+    assert claims["2"]["state"] == "held"
+    assert claims["2"]["held_s"] > 0
+
+
+def test_the_state_is_written_whatever_log_level_is(work, serve):
+    master = serve(Puppet())
+    worker = work(master, LOG_LEVEL="CRITICAL")
+    assert master.up.wait(10)
+    worker.send(signal.SIGUSR1)
+    state = worker.wait("state")
+    assert state.level == "INFO"
+    assert {entry.event for entry in worker.comms.read()} == {"state"}
+
+
+def test_before_any_answer_there_is_none(work, tmp_path):
+    file = tmp_path / "metrics.prom"
+    worker = work("http://127.0.0.1:9", METRICS_FILE=file)
+    until(file.exists)
+    worker.stop()
+    told = read(file)
+    assert math.isnan(told["ping_round_trip_seconds",])
+    assert math.isnan(told["last_answer_age_seconds",])
+    assert told["reconnects_total",] == told["connected",] == 0
+
+
+def test_a_file_that_cannot_be_written_is_one_warning_and_no_stop(tmp_path):
+    folder = tmp_path / "metrics"
+    lines = []
+    log = SimpleNamespace(
+        warning=lambda event, **fields: lines.append((event, fields)),
+        info=lambda event, **fields: lines.append((event, fields)),
+    )
+    file = MetricsFile(folder / "worker.prom", log)
+    for n in range(3):
+        file.put(f"{n}")
+        until(lambda: file._text is None)
+    until(lambda: lines)
+    folder.mkdir()
+    file.put("again")
+    until(lambda: len(lines) == 2)
+    file.close(2)
+    assert lines[0][0] == "metrics_failed"
+    assert lines[0][1]["file"] == str(folder / "worker.prom")
+    assert lines[0][1]["reason"] == "No such file or directory"
+    assert lines[1][0] == "metrics_resumed"
+    assert (folder / "worker.prom").read_text() == "again"
+    assert os.listdir(folder) == ["worker.prom"]  # no draft stays behind
+
+
+def test_a_worker_whose_metrics_folder_vanishes_goes_on(work, serve, tmp_path):
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+    worker = work(serve(Puppet()), METRICS_FILE=folder / "worker.prom")
+    until((folder / "worker.prom").exists)
+    (folder / "worker.prom").unlink()
+    folder.rmdir()
+    worker.wait("ping", 3, log="pings")
+    assert worker.stop()[0] == 0
+    assert len(worker.all("metrics_failed")) == 1
+
+
+def test_it_is_written_every_15_s(monkeypatch, tmp_path):
+    written = []
+    monkeypatch.setattr(
+        status, "MetricsFile", lambda path, log: SimpleNamespace(put=written.append, close=lambda _: None)
+    )
+    monkeypatch.setattr(status.Status, "look", lambda self, now: SNAPSHOT)
+    parts = SimpleNamespace(config=SimpleNamespace(metrics_file=tmp_path / "x"), log=None)
+    shown = status.Status(Notifier(None), parts, 100.0)
+    for now in (100.0, 107.0, 114.9, 115.0, 129.9, 130.0):
+        assert (shown.due() <= now) == (now in (100.0, 115.0, 130.0))
+        shown.turn(now)
+    assert len(written) == 3
+    shown.close()
+    assert samples(written[-1])["up",] == 0
+
+
+SNAPSHOT = status.Snapshot(
+    up=True,
+    node=3,
+    version="1.0.0",
+    pid=1,
+    backend="netlink",
+    uptime_s=1.0,
+    master="http://10.9.0.10:5000",
+    transport="websocket",
+    link_s=1.0,
+    trouble=None,
+    reconnects=0,
+    pings_sent=10**15,
+    pings_missed=0,
+    rtt_s=1e-7,
+    answer_age_s=86400.5,
+    primary=None,
+    unusable=None,
+    claims=(),
+    answers_waiting=0,
+    orders=dict.fromkeys(metrics.ORDERS, 0),
+    lines_lost=12345,
+)
+
+
+def test_numbers_of_any_size():
+    told = samples(exposition(SNAPSHOT))
+    assert told["pings_sent_total",] == 10**15
+    assert told["ping_round_trip_seconds",] == 1e-7
+    assert told["last_answer_age_seconds",] == 86400.5
+    assert told["log_lines_lost_total",] == 12345
+    assert samples(exposition(replace(SNAPSHOT, up=False)))["up",] == 0
+
+
+def test_lost_lines_are_counted_as_the_log_counts_them(tmp_path):
+    (tmp_path / "comms.log").mkdir()
+    logs = Logs(tmp_path, console=False)
+    for _ in range(2500):
+        logs.comms.info("x", text="y" * 4000)
+    lost = logs.lines_lost
+    assert lost > 200
+    (tmp_path / "comms.log").rmdir()
+    logs.close(10)
+    written = [parse_line(line) for line in (tmp_path / "comms.log").read_text().splitlines()]
+    (told,) = [entry for entry in written if entry.event == "log_lines_lost"]
+    assert int(told.fields["count"]) == lost == 2500 - (len(written) - 1)

@@ -1,0 +1,39 @@
+"""What the settings name: this machine's network, and the masters."""
+
+from __future__ import annotations
+
+from config import Config
+from connection.link import Target
+from connection.protocol import EIO
+from network.base import Network
+from network.choose import open_network
+
+
+def network_of(config: Config) -> Network:
+    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
+    return open_network(
+        config.vip_backend,
+        config.node_id,
+        config.interface,
+        config.address_lease_s,
+        password=config.password,
+        allowed=config.allowed_networks,
+        journal_dir=config.log_dir,
+    )
+
+
+def targets_of(config: Config) -> tuple[Target, ...]:
+    """The masters, in their order, and what each is shown."""
+    auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
+    return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
+
+
+def warnings_of(config: Config) -> tuple[str, ...]:
+    """Lines for the log, of the settings and of what the installed libraries make of them."""
+    if EIO == 3 and config.master_token:
+        text = (
+            "MASTER_TOKEN is not sent, since Engine.IO v3 has no place for it: a master that asks for it will refuse this "
+            "node; unset it, or upgrade the master and install requirements.txt"
+        )
+        return (*config.warnings, text)
+    return config.warnings

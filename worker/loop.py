@@ -1,0 +1,294 @@
+"""The owner: one inbox, one loop, and every decision made in it.
+
+Connection threads, the keep-alive, the network's watch and signal handlers only put messages into the inbox.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import traceback
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from typing import Optional
+from urllib.parse import urlsplit
+
+from config import Config
+from connection.link import Down, Hooks, Received, Up
+from connection.reconnect import Connection
+from failover.actions import Rules
+from failover.machine import Failover
+from failover.node import Node
+from logging_setup import Logs
+from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from ping_monitor import PingMonitor
+from worker.assembly import network_of, targets_of, warnings_of
+from worker.inbox import Inbox
+from worker.metrics import Tally
+from worker.reports import Reports
+from worker.status import Parts, ShowState, Status
+from worker.suspend import Clocks
+from worker.systemd import Notifier
+from worker.watchdog import Pulse, Watchdog
+
+BEAT_S = 1.0
+"""The loop turns at least this often."""
+CRASHED_S = 0.05
+"""For which it rests after a fault of its own, which may be there again at once."""
+CRASH_AGAIN_S = 60.0
+GOODBYE_S = 0.6
+"""For which a stop waits for the last answers to go out."""
+
+
+@dataclass(frozen=True)
+class Stop:
+    signal: str
+
+
+@dataclass(frozen=True)
+class Reopen:
+    """SIGHUP."""
+
+
+@dataclass(frozen=True)
+class MasterGone:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Posted when a silence may be judged: all that the wire said before stands before it in the inbox."""
+
+    as_of: float
+
+
+class Worker:
+    def __init__(self, config: Config, version: str, inbox: Inbox, notifier: Notifier) -> None:
+        self._config = config
+        self._version = version
+        self._inbox = inbox
+        self._logs = Logs(
+            config.log_dir,
+            level=config.log_level,
+            max_bytes=config.log_max_bytes,
+            backup_count=config.log_backup_count,
+            console=config.log_console,
+            secrets=config.secrets,
+        )
+        self._log = Tally(self._logs.comms)
+        self._network = network_of(config)
+        neighbours = config.neighbours[config.node_id]
+        self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
+        rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
+        self._failover = Failover(
+            rules, self._node, self._network, self._log, lambda outcome: self._reports.answer(outcome)
+        )
+        hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
+        self._connection = Connection(
+            targets_of(config), config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
+        )
+        self._reports = Reports(self._node, self._connection, self._failover, config.join_interval_s)
+        self._pings = PingMonitor(
+            self._connection,
+            config.ping_interval_s,
+            config.ping_timeout_s,
+            config.ping_max_missed,
+            self._logs.ping,
+            lambda reason: inbox.put(MasterGone(reason)),
+        )
+        self._clocks = Clocks()
+        self._expected_s = math.inf
+        self._pulse = Pulse()
+        pulses = {"owner": self._pulse, "ping": self._pings.pulse}
+        self._watchdog = Watchdog(pulses, self._log, self._logs.close)
+        self._judging = False
+        self._begun = False
+        self._crash, self._crash_s, self._crashes = "", 0.0, 0
+        self._started_s = time.monotonic()
+        parts = Parts(
+            config,
+            version,
+            self._network.backend,
+            self._logs,
+            self._log,
+            self._node,
+            self._connection,
+            self._pings,
+            self._failover,
+            self._reports,
+        )
+        self._status = Status(notifier, parts, self._started_s)
+
+    def run(self) -> None:
+        """Work until a Stop comes; gives back every address on the way out, whatever the way is."""
+        config = self._config
+        self._logs.take_over_python_s_own()
+        self._log.info(
+            "started",
+            node=config.node_id,
+            version=self._version,
+            pid=os.getpid(),
+            master=",".join(config.masters),
+            backend=self._network.backend,
+            simulated=True if self._network.backend == "simulated" else None,
+        )
+        self._warn()
+        try:
+            self._prepare()
+            self._pings.start()
+            self._pulse.due_s = time.monotonic()
+            self._watchdog.start()
+            message: object = None
+            while True:
+                if isinstance(message, Stop):
+                    self._log.info("stopping", signal=message.signal)
+                    self._status.stopping()
+                    break
+                try:
+                    self._turn(message)
+                # the last resort: a fault of ours must not end what keeps addresses alive
+                except Exception as exc:  # noqa: BLE001
+                    self._crashed(exc)
+                    time.sleep(CRASHED_S)
+                message = self._next()
+        finally:
+            self._shut_down()
+        # not after a fault: whatever meets it at last tells it in the logs, and closes them
+        self._logs.close()
+
+    def _crashed(self, exc: Exception) -> None:
+        """Say it, and the same again at most once a minute: one that comes at each turn would fill the disk."""
+        text, now = traceback.format_exc(), time.monotonic()
+        if text == self._crash and now - self._crash_s < CRASH_AGAIN_S:
+            self._crashes += 1
+            return
+        repeats = self._crashes if text == self._crash else 0
+        self._crash, self._crash_s, self._crashes = text, now, 0
+        self._log.critical(
+            "crashed", thread="owner", error=repr(exc), repeats=repeats or None, traceback=text
+        )
+
+    def _warn(self) -> None:
+        for text in warnings_of(self._config):
+            self._log.warning("setting", text=text)
+        for master in self._config.masters:
+            parts = urlsplit(master)
+            local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
+            if parts.scheme == "http" and not local:
+                token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
+                self._log.warning(
+                    "insecure_master", master=master, reason="plain http to another machine", token=token
+                )
+
+    def _prepare(self) -> None:
+        now = time.monotonic()
+        try:
+            self._network.start(self._inbox.put_event)
+            self._failover.start(now)
+        except NetworkError as exc:
+            self._failover.unusable = f"this worker can change no address: {exc}"
+            self._log.warning("network_unusable", backend=self._network.backend, reason=str(exc))
+        self._find_own_address(None)
+        self._node.announce()
+
+    def _next(self) -> object:
+        """The next message, or None when it is time for something else."""
+        now = time.monotonic()
+        due = min(self._failover.tick_due(), self._connection.due(), self._reports.due(), self._status.due())
+        if not self._judging:
+            due = min(due, self._failover.judge_due())
+        wait_s = max(0.0, min(BEAT_S, due - now))
+        self._expected_s = self._pulse.due_s = now + wait_s
+        message = self._inbox.get(wait_s)
+        self._pulse.due_s = time.monotonic()
+        return message
+
+    def _turn(self, message: object) -> None:
+        now = time.monotonic()
+        stood_still = self._clocks.stood_still(self._expected_s)
+        if stood_still:
+            self._log.warning("was_frozen", reason=stood_still)
+            self._failover.unsure(now)
+            self._reports.join_anew()
+        if message is not None:
+            self._handle(message, now)
+        if self._failover.tick_due() <= now:
+            self._failover.tick(now)
+        if self._failover.judge_due() <= now and not self._judging:
+            self._judging = True
+            self._inbox.put(Judge(now))
+        if not self._begun and self._failover.settled:
+            self._begun = True
+            self._connection.begin(now)
+            self._status.begun(now)
+        self._connection.tick(now)
+        lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
+        if release_s and lost_s is not None and now - lost_s >= release_s:
+            self._failover.master_lost(now)
+        self._reports.tell(now)
+        self._status.turn(now)
+
+    def _handle(self, message: object, now: float) -> None:
+        if isinstance(message, Received):
+            self._obey(message, now)
+        elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
+            self._failover.seen(message, now)
+            if not isinstance(message, ArpSeen):
+                up = self._connection.up
+                self._find_own_address(up.local_ip if up else None)
+        elif isinstance(message, Judge):
+            self._judging = False
+            self._failover.judge(message.as_of)
+        elif isinstance(message, Up):
+            if self._connection.accepted(message, now):
+                self._find_own_address(message.local_ip)
+                self._node.announce()
+                self._reports.join_anew()
+                self._reports.tell(now)
+                self._pings.resume(message.quiet_s)
+        elif isinstance(message, Down):
+            reason = self._connection.ended(message, now)
+            self._reports.answer_again(message.undelivered)
+            if reason:
+                self._pings.pause(reason)
+        elif isinstance(message, MasterGone):
+            self._connection.drop(message.reason)
+        elif isinstance(message, Reopen):
+            self._logs.reopen()
+            self._status.reloading(now)
+        elif isinstance(message, ShowState):
+            self._status.show(now)
+
+    def _obey(self, order: Received, now: float) -> None:
+        if not isinstance(order.data, dict):
+            error: Optional[str] = f"{order.event} wants an object"
+            self._log.error("order_refused", event=order.event, reason=error)
+        elif order.event == "recover":
+            error = self._failover.recover(order.data, now, order.arrived_s)
+        else:
+            error = self._failover.restore(order.data, now)
+        if order.ack_id is not None:
+            answer = {"accepted": False, "error": error} if error else {"accepted": True}
+            self._connection.acknowledge(order.attempt, order.ack_id, answer)
+
+    def _find_own_address(self, local_ip: Optional[str]) -> None:
+        try:
+            self._node.find(local_ip)
+            self._failover.watch()
+        except NetworkError as exc:
+            self._log.debug("own_address_unknown", reason=str(exc))
+
+    def _shut_down(self) -> None:
+        with ExitStack() as last:
+            # in this order from the last line up, each whatever became of those before
+            last.callback(self._say_stopped)
+            last.callback(self._status.close)
+            last.callback(self._network.close)
+            last.callback(self._pings.stop, 0.2)
+            last.callback(self._connection.close, GOODBYE_S)
+            last.callback(self._reports.tell, time.monotonic())
+            last.callback(self._failover.stop, time.monotonic())
+
+    def _say_stopped(self) -> None:
+        self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
