@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from bench.footprint import cpu_s
+from bench.measure import cpu_s
 from logging_setup import Logs
 from logs.format import LINE_LIMIT, LineError, format_message, parse_line
 from logs.redact import Redactor
