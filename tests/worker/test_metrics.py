@@ -18,7 +18,7 @@ from tests.lab.masters import Master, Puppet
 from tests.lab.waiting import until
 from worker import metrics, status
 from worker.metrics import MetricsFile, exposition
-from worker.systemd import Notifier
+from worker.systemd import SystemdNotifier
 
 RECOVER = {
     "disconnected_node": 2,
@@ -193,7 +193,7 @@ def test_it_is_written_every_15_s(monkeypatch, tmp_path):
     )
     monkeypatch.setattr(status.Status, "look", lambda self, now: SNAPSHOT)
     parts = SimpleNamespace(config=SimpleNamespace(metrics_file=tmp_path / "x"), log=None)
-    shown = status.Status(Notifier(None), parts, 100.0)
+    shown = status.Status(SystemdNotifier(None), parts, 100.0)
     for now in (100.0, 107.0, 114.9, 115.0, 129.9, 130.0):
         assert (shown.due() <= now) == (now in (100.0, 115.0, 130.0))
         shown.turn(now)
