@@ -67,7 +67,7 @@ def _said(lines: Sequence[str]) -> Iterator[Item]:
 
 def items(config: Config) -> Iterator[Item]:
     yield Item(
-        True, "configuration", f"node {config.node_id}, neighbours {_list(config.neighbours[config.node_id])}"
+        True, "configuration", f"node {config.node_id}, neighbours {_list(config.neighbors[config.node_id])}"
     )
     yield from _said(warnings_of(config))
     yield Item(True, "logs", f"{config.log_dir} is writable")

@@ -141,7 +141,7 @@ class Status:
             answer_age_s=None if answered_s is None else max(0.0, now - answered_s),
             primary=str(primary.ip) if primary else None,
             unusable=parts.failover.unusable,
-            claims=parts.failover.claims,
+            claims=parts.failover.entries,
             answers_waiting=len(parts.answers),
             orders=parts.log.orders,
             lines_lost=parts.logs.lines_lost,
