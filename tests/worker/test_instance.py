@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.waiting import PATIENCE_S
 from worker import instance_lock as instance
 from worker.instance_lock import AlreadyRunning, ClaimError, claim
 
@@ -59,7 +60,7 @@ class Worker:
     def end(self, number=signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        self.process.wait(LIMIT_S)
+        self.process.wait(PATIENCE_S)
         self.process.stdin.close()
         self.process.stdout.close()
 
@@ -86,7 +87,7 @@ def test_a_second_one_on_the_folder_learns_the_pid_of_the_first(start, tmp_path)
     assert second.said[:2] == ["refused", str(first.pid)]
     assert f"another worker (pid {first.pid}) has LOG_DIR '{tmp_path / 'logs'}'; stop it" in second.said[2]
     assert "another LOG_DIR" in second.said[2]
-    assert second.process.wait(LIMIT_S) == 78
+    assert second.process.wait(PATIENCE_S) == 78
     assert start("elsewhere", NODE + 1).held  # the refused one had its number free again
 
 
@@ -119,7 +120,7 @@ def test_programs_that_it_started_do_not_hold_it(start):
     child = int(first.said[1])
     try:
         first.process.kill()
-        first.process.wait(LIMIT_S)
+        first.process.wait(PATIENCE_S)
         os.kill(child, 0)  # it is still there
         assert start("a", NODE).held
     finally:
