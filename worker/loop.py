@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from config import Config
 from connection.link import Down, Hooks, Received, Up
 from connection.reconnect import Connection
-from failover.actions import Rules
+from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from logging_setup import Logs
@@ -78,11 +78,13 @@ class Worker:
         )
         self._log = Tally(self._logs.comms)
         self._network = network_of(config)
-        neighbours = config.neighbours[config.node_id]
-        self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
-        rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
+        neighbors = config.neighbors[config.node_id]
+        self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
+        settings = FailoverSettings(
+            **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
+        )
         self._failover = Failover(
-            rules, self._node, self._network, self._log, lambda outcome: self._reports.answer(outcome)
+            settings, self._node, self._network, self._log, lambda reply: self._reports.answer(reply)
         )
         hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(

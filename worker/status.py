@@ -141,7 +141,7 @@ class Status:
             answer_age_s=None if answered_s is None else max(0.0, now - answered_s),
             primary=str(primary.ip) if primary else None,
             unusable=sources.failover.unusable,
-            claims=sources.failover.claims,
+            claims=sources.failover.entries,
             answers_waiting=len(sources.answers),
             orders=sources.log.orders,
             lines_lost=sources.logs.lines_lost,

@@ -39,7 +39,7 @@ def reasons(what: str) -> Iterator[None]:
         raise NetworkError(f"{what}: the kernel's answer could not be read") from exc
 
 
-class Route:
+class NetlinkSocket:
     """Requests to the kernel, one at a time, by one thread; with `groups`, its notifications instead.
 
     Methods raise OSError, whose errno is the kernel's where it refused, and ValueError for an answer that can't

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.waiting import PATIENCE_S
 from worker import instance_lock as instance
 from worker.instance_lock import NAMES, AlreadyRunning, InstanceLock, LockError
 
 REPOSITORY = Path(instance.__file__).resolve().parents[1]
 LINUX = sys.platform == "linux"
 NODE = 900_000_000 + os.getpid()  # a number that no worker on this machine has
-LIMIT_S = 15
 acquire = InstanceLock.acquire
 
 HOLDER = """
@@ -62,7 +62,7 @@ class Worker:
     def end(self, number=signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(number)
-        self.process.wait(LIMIT_S)
+        self.process.wait(PATIENCE_S)
         self.process.stdin.close()
         self.process.stdout.close()
 
@@ -92,7 +92,7 @@ def test_a_second_one_on_the_folder_learns_the_pid_of_the_first(start, tmp_path)
         in second.said[2]
     )
     assert "another LOG_DIR" in second.said[2]
-    assert second.process.wait(LIMIT_S) == 75
+    assert second.process.wait(PATIENCE_S) == 75
     assert start("elsewhere", NODE + 1).held  # the refused one had its number free again
 
 
@@ -125,7 +125,7 @@ def test_programs_that_it_started_do_not_hold_it(start):
     child = int(first.said[1])
     try:
         first.process.kill()
-        first.process.wait(LIMIT_S)
+        first.process.wait(PATIENCE_S)
         os.kill(child, 0)  # it is still there
         assert start("a", NODE).held
     finally:
@@ -170,7 +170,7 @@ def test_the_first_is_given_time_to_write_its_pid(tmp_path, left):
 
     if left.startswith("of"):
         ended = subprocess.Popen([sys.executable, "-c", ""])
-        ended.wait(LIMIT_S)
+        ended.wait(PATIENCE_S)
         left = f"{ended.pid}\n"
     file = tmp_path / ".worker.lock"
     file.write_text(left)
@@ -287,9 +287,9 @@ def test_a_hundred_refusals_do_not_hide_the_pid(tmp_path):
 @pytest.fixture
 def namespace():
     name = f"claim-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, timeout=LIMIT_S)
+    subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True, timeout=PATIENCE_S)
     yield name
-    subprocess.run(["ip", "netns", "del", name], check=True, timeout=LIMIT_S)
+    subprocess.run(["ip", "netns", "del", name], check=True, timeout=PATIENCE_S)
 
 
 @pytest.mark.skipif(

@@ -59,7 +59,7 @@ def test_a_life_as_the_manager_sees_it(work, serve, manager):
     # known at the second try
     manager.wait("STATUS", lambda text: "s: connection refused" in text and "holding 10.9.0.2/24" in text)
     since = len(manager.told)
-    assert worker.stop()[0] == 0
+    assert worker.stop() == 0
     manager.wait("STOPPING", "1", since=since)
     assert not manager.all("WATCHDOG")  # nobody asked for it
 
