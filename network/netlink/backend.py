@@ -5,6 +5,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -29,6 +30,7 @@ from network.netlink.messages import (
     next_hops,
 )
 from network.netlink.netlink_socket import NetlinkSocket, reasons
+from network.netlink.secondaries import SecondaryGuard
 from network.netlink.watch import Watch
 from network.privilege import HOW_TO_GRANT, missing_capabilities
 
@@ -49,6 +51,7 @@ class Netlink:
         self._lease_s = lease_s
         self._watch: Optional[Watch] = None
         self._not_started = "the network was not opened"
+        self._guard = SecondaryGuard()
         with reasons("netlink could not be opened"):
             self._route = NetlinkSocket()
 
@@ -58,7 +61,7 @@ class Netlink:
             if missing:
                 raise NetworkError(f"this process lacks {' and '.join(missing)}: {HOW_TO_GRANT}")
             with reasons("the network could not be opened"):
-                self._watch = Watch(self._node_id, post)
+                self._watch = Watch(self._node_id, post, self._guard)
         except NetworkError as exc:
             self._not_started = str(exc)
             raise
@@ -67,6 +70,10 @@ class Netlink:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        with contextlib.suppress(
+            NetworkError
+        ):  # what was taken off is no matter of an interface that is gone
+            self._guard.put_back(self._route)
         self._route.close()
 
     def addresses(self) -> tuple[Address, ...]:
@@ -144,13 +151,15 @@ class Netlink:
             for own in before
         ):
             raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
-        rtnl.add(self._route, self._index(vip.interface), vip, self._label(vip), self._lease_s)
-        after = rtnl.read(self._route)
+        index = self._index(vip.interface)
+        rtnl.add(self._route, index, vip, self._label(vip), self._lease_s)
+        after = rtnl.read(self._route, index)
         there = self._held(vip, after)
         if there is None:
             raise NetworkError(f"{vip.ip} was added to {vip.interface} and is not there")
+        self._guard.protect(self._route, there)
         if not rtnl.stands_behind(there, after):
-            rtnl.remove(self._route, there)
+            self._guard.remove(self._route, there)
             raise NetworkError(f"{vip.interface} lost its own address while {vip.ip} was added")
 
     def renew(self, vip: Vip) -> None:
@@ -165,13 +174,14 @@ class Netlink:
     def _renew(self, there: rtnl.KernelAddress, addresses: tuple[rtnl.KernelAddress, ...]) -> None:
         if not rtnl.stands_behind(there, addresses):
             raise NetworkError(f"{there.ip} stands before {there.interface}'s own address")
+        self._guard.protect(self._route, there)
         rtnl.renew(self._route, there, self._lease_s)
 
     def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
         for there in rtnl.read(self._route):
             if there.ip == vip.ip and there.label == self._label(vip):
-                rtnl.remove(self._route, there)
+                self._guard.remove(self._route, there)
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         watch = self._watch

@@ -32,6 +32,7 @@ from network.netlink.messages import (
     Message,
 )
 from network.netlink.netlink_socket import NetlinkSocket, reasons
+from network.netlink.secondaries import SecondaryGuard
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
@@ -91,7 +92,8 @@ class Watch:
     Raises PermissionError without CAP_NET_RAW.
     """
 
-    def __init__(self, node_id: int, post: Callable[[NetworkEvent], None]) -> None:
+    def __init__(self, node_id: int, post: Callable[[NetworkEvent], None], guard: SecondaryGuard) -> None:
+        self._guard = guard
         self._node_id = node_id
         self._post = post
         self._ips: frozenset[IPv4Address] = frozenset()
@@ -244,6 +246,6 @@ class Watch:
         machine's own address spoils its return.
         """
         try:
-            rtnl.remove_leading(self._route, self._node_id)
+            self._guard.remove_leading(self._route, self._node_id)
         except NetworkError:
             return  # renew() refuses it, and its lease runs out
