@@ -11,7 +11,7 @@ import pytest
 
 from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
 from network.netlink import arp
-from tests.integration.backend import IP, LOAN, OWN, Node, lab, node
+from tests.integration.backend import IP, OWN, VIP, Node, lab, node
 from tests.lab.netns import needs_namespaces, until
 from tests.lab.observers import in_namespace
 from tests.lab.waiting import PATIENCE_S
@@ -44,7 +44,7 @@ def test_an_announcement_moves_a_warm_cache_at_once(lab, node):
         dead.cut()
         # The kernel ignores a change within 1 s of the last (locktime).
         time.sleep(1.1)
-        node.hold(LOAN)
+        node.hold(VIP)
         node.announce("eth0", IP)
         there_s = time.monotonic()
         until(lambda: any(at > there_s for at in pings.answered.values()))
@@ -67,7 +67,7 @@ def test_what_cannot_be_sent_is_never_silence(lab, node):
     node.host.cut()
     fails("eth0 has no link")
     with pytest.raises(NetworkError, match="has no link"):
-        node.hold(LOAN)
+        node.hold(VIP)
     node.host.mend()
     node.host.sh("ip link set eth0 arp off")
     fails("speaks no ARP")
@@ -76,8 +76,8 @@ def test_what_cannot_be_sent_is_never_silence(lab, node):
     node.host.sh("ip link del eth0")
     fails("there is no interface eth0")
     with pytest.raises(NetworkError, match="there is no interface eth0"):
-        node.hold(LOAN)
-    node.release(LOAN)
+        node.hold(VIP)
+    node.release(VIP)
 
 
 def test_a_cut_is_known_at_once(node):
@@ -116,7 +116,7 @@ def test_another_vlan_is_not_heard(lab, node):
 def test_only_other_machines_are_heard(lab, node):
     """A machine with two cards on one segment answers its own probe from the other card's MAC."""
     lab.plug(node.host, "n3b", "eth1", "02:fc:00:00:01:03")
-    node.hold(LOAN)
+    node.hold(VIP)
     node.watch(frozenset({IP}))
     with lab.capture() as capture:
         node.probe("eth1", IP)
@@ -169,7 +169,7 @@ def test_a_mac_that_uses_other_addresses_too_is_not_taken_for_the_owner_s(lab, n
 
 
 def test_the_link_comes_back(node):
-    node.hold(LOAN)
+    node.hold(VIP)
     node.host.cut()
     time.sleep(0.05)
     assert node.of(LinkUp) == []
@@ -194,7 +194,7 @@ def test_leaving_a_bridge_is_no_new_link(node):
 
 
 def test_the_interface_goes_and_comes_back(lab, node):
-    node.hold(LOAN)
+    node.hold(VIP)
     node.watch(frozenset({IPv4Address(lab.client.ip)}))
     node.host.sh("ip link del eth0")
     assert until(lambda: node.of(AddressesChanged))
@@ -202,7 +202,7 @@ def test_the_interface_goes_and_comes_back(lab, node):
     lab.plug(node.host, "n3", "eth0", "02:fc:00:00:00:33")
     assert until(lambda: node.of(LinkUp)) == [LinkUp("eth0")]
     node.host.sh("ip addr add 10.9.0.3/24 dev eth0")
-    node.hold(LOAN)
+    node.hold(VIP)
     node.probe("eth0", IPv4Address(lab.client.ip))
     assert until(lambda: node.of(ArpSeen))
     assert node.mac("eth0") == "02:fc:00:00:00:33"
@@ -231,7 +231,7 @@ def test_events_that_the_kernel_could_not_deliver_are_made_up_for(lab):
         blocked.wait(20)
 
     node.start(post)
-    node.hold(LOAN)
+    node.hold(VIP)
     assert held_up.wait(PATIENCE_S)
     burst = "".join(f"address add 10.8.{n // 250}.{n % 250 + 1}/32 dev lo\n" for n in range(2500))
     for command in (burst, burst.replace(" add ", " del "), burst, burst.replace(" add ", " del ")):
@@ -247,7 +247,7 @@ def test_events_that_the_kernel_could_not_deliver_are_made_up_for(lab):
 
 def test_close_leaves_addresses_and_nothing_else(lab):
     node = Node(lab.node(3)).open()
-    node.hold(LOAN)
+    node.hold(VIP)
     before = threading.active_count()
     node.shut()
     assert threading.active_count() <= before - 2  # its watch, and the thread inside the namespace

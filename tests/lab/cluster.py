@@ -212,6 +212,6 @@ class Worker:
         self.process.send_signal(signal.SIGCONT)
 
     @property
-    def loans(self) -> list[str]:
+    def vips(self) -> list[str]:
         """What the card holds beside the host's own address."""
         return [ip for ip in self.host.addresses() if ip != f"{self.host.ip}/24"]
