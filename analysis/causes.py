@@ -32,6 +32,7 @@ _TEXTS = tuple(
     )
 )
 _URL = re.compile(r"https?://\S+")
+_SENT_AWAY = "disconnected this node"
 _SURE = re.compile(r"connection (?:was )?refused|nothing listens", re.IGNORECASE)
 
 
@@ -48,7 +49,8 @@ def of_texts(cause: str, reason: str, errors: Sequence[tuple[str, str]]) -> str:
     own = cause if cause in CAUSES else of_text(reason)
     by_errors = [given if given in CAUSES else of_text(text) for text, given in errors]
     by_errors = [each for each in by_errors if each]
-    if own in ("no_answer", "") and any(_SURE.search(text) for text, _ in errors):
+    sent_away = not cause and _SENT_AWAY in reason
+    if (own in ("no_answer", "") or sent_away) and any(_SURE.search(text) for text, _ in errors):
         return "master_gone"  # whatever was seen first: a master that is restarted is stopped first
     if own in ("no_answer", ""):
         return next((each for each in by_errors if each != "no_answer"), own or (by_errors[-1] if by_errors else ""))

@@ -71,6 +71,9 @@ class OrderLog:
         match line.event:
             case "received" if line.fields.get("event") == "recover":
                 self._received(line)
+            case "takeover_started":
+                if self._find(line) is None:  # the log begins behind the order
+                    self._begin(line, line.node, line.address)
             case "takeover_done":
                 self._done(line)
             case "takeover_refused" | "takeover_failed" | "takeover_withdrawn":
@@ -93,7 +96,17 @@ class OrderLog:
 
     def attempts(self, node: int | None, lane: int, ends: Mapping[int, tuple[str, float]]) -> list[Attempt]:
         """`ends`: how each process ended, and its last line, by its number from 1."""
-        return [self._attempt(order, node, lane, *ends[order.run]) for order in self._orders if not order.repeats]
+        found = []
+        taken: dict[tuple[int, int | None], _Order] = {}
+        for order in self._orders:
+            before = taken.get((order.run, order.node))
+            if order.taken is not None:
+                taken[order.run, order.node] = order
+            # one that came while the one before it was carried out was answered with it
+            answered = before is not None and (before.released is None or before.released >= order.received)
+            if not order.repeats and (order.outcome or not answered):
+                found.append(self._attempt(order, node, lane, *ends[order.run]))
+        return found
 
     def _attempt(self, order: _Order, node: int | None, lane: int, end: str, last: float) -> Attempt:
         holds = tuple(Span(start, stop, max(last, start), order.zone) for start, stop in order.holds)
@@ -123,7 +136,11 @@ class OrderLog:
         node = number(data.get("disconnected_node"))
         if node is None and not line.cut:
             return  # no order: the worker refuses it, which is an incident
-        self._begin(line, node, _address(data), _numbers(data.get("active_neighbors")))
+        order = self._begin(line, node, _address(data), _numbers(data.get("active_neighbors")))
+        held = self._held.get(node)
+        if held and held.released is None and order.address == held.address:
+            order.repeats = True  # it is confirmed, and no attempt of its own
+            self._open[node].pop()
 
     def _begin(
         self, line: Line, node: int | None, address: str | None, neighbors: tuple[int, ...] = ()
@@ -141,14 +158,15 @@ class OrderLog:
             order = self._by_number.get((self._run, line.order))
             if order:
                 return order if not order.outcome else None
-        waiting = self._open.get(line.node)
-        while waiting and waiting[0].outcome:
-            waiting.popleft()
-        if not waiting:
-            return None
-        if line.order:  # its `received` did not carry the number
-            self._by_number[self._run, line.order] = waiting[0]
-        return waiting[0]
+        # of an order whose data were cut, the node is not known
+        for waiting in (self._open.get(line.node), self._open.get(None)):
+            while waiting and waiting[0].outcome:
+                waiting.popleft()
+            if waiting:
+                if line.order:  # its `received` did not carry the number
+                    self._by_number[self._run, line.order] = waiting[0]
+                return waiting[0]
+        return None
 
     def _settle(self, line: Line) -> _Order:
         order = self._find(line)
@@ -193,7 +211,8 @@ class OrderLog:
             return
         order = order or self._settle(line)
         order.address, order.settled = line.address or order.address, line.at
-        order.outcome = line.event.removeprefix("takeover_")
+        order.outcome, order.repeats = line.event.removeprefix("takeover_"), False
+        order.node = line.node if line.node is not None else order.node
         if ASKED_BACK in (reason or ""):
             order.outcome = "withdrawn"
         if OWNER_ALIVE in (reason or "") or line.fields.get("cause") == "owner_alive":
@@ -214,6 +233,8 @@ class OrderLog:
         if order.holds and order.holds[-1][1] is None:
             order.holds[-1] = (order.holds[-1][0], line.at)
             order.released, order.release_reason = line.at, reason
+        elif line.event == "release_done" and line.fields.get("reason"):
+            order.release_reason = reason
         if line.event not in ("address_conflict", "owner_returned", "address_lost"):
             del holds[node]
         return True

@@ -18,7 +18,7 @@ YEARS = range(1970, 3000)
 JSON_LIMIT = 1 << 16
 _PING = re.compile(
     rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d):([0-5]\d\.\d{3})([+-]\d{4})\] : \[INFO\] - "
-    rb"\[ping seq=\d{1,15} rtt_ms=(\d{1,9}(?:\.\d{1,9})?)( late=true)?(?: simulated=true)?\]\r?"
+    rb"\[ping seq=(\d{1,15}) rtt_ms=(\d{1,9}(?:\.\d{1,9})?)( late=true)?(?: simulated=true)?\]\r?"
 )
 _BEGINS = re.compile(rb"\[\d{4}-\d\d-\d\d ")
 
@@ -30,6 +30,7 @@ class Ping(NamedTuple):
     zone: timezone
     rtt_ms: float
     late: bool
+    seq: str
 
 
 class Line(NamedTuple):
@@ -60,10 +61,10 @@ def parse(line: bytes) -> Ping | Line | None:
     """What a line says; None: it is none of ours."""
     ping = _PING.fullmatch(line)
     if ping:
-        minute, seconds, offset, rtt_ms, late = ping.groups()
+        minute, seconds, offset, seq, rtt_ms, late = ping.groups()
         try:
             zone, offset_s = _zone(offset)
-            return Ping(_minute(minute) + float(seconds) - offset_s, zone, float(rtt_ms), late is not None)
+            return Ping(_minute(minute) + float(seconds) - offset_s, zone, float(rtt_ms), late is not None, seq.decode())
         except ValueError:
             return None
     if not _BEGINS.match(line):
@@ -81,7 +82,7 @@ def parse(line: bytes) -> Ping | Line | None:
     zone = timezone(when.utcoffset() or timedelta())
     rtt_ms = decimal(entry.fields.get("rtt_ms")) if entry.event == "ping" else None
     if rtt_ms is not None:
-        return Ping(at, zone, rtt_ms, entry.fields.get("late") == "true")
+        return Ping(at, zone, rtt_ms, entry.fields.get("late") == "true", entry.fields.get("seq", ""))
     return Line(at, zone, entry.level, entry.event, entry.fields, entry.left_out > 0)
 
 

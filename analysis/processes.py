@@ -87,6 +87,8 @@ class ProcessBuilder:
         if event in INCIDENTS:
             self.incidents.append(Incident(line.at, event, fields, line.zone))
         match event:
+            case "takeover_refused" if line.node is None:
+                self.incidents.append(Incident(line.at, "order_refused", fields, line.zone))
             case "started":
                 self._started = line.at
                 self.node = number(fields.get("node"))

@@ -30,7 +30,10 @@ with one it pings; three intervals, since answers that were late come together.
 MASTER_EVENTS = frozenset(
     {"started", "stopping", "stopped", "node_dead", "node_alive", "node_joined", "order_sent", "recover", "number_refused"}
 )
-PINGS_KEPT = 4000
+SAME_MOMENT = 4000
+"""Lines of one millisecond that are compared with each other."""
+SENT_KEPT = 1000
+"""Pings without an answer that are remembered in case one comes."""
 
 
 class Pings:
@@ -38,7 +41,8 @@ class Pings:
 
     def __init__(self) -> None:
         self.at, self.ms = array("d"), array("d")
-        self.late_at, self.missed_at, self.sent_at = array("d"), array("d"), array("d")
+        self.late_at, self.missed_at, self.unanswered_at = array("d"), array("d"), array("d")
+        self._sent: dict[str, float] = {}
         self.first: float | None = None
         self.last = 0.0
         self.zone: tzinfo = timezone.utc
@@ -51,18 +55,31 @@ class Pings:
         self.ms.append(ping.rtt_ms)
         if ping.late:
             self.late_at.append(ping.at)
+        if self._sent:
+            self._sent.pop(ping.seq, None)
         self._see(ping)
 
     def add_other(self, line: Line) -> None:
-        times = {"ping_missed": self.missed_at, "ping_sent": self.sent_at}.get(line.event)
-        if times is not None:
-            times.append(line.at)
+        """Any other line. `ping_sent` is of a master that never acknowledges, unless an answer comes after all."""
+        seq = line.fields.get("seq", "")
+        if line.event == "ping_missed":
+            self.missed_at.append(line.at)
+            self._sent.pop(seq, None)
+        elif line.event == "ping_sent":
+            self._sent[seq] = line.at
+        if line.event != "ping_missed" and (len(self._sent) > SENT_KEPT or line.event != "ping_sent"):
+            self.unanswered_at.extend(self._sent.values())
+            self._sent.clear()
         self._see(line)
 
     def _see(self, item: Ping | Line) -> None:
         if self.first is None:
             self.first, self.first_zone = item.at, item.zone
         self.last, self.zone = item.at, item.zone
+
+    def unanswered(self) -> Iterator[float]:
+        """When each ping was sent that a master never acknowledged."""
+        return chain(self.unanswered_at, self._sent.values())
 
     def settle(self) -> None:
         """Sort what a clock that was put back has left out of order."""
@@ -146,7 +163,7 @@ class NodeLog:
         low, high = bisect_left(pings.at, since), bisect_right(pings.at, until)
         missed = sum(since <= at <= until for at in pings.missed_at)
         late = sum(since <= at <= until for at in pings.late_at)
-        sent = sum(since <= at <= until for at in pings.sent_at)
+        unanswered = sum(since <= at <= until for at in pings.unanswered())
         lane = Lane(
             key=key,
             node=node,
@@ -155,7 +172,7 @@ class NodeLog:
             first=first,
             last=last,
             zone=pings.zone if pings.last >= last else self.processes[-1].zone,
-            pings=high - low - late + missed + max(0, sent - (high - low)),
+            pings=high - low - late + missed + unanswered,
             missed=missed,
             rtt=round_trips(pings.ms[low:high]),
             outages=tuple(sorted(outages, key=lambda one: one.start)),
@@ -279,7 +296,7 @@ def _merged(folders: Sequence[Folder], name: str) -> Iterator[Ping | Line]:
         if item.at != at:
             at, seen = item.at, []
         what = tuple(item)
-        if len(seen) < PINGS_KEPT and what not in seen:
+        if len(seen) < SAME_MOMENT and what not in seen:
             seen.append(what)
             yield item
 

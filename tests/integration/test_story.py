@@ -20,7 +20,7 @@ import pytest
 
 from tests.lab.cluster import ROOT, Bundled, Worker
 from tests.lab.netns import Lab, needs_namespaces, until
-from tests.story_logs import contract
+from tests.analysis.logs import Worker as _W
 
 pytestmark = [needs_namespaces, pytest.mark.slow]
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import heapq
 from datetime import datetime, timedelta, timezone
 
 from hypothesis import strategies as st
 
-from logging_setup import compact_json, format_line
-from story.lines import Reader
-from story.reading import LONGEST
-from story.timeline import Diary
+from analysis.reader import LONGEST
+from logs.format import compact_json, format_line
 
 NIGHT = datetime(2026, 11, 24, 22, 47, 0, tzinfo=timezone.utc)
 LEVELS = {
@@ -27,30 +24,6 @@ def at(second, zone=timezone.utc):
 def stamp(second, zone=timezone.utc):
     """The time as `--json` spells it."""
     return at(second, zone).isoformat(timespec="milliseconds")
-
-
-NODE = ("node", "from", "to", "pings", "missed", "rtt_ms", "outages")
-FAILOVER = (
-    "disconnected_node",
-    "recovery_node",
-    "address",
-    "outcome",
-    "reason",
-    "received",
-    "taken",
-    "released",
-    "takeover_ms",
-)
-OUTAGE = ("start", "end", "duration_s", "reason")
-
-
-def contract(story):
-    """What the contract names of the object that `--json` prints; nothing of it may be missing."""
-    nodes = [{key: node[key] for key in NODE} for node in story["nodes"]]
-    for node in nodes:
-        node["outages"] = [{key: outage[key] for key in OUTAGE} for outage in node["outages"]]
-    failovers = [{key: failover[key] for key in FAILOVER} for failover in story["failovers"]]
-    return {"nodes": nodes, "failovers": failovers, "unreadable_lines": story["unreadable_lines"]}
 
 
 def recover(node, holder, **changes):
@@ -124,15 +97,6 @@ class Worker:
         for name, lines in self.lines.items():
             (folder / name).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         return folder
-
-
-def diary_of(worker):
-    """What is read of it, without a file."""
-    read = Reader().read
-    logs = [[read(line.encode()) for line in lines] for lines in worker.lines.values()]
-    diary = Diary("logs")
-    diary.read(heapq.merge(*logs, key=lambda item: item.at))
-    return diary
 
 
 def a_night(root):
@@ -266,21 +230,10 @@ SECONDS = st.one_of(st.integers(0, 100), st.sampled_from([-3600.5, 0.001, 86400.
 ZONES = st.sampled_from(
     [timezone.utc, timezone(timedelta(hours=14)), timezone(timedelta(hours=-11, minutes=-30))]
 )
-OLD = st.builds(
-    lambda form, text: form.format("2020-05-17 12:34:56,789", text).encode(errors="replace"),
-    st.sampled_from(["[{}] [a] [INFO] - {}", "[{}] - [b.c] - [ERROR] - {}"]),
-    st.one_of(
-        st.text(),
-        st.sampled_from(
-            ["connected", "ping 3 ms", "ping", "pong", "emit {'disconnected_node': 2}", "connection lost"]
-        ),
-    ),
-)
 # lines of every kind, whole, damaged and made up
 PIECES = st.one_of(
     st.binary(max_size=200),
     st.sampled_from(DAMAGED[:-1]),
-    OLD,
     st.builds(
         lambda second, zone, event, fields: format_line(at(second, zone), "INFO", event, fields).encode(),
         SECONDS,
