@@ -21,7 +21,7 @@ from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
@@ -234,7 +234,7 @@ class Worker:
     def _handle(self, message: object, now: float) -> None:
         if isinstance(message, Received):
             self._obey(message, now)
-        elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
+        elif isinstance(message, (ArpSeen, LinkUp, LinkDown, AddressesChanged)):
             self._failover.seen(message, now)
             if not isinstance(message, ArpSeen):
                 up = self._connection.up
