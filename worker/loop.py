@@ -123,16 +123,18 @@ class Worker:
     def run(self) -> None:
         """Work until a Stop comes; gives back every address on the way out, whatever the way is."""
         config = self._config
-        self._logs.take_over_python_s_own()
+        self._logs.install_hooks()
         self._log.info(
             "started",
             node=config.node_id,
             version=self._version,
             pid=os.getpid(),
+            run=self._logs.run,
             master=",".join(config.masters),
             backend=self._network.backend,
             simulated=True if self._network.backend == "simulated" else None,
         )
+        self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
         try:
             self._prepare()

@@ -122,7 +122,7 @@ def test_neither_is_written_nor_told_to_another_host(tmp_path, serve):
 def test_with_sudo_no_process_that_it_starts_has_them(tmp_path):
     with made_up_user("ALL=(root) ALL") as user, Lab(nodes=(3,)) as lab, contextlib.ExitStack() as last:
         shutil.copy(users.ROOT / "network_config.txt", user.project)
-        logs = user.project / "logs"
+        logs = user.project / "log"
         logs.mkdir()
         os.chown(logs, user.uid, user.uid)
         master = Master()
