@@ -23,7 +23,7 @@ class NetworkError(Exception):
 class Address:
     """An IPv4 address as an interface of this machine holds it.
 
-    `owner` is the node for which this worker holds it, read from our mark on it; None: no loan of this node's
+    `owner` is the node for which this worker holds it, read from our label on it; None: no virtual address of this node's
     (the machine's own, an operator's, or another worker's on the same machine).
     """
 
@@ -33,7 +33,7 @@ class Address:
 
 
 @dataclass(frozen=True)
-class Loan:
+class Vip:
     """An address that this node holds, or is to hold, for the node `owner`."""
 
     owner: int
@@ -70,7 +70,7 @@ class AddressesChanged:
     """Addresses were added or removed; read `addresses()` to see which."""
 
 
-Event = Union[ArpSeen, LinkUp, AddressesChanged]
+NetworkEvent = Union[ArpSeen, LinkUp, AddressesChanged]
 
 
 class Network(Protocol):
@@ -79,7 +79,7 @@ class Network(Protocol):
     backend: str
     """The name of the backend as VIP_BACKEND spells it."""
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         """Open what is needed and begin to post events. `post` may be called from any thread.
 
         Raises NetworkError where this machine or this user cannot change addresses; the reason says how to
@@ -126,23 +126,23 @@ class Network(Protocol):
         Raises NetworkError when it could not be sent.
         """
 
-    def hold(self, loan: Loan) -> None:
-        """Add the address, marked as ours, on a lease; or renew its lease where it is there with our mark.
+    def hold(self, vip: Vip) -> None:
+        """Add the address, labeled as ours, on a lease; or renew its lease where it is there with our label.
 
         Never as the interface's first address, without a route of its own. Once it returns, the interface was
         seen to hold it. Raises NetworkError otherwise, also where somebody else's such address is already there.
         """
 
-    def renew(self, loan: Loan) -> None:
-        """Begin its lease anew; never adds it. Raises NetworkError when it is not there with our mark, since
+    def renew(self, vip: Vip) -> None:
+        """Begin its lease anew; never adds it. Raises NetworkError when it is not there with our label, since
         an address that vanished may have a new holder: the wire has to be asked before hold().
         """
 
-    def release(self, loan: Loan) -> None:
-        """Remove the address if it is there with our mark; nothing else is touched. Absence is success."""
+    def release(self, vip: Vip) -> None:
+        """Remove the address if it is there with our label; nothing else is touched. Absence is success."""
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        """The MAC that was last seen to use `ip`, from the neighbour table or the watch.
+        """The MAC that was last seen to use `ip`, from the neighbor table or the watch.
 
         None: unknown, or it uses other addresses too, and so may be another node that held this one.
         """

@@ -45,7 +45,7 @@ def open_network(
 ) -> Network:
     """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
     the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
-    loans, where the kernel carries no mark. Raises NetworkError where this system has no such backend.
+    virtual addresses, where the kernel carries no label. Raises NetworkError where this system has no such backend.
     """
     name, _why = resolve(backend)
     if name == "simulated":
@@ -70,14 +70,14 @@ def _local(node_id: int, interface: Optional[str], lease_s: int, journal_dir: Pa
         from network.netlink.backend import Netlink
 
         return Netlink(node_id, interface, lease_s)
-    from network.command.backend import Aliases
+    from network.command.backend import CommandBackend
     from network.command.journal import Journal
 
     journal = Journal(journal_dir / f"addresses-{node_id}.json")
     if sys.platform == "darwin":
         from network.command.macos import MacOS
 
-        return Aliases(MacOS(), interface, journal)
+        return CommandBackend(MacOS(), interface, journal)
     from network.command.windows import Windows
 
-    return Aliases(Windows(), interface, journal)
+    return CommandBackend(Windows(), interface, journal)

@@ -19,6 +19,7 @@ from story.tail import Tail
 from story.timeline import tell
 from story.words import Sentence
 from tests.lab.processes import Process
+from tests.lab.waiting import PATIENCE_S
 from tests.story_logs import LEVELS, PING_LOG, at, recover
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,7 +220,7 @@ def test_a_reader_that_leaves_ends_it(log):
         process.stderr.readline()
         process.stdout.close()
         log.say("address_lost", address="10.9.0.7/24")
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
         assert process.stderr.read() == b""
     finally:
         process.kill()

@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from typing import Optional
 
 from connection.link import Received
-from network.base import AddressesChanged, Event
+from network.base import AddressesChanged, NetworkEvent
 
 ORDERS = 200
 """The master's orders that may wait here. The thread that reads the connection waits with the next one, and TCP
@@ -26,7 +26,7 @@ class Inbox:
         self._looks = False
         self.put = self._messages.put
 
-    def put_event(self, event: Event) -> None:
+    def put_event(self, event: NetworkEvent) -> None:
         """Of AddressesChanged one at a time: whoever takes it will read all that has changed until then."""
         if isinstance(event, AddressesChanged):
             if self._looks:

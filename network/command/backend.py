@@ -1,6 +1,6 @@
 """Addresses by a system's own commands: what the `ifconfig` and `netsh` backends share.
 
-The kernel gives no lease and no mark: a journal file tells loans from the machine's own addresses, and a
+The kernel gives no lease and no label: a journal file tells virtual addresses from the machine's own addresses, and a
 worker that is killed keeps them until it is started again. There is no packet socket either: an address is
 asked for through the system's own ARP, which cannot ask for an address that the machine itself holds, so a
 second holder goes unseen; the system announces an address when it is added, and not again.
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Optional, Protocol
 
-from network.base import Address, AddressesChanged, ArpSeen, Event, LinkUp, Loan, NetworkError
-from network.command.interfaces import Card, read_cards
+from network.base import Address, AddressesChanged, ArpSeen, LinkUp, NetworkError, NetworkEvent, Vip
+from network.command.interfaces import InterfaceInfo, read_cards
 from network.command.journal import Journal
 
 _LOOK_S = 1.0
@@ -30,9 +30,9 @@ class System(Protocol):
     def check_privilege(self) -> None:
         """NetworkError, with how to get it, where this process may not change addresses."""
 
-    def add(self, loan: Loan) -> None: ...
+    def add(self, vip: Vip) -> None: ...
 
-    def remove(self, loan: Loan) -> None: ...
+    def remove(self, vip: Vip) -> None: ...
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         """(interface, gateway) of each default route, the preferred one first."""
@@ -41,7 +41,7 @@ class System(Protocol):
         """The MAC that answers for `ip` now; None: silence. Takes up to 3 s."""
 
 
-class Aliases:
+class CommandBackend:
     """`interface` None: the one whose subnet holds the address."""
 
     def __init__(
@@ -49,14 +49,14 @@ class Aliases:
         system: System,
         interface: Optional[str],
         journal: Journal,
-        cards: Callable[[], tuple[Card, ...]] = read_cards,
+        interfaces: Callable[[], tuple[InterfaceInfo, ...]] = read_cards,
     ) -> None:
         self.backend = system.backend
         self._system = system
         self._interface = interface
         self._journal = journal
-        self._cards = cards
-        self._post: Optional[Callable[[Event], None]] = None
+        self._cards = interfaces
+        self._post: Optional[Callable[[NetworkEvent], None]] = None
         self._over = threading.Event()
         self._questions: queue.SimpleQueue[Optional[tuple[str, IPv4Address]]] = queue.SimpleQueue()
         self._asked: frozenset[IPv4Address] = frozenset()
@@ -65,12 +65,14 @@ class Aliases:
         self._failed: Optional[str] = None
         self._threads: list[threading.Thread] = []
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._system.check_privilege()
         present = {(card.name, ip) for card in self._cards() for ip in card.ips}
-        for loan in self._journal.read():  # what a restart of the machine took away is no loan any more
-            if (loan.interface, loan.ip) not in present:
-                self._journal.strike(loan)
+        for (
+            vip
+        ) in self._journal.read():  # what a restart of the machine took away is no virtual address any more
+            if (vip.interface, vip.ip) not in present:
+                self._journal.remove(vip)
         self._post = post
         for name, work in (("network-look", self._look), ("network-ask", self._ask)):
             thread = threading.Thread(target=work, name=name, args=(post,), daemon=True)
@@ -85,7 +87,7 @@ class Aliases:
             thread.join(1.0)
 
     def addresses(self) -> tuple[Address, ...]:
-        owners = {(loan.interface, loan.ip): loan.owner for loan in self._journal.read()}
+        owners = {(vip.interface, vip.ip): vip.owner for vip in self._journal.read()}
         return tuple(
             Address(card.name, ip, owners.get((card.name, ip))) for card in self._cards() for ip in card.ips
         )
@@ -128,53 +130,53 @@ class Aliases:
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._running(interface)
 
-    def hold(self, loan: Loan) -> None:
+    def hold(self, vip: Vip) -> None:
         addresses = self.addresses()
-        if Address(loan.interface, loan.ip, loan.owner) in addresses:
+        if Address(vip.interface, vip.ip, vip.owner) in addresses:
             return
         for other in addresses:
-            if other.ip.ip == loan.ip.ip:
+            if other.ip.ip == vip.ip.ip:
                 raise NetworkError(f"{other.interface} already has {other.ip}")
-        self._running(loan.interface)
+        self._running(vip.interface)
         if not any(
-            own.interface == loan.interface and own.owner is None and loan.ip.ip in own.ip.network
+            own.interface == vip.interface and own.owner is None and vip.ip.ip in own.ip.network
             for own in addresses
         ):
-            raise NetworkError(f"{loan.interface} has no address of its own in a subnet that holds {loan.ip}")
-        self._journal.note(loan)  # first, so that whatever happens a restart knows it
+            raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
+        self._journal.note(vip)  # first, so that whatever happens a restart knows it
         try:
-            self._system.add(loan)
-            self.renew(loan)
+            self._system.add(vip)
+            self.renew(vip)
         except NetworkError:
-            if all(there.ip != loan.ip for there in self.addresses()):
-                self._journal.strike(loan)
+            if all(there.ip != vip.ip for there in self.addresses()):
+                self._journal.remove(vip)
             raise
 
-    def renew(self, loan: Loan) -> None:
-        if Address(loan.interface, loan.ip, loan.owner) not in self.addresses():
-            raise NetworkError(f"{loan.ip} is not on {loan.interface} as a loan of node {loan.owner}")
+    def renew(self, vip: Vip) -> None:
+        if Address(vip.interface, vip.ip, vip.owner) not in self.addresses():
+            raise NetworkError(f"{vip.ip} is not on {vip.interface} as a virtual address of node {vip.owner}")
 
-    def release(self, loan: Loan) -> None:
-        if Address(loan.interface, loan.ip, loan.owner) in self.addresses():
-            self._system.remove(loan)
-        self._journal.strike(loan)
+    def release(self, vip: Vip) -> None:
+        if Address(vip.interface, vip.ip, vip.owner) in self.addresses():
+            self._system.remove(vip)
+        self._journal.remove(vip)
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         return self._last.get((interface, ip))
 
-    def _card(self, name: str) -> Card:
+    def _card(self, name: str) -> InterfaceInfo:
         card = next((card for card in self._cards() if card.name == name), None)
         if card is None:
             raise NetworkError(f"there is no interface {name}")
         return card
 
-    def _running(self, name: str) -> Card:
+    def _running(self, name: str) -> InterfaceInfo:
         card = self._card(name)
         if not card.up:
             raise NetworkError(f"interface {name} is down")
         return card
 
-    def _look(self, post: Callable[[Event], None]) -> None:
+    def _look(self, post: Callable[[NetworkEvent], None]) -> None:
         """These systems' notifications need code of their own for each; a look every second serves both."""
         before = self._cards()
         while not self._over.wait(_LOOK_S):
@@ -190,7 +192,7 @@ class Aliases:
                 post(AddressesChanged())
             before = now
 
-    def _ask(self, post: Callable[[Event], None]) -> None:
+    def _ask(self, post: Callable[[NetworkEvent], None]) -> None:
         while True:
             question = self._questions.get()
             if question is None:

@@ -11,7 +11,7 @@ from network.base import NetworkError
 
 
 @dataclass(frozen=True)
-class Card:
+class InterfaceInfo:
     """`mac` is lower-case with colons; None: it has none. `up`: it is on and has a link."""
 
     name: str
@@ -20,7 +20,7 @@ class Card:
     ips: tuple[IPv4Interface, ...]
 
 
-def read_cards() -> tuple[Card, ...]:
+def read_cards() -> tuple[InterfaceInfo, ...]:
     """In the system's order, each card's first address first. Raises NetworkError."""
     import psutil  # here, so that the rules that use cards can be tested where it is not installed
 
@@ -28,7 +28,7 @@ def read_cards() -> tuple[Card, ...]:
         stats, addresses = psutil.net_if_stats(), psutil.net_if_addrs()
     except OSError as exc:
         raise NetworkError(f"the interfaces of this machine could not be read: {exc.strerror}") from exc
-    cards = []
+    interfaces = []
     for name, entries in addresses.items():
         macs = [entry.address for entry in entries if entry.family == psutil.AF_LINK]
         ips = tuple(
@@ -37,5 +37,5 @@ def read_cards() -> tuple[Card, ...]:
             if entry.family == socket.AF_INET
         )
         mac = macs[0].lower().replace("-", ":") if macs and macs[0] else None
-        cards.append(Card(name, mac, name in stats and stats[name].isup, ips))
-    return tuple(cards)
+        interfaces.append(InterfaceInfo(name, mac, name in stats and stats[name].isup, ips))
+    return tuple(interfaces)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
 from typing import Optional
 
-from network.base import AddressesChanged, ArpSeen, Event, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError, NetworkEvent
 from network.netlink import addresses as rtnl
 from network.netlink import arp
 from network.netlink.messages import (
@@ -31,7 +31,8 @@ from network.netlink.messages import (
     RTM_NEWLINK,
     Message,
 )
-from network.netlink.netlink_socket import Route, reasons
+from network.netlink.netlink_socket import NetlinkSocket, reasons
+from network.netlink.secondaries import SecondaryGuard
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
@@ -58,7 +59,7 @@ def _link(message: Message) -> _Link:
     )
 
 
-class Thinning:
+class RateLimiter:
     """Says which events of a flood are passed on. Claims and questions are counted apart, so that a host
     whom many ask does not lose sight of one who claims, and each question of this machine's own makes room
     for its answers anew: in a flood too, silence must mean that nobody answered.
@@ -91,7 +92,8 @@ class Watch:
     Raises PermissionError without CAP_NET_RAW.
     """
 
-    def __init__(self, node_id: int, post: Callable[[Event], None]) -> None:
+    def __init__(self, node_id: int, post: Callable[[NetworkEvent], None], guard: SecondaryGuard) -> None:
+        self._guard = guard
         self._node_id = node_id
         self._post = post
         self._ips: frozenset[IPv4Address] = frozenset()
@@ -99,10 +101,10 @@ class Watch:
         self._own: frozenset[str] = frozenset()
         self._known: set[tuple[int, bytes, int]] = set()
         self._last: dict[tuple[str, IPv4Address], str] = {}
-        self._thinning = Thinning()
+        self._thinning = RateLimiter()
         self._wire = arp.Wire()
-        self._kernel = Route(_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR)
-        self._route = Route()
+        self._kernel = NetlinkSocket(_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR)
+        self._route = NetlinkSocket()
         self._wake, self._woken = socket.socketpair()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="network-watch", daemon=True)
@@ -214,7 +216,7 @@ class Watch:
         address = (message.head[4], message.attributes.get(IFA_LOCAL, b""), message.head[1])
         if gone:
             self._known.discard(address)
-            if not rtnl.is_marked(message.text(IFA_LABEL)):
+            if not rtnl.is_vip_label(message.text(IFA_LABEL)):
                 self._tidy()
         elif address in self._known:
             return  # a renewed lease is told in the same words as a new address
@@ -240,10 +242,10 @@ class Watch:
         self._own = frozenset().union(*(link.macs for link in self._links.values()))
 
     def _tidy(self) -> None:
-        """Here, not in the owner's thread, since each millisecond counts: a loan that stands before the
+        """Here, not in the owner's thread, since each millisecond counts: a virtual address that stands before the
         machine's own address spoils its return.
         """
         try:
-            rtnl.remove_leading(self._route, self._node_id)
+            self._guard.remove_leading(self._route, self._node_id)
         except NetworkError:
             return  # renew() refuses it, and its lease runs out

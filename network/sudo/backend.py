@@ -20,7 +20,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import IO, Any, Optional
 
-from network.base import Address, Event, Loan, Network, NetworkError
+from network.base import Address, Network, NetworkError, NetworkEvent, Vip
 from network.sudo.helper import decode_event
 
 _PROMPT = "[failover worker: password for sudo]"
@@ -43,7 +43,7 @@ class _Helper:
     """
 
     def __init__(
-        self, argv: list[str], password: Optional[str], post: Callable[[Event], None], limit_s: float
+        self, argv: list[str], password: Optional[str], post: Callable[[NetworkEvent], None], limit_s: float
     ) -> None:
         self._post = post
         self._password = password
@@ -210,18 +210,18 @@ class Sudo:
             *(() if journal_dir is None else (f"--journal-dir={journal_dir.resolve()}",)),
             *(() if allowed is None else (f"--allowed={','.join(map(str, allowed))}",)),
         ]
-        self._post: Optional[Callable[[Event], None]] = None
+        self._post: Optional[Callable[[NetworkEvent], None]] = None
         self._helper: Optional[_Helper] = None
         self._refused: Optional[str] = None
         self._reason = "the network was not opened"
         self._opened_s = 0.0
         self._ips: frozenset[IPv4Address] = frozenset()
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._post = post
         self._open(post, _START_S)
 
-    def _open(self, post: Callable[[Event], None], limit_s: float) -> _Helper:
+    def _open(self, post: Callable[[NetworkEvent], None], limit_s: float) -> _Helper:
         self._opened_s = time.monotonic()
         try:
             self._helper = _Helper(self._argv, self._password, post, limit_s)
@@ -267,14 +267,14 @@ class Sudo:
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._ask("announce", interface=interface, ip=str(ip))
 
-    def hold(self, loan: Loan) -> None:
-        self._ask("hold", owner=loan.owner, interface=loan.interface, ip=str(loan.ip))
+    def hold(self, vip: Vip) -> None:
+        self._ask("hold", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
-    def renew(self, loan: Loan) -> None:
-        self._ask("renew", owner=loan.owner, interface=loan.interface, ip=str(loan.ip))
+    def renew(self, vip: Vip) -> None:
+        self._ask("renew", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
-    def release(self, loan: Loan) -> None:
-        self._ask("release", owner=loan.owner, interface=loan.interface, ip=str(loan.ip))
+    def release(self, vip: Vip) -> None:
+        self._ask("release", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         try:

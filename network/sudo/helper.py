@@ -20,7 +20,7 @@ from typing import Any, Optional
 if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from network.base import AddressesChanged, ArpSeen, Event, LinkUp, Loan, Network, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError, NetworkEvent, Vip
 
 _LINE_BYTES = 1 << 16
 _WATCHED = 1024
@@ -31,7 +31,7 @@ class RequestError(Exception):
     """A request that is none, or reaches beyond what was allowed at start."""
 
 
-def encode_event(event: Event) -> dict[str, object]:
+def encode_event(event: NetworkEvent) -> dict[str, object]:
     if isinstance(event, ArpSeen):
         return {
             "event": "arp",
@@ -47,7 +47,7 @@ def encode_event(event: Event) -> dict[str, object]:
     return {"event": "addresses"}
 
 
-def decode_event(data: dict[str, Any]) -> Event:
+def decode_event(data: dict[str, Any]) -> NetworkEvent:
     """The inverse of encode_event; KeyError or ValueError for anything else."""
     if data["event"] == "arp":
         return ArpSeen(
@@ -75,9 +75,9 @@ class Requests:
         self._allowed = allowed
         self._interface = interface
         self._verbs: dict[str, Callable[[dict[str, Any]], Optional[str]]] = {
-            "hold": lambda request: self._network.hold(self._loan(request)),
-            "renew": lambda request: self._network.renew(self._loan(request)),
-            "release": lambda request: self._network.release(self._loan(request)),
+            "hold": lambda request: self._network.hold(self._vip(request)),
+            "renew": lambda request: self._network.renew(self._vip(request)),
+            "release": lambda request: self._network.release(self._vip(request)),
             "probe": lambda request: self._network.probe(self._card(request), self._askable(request)),
             "announce": lambda request: self._network.announce(self._card(request), self._ours(request)),
             "last_mac": lambda request: self._network.last_mac(self._card(request), self._askable(request)),
@@ -103,7 +103,7 @@ class Requests:
     def _subnets(self) -> list[IPv4Network]:
         return [address.ip.network for address in self._network.addresses() if address.owner is None]
 
-    def _loan(self, request: dict[str, Any]) -> Loan:
+    def _vip(self, request: dict[str, Any]) -> Vip:
         owner = request.get("owner")
         if type(owner) is not int or owner < 0:
             raise RequestError("owner is no node number")
@@ -114,7 +114,7 @@ class Requests:
         allowed = self._subnets() if self._allowed is None else self._allowed
         if not any(ip.network.subnet_of(network) for network in allowed):
             raise RequestError(f"{ip} is not in a network allowed to the sudo helper")
-        return Loan(owner, ip, self._card(request))
+        return Vip(owner, ip, self._card(request))
 
     def _card(self, request: dict[str, Any]) -> str:
         name = _text(request, "interface")

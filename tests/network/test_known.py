@@ -149,7 +149,7 @@ def test_a_clock_that_was_put_forward_is_no_freeze(story_of):
     assert (node["freezes"], node["clock_steps"]) == ([], [{"at": stamp(99), "seconds": 90}])
 
 
-def test_an_own_address_in_use_is_no_loan_given_up(story_of):
+def test_an_own_address_in_use_is_no_virtual_address_given_up(story_of):
     worker = (
         Worker(1)
         .start(0)

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from logging_setup import Entry, parse_line
 from tests.lab.netns import Host, Lab, in_namespace, until
+from tests.lab.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 PORT = 5000
@@ -34,7 +35,7 @@ def recover(node: int, by: int, **other: Any) -> dict[str, Any]:
 
 
 class Director:
-    """tests.integration.director on a host of its own."""
+    """tests.lab.director on a host of its own."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -45,7 +46,7 @@ class Director:
         self._process = self._host.popen(
             sys.executable,
             "-m",
-            "tests.integration.director",
+            "tests.lab.director",
             self._host.ip,
             str(PORT),
             cwd=ROOT,
@@ -197,7 +198,7 @@ class Worker:
         """SIGTERM; how long it took, in seconds."""
         began = time.monotonic()
         self.process.terminate()
-        assert self.process.wait(5) == 0
+        assert self.process.wait(PATIENCE_S) == 0
         return time.monotonic() - began
 
     def kill(self) -> None:
@@ -211,6 +212,6 @@ class Worker:
         self.process.send_signal(signal.SIGCONT)
 
     @property
-    def loans(self) -> list[str]:
+    def vips(self) -> list[str]:
         """What the card holds beside the host's own address."""
         return [ip for ip in self.host.addresses() if ip != f"{self.host.ip}/24"]

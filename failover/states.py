@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Optional
 
 from failover.orders import Recover
-from network.base import Loan
+from network.base import Vip
 
 PROBES = 3
 """Questions (RFC 5227 §2.1.1) in the time for which the wire is asked."""
@@ -29,39 +29,39 @@ SAY_EVERY_S = 60.0
 
 class State(Enum):
     FREE = "not held, not asked for"
-    ASKED = "the wire is being asked"
-    WAITING = "its owner answers, and may be on its way down"
+    PROBING = "the wire is being asked"
+    OWNER_ALIVE = "its owner answers, and may be on its way down"
     HELD = "ours"
-    UNSURE = "held, and the wire is being asked since the link or the process was away"
-    DOUBTED = "removed since somebody claimed it, and the wire is being asked"
+    REVERIFYING = "held, and the wire is being asked since the link or the process was away"
+    IN_CONFLICT = "removed since somebody claimed it, and the wire is being asked"
     LOST = "gone from the interface, and the wire is being asked"
-    FOUND = "left by an earlier run, and the wire is being asked"
+    ADOPTING = "left by an earlier run, and the wire is being asked"
 
 
-HOLDING = (State.HELD, State.UNSURE)
+HOLDING = (State.HELD, State.REVERIFYING)
 
 
-class Happening(Enum):
+class Event(Enum):
     RECOVER = "a valid recover"
     RESTORE = "restore for that node"
-    SILENCE = "silence on the wire for as long as was asked"
-    ANSWER = "another MAC uses it: an answer, a claim, its owner's probe"
-    RIVAL = "a lower MAC's probe for it, a second loaner's"
-    PATIENCE_OVER = "CONFLICT_WAIT over"
-    MUTE = "a probe that could not be sent"
-    GONE = "gone from the interface without an order"
-    UNSURE = "the link came back, or the process or machine was frozen"
+    NO_CONFLICT = "silence on the wire for as long as was asked"
+    CONFLICT = "another MAC uses it: an answer, a claim, its owner's probe"
+    SIMULTANEOUS_PROBE = "a lower MAC's probe for it, a second taker's"
+    CONFLICT_WAIT_OVER = "CONFLICT_WAIT over"
+    PROBE_FAILED = "a probe that could not be sent"
+    REMOVED = "gone from the interface without an order"
+    REVALIDATE = "the link came back, or the process or machine was frozen"
     MASTER_LOST = "MASTER_LOSS_RELEASE over"
     STOP = "the worker stops"
 
 
 @dataclass
-class Claim:
+class VipState:
     """`orders` are the recovers that wait for an answer; `owner_mac` the MAC that the owner had, None: unknown;
     `other_mac` the one that spoke last; `trouble` why the machine could not do what was asked of it.
     """
 
-    loan: Loan
+    vip: Vip
     state: State = State.FREE
     orders: list[Recover] = field(default_factory=list)
     answered: Optional[Recover] = None
@@ -69,11 +69,11 @@ class Claim:
     other_mac: Optional[str] = None
     trouble: str = ""
     taken_s: float = 0.0
-    asked_s: float = 0.0
-    asks_for_s: float = 0.0
+    probing_since_s: float = 0.0
+    probing_for_s: float = 0.0
     verdict_s: float = math.inf
     round_s: float = math.inf
-    patience_s: float = math.inf
+    wait_ends_s: float = math.inf
     renew_s: float = math.inf
     watch_s: float = math.inf
     _probe_s: float = math.inf
@@ -82,12 +82,12 @@ class Claim:
     _retakes: list[float] = field(default_factory=list)
     _said: dict[str, float] = field(default_factory=dict)
 
-    def ask(self, now: float, for_s: float) -> None:
+    def begin_probing(self, now: float, for_s: float) -> None:
         """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more.
 
         With 0 it is asked once, and not waited for.
         """
-        self.asked_s, self.asks_for_s = now, for_s
+        self.probing_since_s, self.probing_for_s = now, for_s
         self.verdict_s = self.round_s = math.inf
         self._probe_s = now
         self._probes_left = PROBES if for_s else 1
@@ -99,19 +99,19 @@ class Claim:
         time before its questions for silence.
         """
         self._probes_left -= 1
-        after_s = now + self.asks_for_s / PROBES
+        after_s = now + self.probing_for_s / PROBES
         self._probe_s = after_s if self._probes_left else math.inf
         self.verdict_s = math.inf if self._probes_left else after_s
 
-    def asked(self) -> None:
+    def end_probing(self) -> None:
         """Stop asking."""
         self.verdict_s = self._probe_s = math.inf
 
     def hold(self, now: float, lease_s: float) -> None:
         """It was just taken, and announced once."""
-        self.asked()
+        self.end_probing()
         self.taken_s = now
-        self.patience_s = self.round_s = math.inf
+        self.wait_ends_s = self.round_s = math.inf
         self.renew_s = now + lease_s / 3 if lease_s else math.inf
         self.watch_s = now + WATCH_S
         self._announcements = [now + after for after in ANNOUNCE_AT_S[1:]]
@@ -150,6 +150,6 @@ class Claim:
             return min([self.renew_s, self.watch_s, self._probe_s, *self._announcements])
         return min(self.round_s, self._probe_s)
 
-    def judged_s(self) -> float:
+    def verdict_due_s(self) -> float:
         """When `Failover.judge` has to decide next."""
-        return min(self.verdict_s, self.patience_s)
+        return min(self.verdict_s, self.wait_ends_s)
