@@ -85,9 +85,7 @@ check: $(ENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs story demo bench
 
-# Node's client, and root with keepalived, where they are here: what cannot be measured says so in its place
 bench: $(ENV)/.dev
-	if command -v npm >/dev/null; then cd bench/node && npm ci --silent --no-audit --no-fund; fi
 	$(BIN)/python -m bench.results
 
 lock:

@@ -31,7 +31,7 @@ LIMITS = {"netsh": _NOTHING_LENT, "ifconfig": _NOTHING_LENT}
 """What holds less with a backend."""
 
 
-def check(config: Config, *, as_json: bool = False) -> int:
+def check(config: Config, *, as_json: bool = False, account: str | None = None) -> int:  # noqa: ARG001
     """Print a line for each item, or all as JSON; 0 when all is well, 1 when the machine or a master falls short."""
     found = []
     for item in items(config):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker import suspend as clocks
+from worker import suspend
 
 
 class Times:
@@ -27,12 +27,12 @@ def times(monkeypatch):
         clock_gettime=lambda _which: times.monotonic_s + times.suspended_s,
         CLOCK_BOOTTIME=7,
     )
-    monkeypatch.setattr(clocks, "time", fake)
+    monkeypatch.setattr(suspend, "time", fake)
     return times
 
 
 def test_turns_on_time_are_not_doubted(times):
-    watch = clocks.Clocks()
+    watch = suspend.SuspendDetector()
     for _ in range(10):
         expected_s = times.monotonic_s + 1.0
         times.pass_(1.4)
@@ -40,7 +40,7 @@ def test_turns_on_time_are_not_doubted(times):
 
 
 def test_a_wait_that_lasted_longer_than_it_should(times):
-    watch = clocks.Clocks()
+    watch = suspend.SuspendDetector()
     expected_s = times.monotonic_s + 0.5
     times.pass_(3.0)
     assert watch.stood_still(expected_s) == "the process stood still for 2.5 s"
@@ -48,7 +48,7 @@ def test_a_wait_that_lasted_longer_than_it_should(times):
 
 
 def test_a_freeze_between_two_waits(times):
-    watch = clocks.Clocks()
+    watch = suspend.SuspendDetector()
     assert watch.stood_still(times.monotonic_s) is None
     times.pass_(10)
     assert watch.stood_still(times.monotonic_s) == "the process stood still for 9.0 s"
@@ -57,13 +57,13 @@ def test_a_freeze_between_two_waits(times):
 
 
 def test_the_time_before_the_first_question_does_not_count(times):
-    watch = clocks.Clocks()
+    watch = suspend.SuspendDetector()
     times.pass_(60)
     assert watch.stood_still(times.monotonic_s) is None
 
 
 def test_a_suspended_machine_whose_monotonic_clock_stood_still_too(times):
-    watch = clocks.Clocks()
+    watch = suspend.SuspendDetector()
     times.suspended_s += 30
     times.wall_s += 30
     assert watch.stood_still(times.monotonic_s) == "the machine was suspended for 30.0 s"
@@ -72,14 +72,14 @@ def test_a_suspended_machine_whose_monotonic_clock_stood_still_too(times):
 
 @pytest.mark.parametrize(("by_s", "doubted"), [(30.0, True), (1.0, False), (-30.0, False)])
 def test_the_wall_clock_alone(times, by_s, doubted):
-    watch = clocks.Clocks()
+    watch = suspend.SuspendDetector()
     times.wall_s += by_s
     assert (watch.stood_still(times.monotonic_s) is not None) is doubted
     assert watch.stood_still(times.monotonic_s) is None
 
 
 def test_where_no_clock_runs_in_suspend_the_wall_clock_tells(times, monkeypatch):
-    monkeypatch.delattr(clocks.time, "CLOCK_BOOTTIME")
-    watch = clocks.Clocks()
+    monkeypatch.delattr(suspend.time, "CLOCK_BOOTTIME")
+    watch = suspend.SuspendDetector()
     times.wall_s += 30
     assert watch.stood_still(times.monotonic_s) == "the wall clock went forward by 30.0 s"

@@ -108,15 +108,15 @@ def test_a_manager_that_does_not_read_or_is_gone_holds_nobody_up(tmp_path):
         sock.bind(name)
         told = notify.from_environ({"NOTIFY_SOCKET": name})
         began_s = time.monotonic()
-        assert told.tell("STATUS=x")
-        assert not all(told.tell("STATUS=" + "x" * 1000) for _ in range(10_000))
+        assert told.send("STATUS=x")
+        assert not all(told.send("STATUS=" + "x" * 1000) for _ in range(10_000))
     os.unlink(name)
-    assert not told.tell("READY=1")
+    assert not told.send("READY=1")
     assert time.monotonic() - began_s < 2
     # one that was started again is told again
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(name)
-        assert told.tell("READY=1", "STATUS=y")
+        assert told.send("READY=1", "STATUS=y")
         assert sock.recv(100) == b"READY=1\nSTATUS=y"
 
 
@@ -129,7 +129,7 @@ def test_without_a_watchdog(usec):
 def test_without_a_manager_nothing_is_sent(address):
     told = notify.from_environ({"NOTIFY_SOCKET": address})
     assert not told.listening
-    assert told.tell("READY=1")
+    assert told.send("READY=1")
 
 
 def test_children_do_not_inherit_the_manager(tmp_path):
