@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from analysis.follow import Follower
 from analysis.formatting import count, visible
-from analysis.model import Story, as_json, iso
+from analysis.model import Story, as_json
 from analysis.narrative import Sentence
 from analysis.page import render
 from analysis.reader import Folder
@@ -145,7 +145,7 @@ def _follow(args: argparse.Namespace) -> int:
 
 
 def _print_json(one: Sentence) -> None:
-    at = iso(one.at, datetime.fromtimestamp(one.at).astimezone().tzinfo)
+    at = datetime.fromtimestamp(round(one.at, 3)).astimezone().isoformat(timespec="milliseconds")
     print(json.dumps({"at": at, "tone": one.tone, "text": one.text}), flush=True)
 
 

@@ -21,11 +21,16 @@ _TEXTS = tuple(
     for pattern, cause in (
         (r"\bTLS\b|\bSSL\b|certificate", "tls"),
         (r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node", "refused"),
-        (r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not", "not_a_master"),
+        (
+            r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not",
+            "not_a_master",
+        ),
         (r"unreachable|no route to host|resolved|resolution|network is down|not known", "network"),
         (
-            r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5|unexpected status code"
-            r"|connection broke",
+            (
+                r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5"
+                r"|unexpected status code|connection broke"
+            ),
             "master_gone",
         ),
         (r"no answer|without an answer|nothing from the master|time[d-]? ?out", "no_answer"),
@@ -53,7 +58,9 @@ def of_texts(cause: str, reason: str, errors: Sequence[tuple[str, str]]) -> str:
     if (own in ("no_answer", "") or sent_away) and any(_SURE.search(text) for text, _ in errors):
         return "master_gone"  # whatever was seen first: a master that is restarted is stopped first
     if own in ("no_answer", ""):
-        return next((each for each in by_errors if each != "no_answer"), own or (by_errors[-1] if by_errors else ""))
+        return next(
+            (each for each in by_errors if each != "no_answer"), own or (by_errors[-1] if by_errors else "")
+        )
     return own
 
 
@@ -65,7 +72,9 @@ def beside_others(lanes: Sequence[Lane], offsets: Sequence[Offset]) -> tuple[Lan
     views = [_View(lane, ahead.get(lane.key, 0.0)) for lane in lanes]
     one_master = len({url for lane in lanes for _, url in lane.masters if url}) < 2
     return tuple(
-        replace(lane, outages=tuple(_seen(outage, view, views, one_master=one_master) for outage in lane.outages))
+        replace(
+            lane, outages=tuple(_seen(outage, view, views, one_master=one_master) for outage in lane.outages)
+        )
         if lane.outages
         else lane
         for lane, view in zip(lanes, views)

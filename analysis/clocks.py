@@ -53,7 +53,9 @@ def offsets(
     edges: dict[tuple[int, int], _Difference] = {}
     for place, one in enumerate(keys):
         for other in keys[place + 1 :]:
-            found = _difference(sorted(islice(_votes(numbers[one], of[one], numbers[other], of[other]), VOTES)))
+            found = _difference(
+                sorted(islice(_votes(numbers[one], of[one], numbers[other], of[other]), VOTES))
+            )
             if found:
                 edges[one, other] = found
                 edges[other, one] = _Difference(-found.seconds, found.votes, found.spread_s)
@@ -87,7 +89,9 @@ def _master_events(master: Sequence[MasterEvent]) -> Events:
     return {kind: times[-EVENTS:] for kind, times in found.items()}
 
 
-def _pairs(one: int | None, its: Events, other: int | None, others: Events) -> Iterator[tuple[Sequence[float], ...]]:
+def _pairs(
+    one: int | None, its: Events, other: int | None, others: Events
+) -> Iterator[tuple[Sequence[float], ...]]:
     none: Sequence[float] = ()
     yield its.get(("lost", -1), none), others.get(("lost", -1), none)
     if one is not None:
@@ -100,7 +104,9 @@ def _pairs(one: int | None, its: Events, other: int | None, others: Events) -> I
             yield times, others.get((echo, node), none)
 
 
-def _votes(one: int | None, its: Events, other: int | None, others: Events) -> Iterator[tuple[float, int, int]]:
+def _votes(
+    one: int | None, its: Events, other: int | None, others: Events
+) -> Iterator[tuple[float, int, int]]:
     """The other clock's time minus the one's, and which event of each says so."""
     for kind, (mine, theirs) in enumerate(_pairs(one, its, other, others)):
         for i, at in enumerate(mine):
@@ -146,7 +152,9 @@ def _placed(
     """Each clock against the best connected one, then against the middle one, so that a clock that is off alone is
     found to be it. Differences below APART_S count for none.
     """
-    root = max(keys, key=lambda key: (sum(edge.votes for pair, edge in edges.items() if pair[0] == key), -key))
+    root = max(
+        keys, key=lambda key: (sum(edge.votes for pair, edge in edges.items() if pair[0] == key), -key)
+    )
     placed = {root: (0.0, 0, 0.0)}
     while True:
         ready = [(pair, edge) for pair, edge in edges.items() if pair[0] in placed and pair[1] not in placed]
@@ -159,10 +167,16 @@ def _placed(
     ahead = sorted(seconds for key, (seconds, _, _) in placed.items() if key in lanes)
     middle = 0.0
     if ahead:
-        middle = placed[min(key for key in placed if key in lanes)][0] if len(ahead) == 2 else ahead[(len(ahead) - 1) // 2]
+        middle = (
+            placed[min(key for key in placed if key in lanes)][0]
+            if len(ahead) == 2
+            else ahead[(len(ahead) - 1) // 2]
+        )
     found = []
     for key in lanes:
         seconds, events, spread_s = placed.get(key, (middle, 0, 0.0))
         apart_s = seconds - middle
-        found.append(Offset(key, apart_s if abs(apart_s) >= max(APART_S, spread_s) else 0.0, events, spread_s))
+        found.append(
+            Offset(key, apart_s if abs(apart_s) >= max(APART_S, spread_s) else 0.0, events, spread_s)
+        )
     return tuple(found)

@@ -99,7 +99,11 @@ def downtimes(lane: Lane, ahead_s: float) -> list[Downtime]:
         back = connected(span.end) if span.end is not None else None
         if cause == "frozen" and span.end is not None:
             place = bisect_left(losses, span.start)
-            lost = lane.outages[place] if place < len(losses) and losses[place] <= span.end + AFTER_FREEZE_S else None
+            lost = (
+                lane.outages[place]
+                if place < len(losses) and losses[place] <= span.end + AFTER_FREEZE_S
+                else None
+            )
             back = lost.end if lost else span.end
         if cause not in (SILENT, "own_stop", "frozen"):
             back = span.end
@@ -128,7 +132,11 @@ def _absences(lane: Lane) -> Iterator[tuple[Span, str]]:
         if not outage.at_start:
             start = outage.start if outage.last_answer is None else min(outage.start, outage.last_answer)
             # an outage in which the process ended goes on as its silence or stop
-            end = outage.until if outage.end is None and outage.until in ends and outage.until < lane.last else outage.end
+            end = (
+                outage.until
+                if outage.end is None and outage.until in ends and outage.until < lane.last
+                else outage.end
+            )
             yield Span(start, end, outage.until, outage.zone), outage.cause
 
 
@@ -138,7 +146,9 @@ def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
     for down in downs:
         last = joined[-1] if joined else None
         if last and (last.back is None or down.start <= last.back):
-            cause = down.cause if down.cause == "frozen" and down.start <= last.start + TOGETHER_S else last.cause
+            cause = (
+                down.cause if down.cause == "frozen" and down.start <= last.start + TOGETHER_S else last.cause
+            )
             joined[-1] = replace(
                 last,
                 there=None if down.there is None else max(down.there, last.there or 0.0),
@@ -201,9 +211,7 @@ def _failover(owner: int, case: _Case, clocks: _Clocks, silent: set[int], *, has
     zone: tzinfo = down.lane.zone if down else first.zone
     lane = down.lane.key if down else None
     ahead_s = clocks.ahead.get(down.lane.key if down else first.lane, 0.0)
-    heard = [
-        clocks.shared(one.owner_heard, one.lane) for one in case.attempts if one.owner_heard is not None
-    ]
+    heard = [clocks.shared(one.owner_heard, one.lane) for one in case.attempts if one.owner_heard is not None]
     gaps = _gaps(case, held, heard, begin, clocks, unknown_end=last_unknown, has_log=has_log)
     doubles = _doubles(case, held, clocks)
     caveats = [*unknown]
@@ -254,7 +262,10 @@ def _held(case: _Case, clocks: _Clocks, silent: set[int]) -> tuple[list[Held], l
             end = hold.end
             if end is None:
                 end = hold.until
-                lasts = one.lane not in silent and abs(clocks.shared(hold.until, one.lane) - clocks.end) < AFTER_FREEZE_S
+                lasts = (
+                    one.lane not in silent
+                    and abs(clocks.shared(hold.until, one.lane) - clocks.end) < AFTER_FREEZE_S
+                )
                 if lasts:
                     end = clocks.end + clocks.ahead.get(one.lane, 0.0)
                 else:
@@ -263,7 +274,9 @@ def _held(case: _Case, clocks: _Clocks, silent: set[int]) -> tuple[list[Held], l
                         "lease ADDRESS_LEASE seconds later (10 unless set)"
                     )
                     unknown_ends.add(clocks.shared(hold.until, one.lane))
-            held.append((clocks.shared(hold.start, one.lane), clocks.shared(end, one.lane), one.recovery_node))
+            held.append(
+                (clocks.shared(hold.start, one.lane), clocks.shared(end, one.lane), one.recovery_node)
+            )
     last = max((end for _, end, _ in held), default=0.0)
     return sorted(held, key=lambda each: each[:2]), unknown, last in unknown_ends
 
@@ -293,7 +306,10 @@ def _gaps(
         return ()
     elif any(_ended(one) for one in case.attempts[-1:]):
         end = max((stop for _, stop, _ in held), default=begin)
-    since = max([begin, *(at for at in heard if at <= held[0][0] or at <= end)])
+    # up to its first takeover the owner's machine may have answered, and again after the last one
+    since = max([begin, *(at for at in heard if at <= held[0][0])]) if held else begin
+    if held:
+        end = min([end, *(at for at in heard if at >= held[-1][1])])
     if since >= end:
         return ()
     served = merge([(start, stop) for start, stop, _ in held])

@@ -97,7 +97,9 @@ class Follower:
         return log
 
     def _look(self) -> None:
-        story = select(tell(Reading(tuple(log for log in self._reading.logs if not log.is_empty))), self._nodes)
+        story = select(
+            tell(Reading(tuple(log for log in self._reading.logs if not log.is_empty))), self._nodes
+        )
         due_s = time.monotonic() + SETTLE_S
         for one in sentences(story):
             # an event is worded anew once its end is known: when and which node say that it is the same one

@@ -90,11 +90,17 @@ def counts(story: Story) -> str:
         end = end[11:] if end[:10] == times.full(first)[:10] else end
         parts.append(f"{times.full(first)} to {end} {times.offset(first)}")
     attempts = Counter(one.outcome for failover in story.failovers for one in failover.attempts)
-    orders = ", ".join(f"{attempts[kind]} {kind}" for kind in ("taken", "refused", "failed", "withdrawn") if attempts[kind])
+    orders = ", ".join(
+        f"{attempts[kind]} {kind}" for kind in ("taken", "refused", "failed", "withdrawn") if attempts[kind]
+    )
     failovers = count(len(story.failovers), "failover")
     parts.append(f"{failovers} ({count(attempts.total(), 'order')}: {orders})" if orders else failovers)
     parts.append(count(len(story.outages), "outage"))
-    parts.append(f"{count(story.unreadable_lines, 'line')} did not fit" if story.unreadable_lines else "every line read")
+    parts.append(
+        f"{count(story.unreadable_lines, 'line')} did not fit"
+        if story.unreadable_lines
+        else "every line read"
+    )
     return ", ".join(parts)
 
 
@@ -107,12 +113,18 @@ def headline(story: Story) -> str:
         return story.faults[0]
     if story.failovers:
         open_ones = [one for one in story.failovers if one.end is None and one.start_known]
-        worst = open_ones[-1] if open_ones else max(story.failovers, key=lambda one: (one.unserved_s, one.start))
+        worst = (
+            open_ones[-1] if open_ones else max(story.failovers, key=lambda one: (one.unserved_s, one.start))
+        )
         text = account(worst, times)
         others = len(story.failovers) - 1
         if others:
             most = max(one.unserved_s for one in story.failovers if one is not worst)
-            left = f"left no address unserved for more than {duration(most)}" if most else "left no address unserved"
+            left = (
+                f"left no address unserved for more than {duration(most)}"
+                if most
+                else "left no address unserved"
+            )
             text += f" {capital(count(others, 'other failover'))} {left}."
         return text
     silent = [lane for lane in story.lanes if lane.silences and lane.silences[-1].end is None]
@@ -123,7 +135,10 @@ def headline(story: Story) -> str:
         return _worst_outage(story, times)
     quiet = [silence for lane in story.lanes for silence in lane.silences]
     if quiet:
-        lane, silence = max(((lane, one) for lane in story.lanes for one in lane.silences), key=lambda pair: pair[1].duration_s)
+        lane, silence = max(
+            ((lane, one) for lane in story.lanes for one in lane.silences),
+            key=lambda pair: pair[1].duration_s,
+        )
         return f"{capital(lane.name)} logged nothing for {duration(silence.duration_s)} from {times.second(silence.start)}; no address changed hands."
     who = "Node" if len(story.lanes) == 1 else "All nodes"
     name = capital(story.lanes[0].name) if len(story.lanes) == 1 else who
@@ -160,7 +175,13 @@ def account(failover: Failover, times: Times) -> str:
     text = "; ".join(part for part in parts if part) + "."
     if failover.unserved_s >= 0.001 and not (failover.taken and len(failover.gaps) == 1):
         text += f" Nobody answered for its address for {duration(failover.unserved_s)}"
-        text += " so far." if failover.end is None and failover.gaps[-1].end == failover.gaps[-1].until and not failover.taken else "."
+        text += (
+            " so far."
+            if failover.end is None
+            and failover.gaps[-1].end == failover.gaps[-1].until
+            and not failover.taken
+            else "."
+        )
     if failover.doubled_s >= 0.001:
         text += f" Two machines had it at once for {duration(failover.doubled_s)}."
     return text
@@ -171,9 +192,19 @@ def _who_answered(failover: Failover) -> Iterator[str]:
     first = failover.taken
     if first is not None and first.taken is not None:
         gap = failover.gaps[0].duration_s if failover.gaps and failover.start_known else None
-        after = f" {duration(gap)} later" if gap is not None else f" in {milliseconds(first.takeover_ms)}" if first.takeover_ms else ""
+        after = (
+            f" {duration(gap)} later"
+            if gap is not None
+            else f" in {milliseconds(first.takeover_ms)}"
+            if first.takeover_ms
+            else ""
+        )
         yield f"{node_name(first.recovery_node)} answered for it{after}"
-        others = list(dict.fromkeys(node_name(one.recovery_node) for one in taken[1:] if one.recovery_node != first.recovery_node))
+        others = list(
+            dict.fromkeys(
+                node_name(one.recovery_node) for one in taken[1:] if one.recovery_node != first.recovery_node
+            )
+        )
         if others:
             yield f"then {listed(others)}"
     elif failover.owner_heard:
@@ -196,7 +227,11 @@ def _verb(attempt: Attempt) -> str:
 
 def _how_it_ended(failover: Failover, times: Times) -> str:
     if failover.end is not None:
-        return f"it came back at {times.second(failover.end)}" if failover.start_known else f"it was given back at {times.second(failover.end)}"
+        return (
+            f"it came back at {times.second(failover.end)}"
+            if failover.start_known
+            else f"it was given back at {times.second(failover.end)}"
+        )
     holding = [one for one in failover.attempts if one.outcome == "taken" and one.released is None]
     if not failover.start_known:
         return "it is still held where the logs end" if holding else ""
@@ -236,7 +271,11 @@ def _of_lane(lane: Lane, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, 
             by = f" by {visible(process.signal)}" if process.signal else ""
             yield process.last, PLAIN, f"stopped, as it was told{by}"
     for silence in lane.silences:
-        for_s = f" for {duration(silence.duration_s)}, until it started again" if silence.end is not None else " from here on"
+        for_s = (
+            f" for {duration(silence.duration_s)}, until it started again"
+            if silence.end is not None
+            else " from here on"
+        )
         yield silence.start, BAD, f"logged nothing{for_s}"
     for freeze in lane.freezes:
         yield freeze.until, WARN, f"had stood still for {duration(freeze.duration_s)}"
@@ -253,20 +292,29 @@ def _of_outage(outage: Outage) -> Iterator[tuple[float, str, str]]:
     detail = f"; {outage.detail}" if outage.detail else ""
     what = "found no master at its start" if outage.at_start else "lost the master"
     reason = visible(outage.reason.removeprefix("start: "))
-    yield outage.start, WARN, f"{what}, {CAUSE_WORDS.get(outage.cause, visible(outage.cause))}: {reason}{detail}"
+    yield (
+        outage.start,
+        WARN,
+        f"{what}, {CAUSE_WORDS.get(outage.cause, visible(outage.cause))}: {reason}{detail}",
+    )
     if outage.end is not None:
         yield outage.end, PLAIN, f"reached the master after {duration(outage.duration_s)}"
 
 
 def _of_attempt(one: Attempt, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, str, str]]:
-    who, what = node_name(one.recovery_node), f"{visible(one.address or 'the address')} of {node_name(one.node)}"
+    who, what = (
+        node_name(one.recovery_node),
+        f"{visible(one.address or 'the address')} of {node_name(one.node)}",
+    )
     if one.settled is None or one.settled - one.received > 1.0:
         rest = "; its log ends before the outcome" if one.pending else ""
         yield one.received, PLAIN, f"{who} was ordered to take {what}{rest}"
     if one.pending:
         return
     if one.taken is None:
-        verb = {"refused": "refused to take", "withdrawn": "did not have to take"}.get(one.outcome, "could not take")
+        verb = {"refused": "refused to take", "withdrawn": "did not have to take"}.get(
+            one.outcome, "could not take"
+        )
         tone = PLAIN if one.outcome == "withdrawn" else WARN if one.owner_heard else BAD
         yield one.settled or one.received, tone, f"{who} {verb} {what}: {visible(one.reason or '')}"
         return
@@ -275,7 +323,11 @@ def _of_attempt(one: Attempt, macs: Mapping[int, set[str]]) -> Iterator[tuple[fl
     if one.released is not None and one.holds:
         reason = release_words(one.release_reason, macs.get(one.node if one.node is not None else -1, set()))
         held = sum(hold.duration_s for hold in one.holds)
-        yield one.released, PLAIN, f"{who} gave {what} back after {duration(held)}{f', {reason}' if reason else ''}"
+        yield (
+            one.released,
+            PLAIN,
+            f"{who} gave {what} back after {duration(held)}{f', {reason}' if reason else ''}",
+        )
 
 
 def release_words(reason: str, owner_macs: Iterable[str] = ()) -> str:
@@ -309,9 +361,15 @@ def _of_incident(incident: Incident, macs: Mapping[int, set[str]]) -> tuple[str,
         case "release_failed":
             return BAD, f"could not give {address} back: {reason}"
         case "log_lines_lost":
-            return WARN, f"lost {fields.get('count', 'some')} lines of {fields.get('file', 'a log')}: its disk was slow or full"
+            return (
+                WARN,
+                f"lost {fields.get('count', 'some')} lines of {fields.get('file', 'a log')}: its disk was slow or full",
+            )
         case "hung":
-            return BAD, f"hung for {fields.get('since_s', 'some')} s ({fields.get('thread', 'a thread')}); its watchdog ended it"
+            return (
+                BAD,
+                f"hung for {fields.get('since_s', 'some')} s ({fields.get('thread', 'a thread')}); its watchdog ended it",
+            )
         case "network_unusable":
             return BAD, f"cannot change addresses: {reason}"
         case "order_refused":
@@ -359,7 +417,12 @@ def fault_of_one_number(lanes: Sequence[Lane]) -> Iterator[str]:
 def caveats(story: Story) -> Iterator[str]:
     """What the logs do not show, and what their times are worth."""
     known = {lane.node for lane in story.lanes}
-    named = {node for one in story.failovers for attempt in one.attempts for node in (one.node, *attempt.active_neighbors)}
+    named = {
+        node
+        for one in story.failovers
+        for attempt in one.attempts
+        for node in (one.node, *attempt.active_neighbors)
+    }
     for node in sorted(named - {each for each in known if each is not None}):
         yield f"No log of node {node} was given: what it did itself is not known."
     for lane in story.lanes:

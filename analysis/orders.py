@@ -217,7 +217,9 @@ class OrderLog:
             order.outcome = "withdrawn"
         if OWNER_ALIVE in (reason or "") or line.fields.get("cause") == "owner_alive":
             order.owner_heard = line.at
-        order.reason = reason or ("the master took it back" if order.outcome == "withdrawn" else "no reason logged")
+        order.reason = reason or (
+            "the master took it back" if order.outcome == "withdrawn" else "no reason logged"
+        )
 
     def _released(self, line: Line) -> None:
         reason = line.fields.get("reason") or line.event.replace("_", " ")

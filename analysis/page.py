@@ -45,7 +45,9 @@ def render(story: Story) -> str:
         title=_text(headline(story)),
         headline=_text(headline(story)),
         counts=_text(counts(story)),
-        faults="".join(f'<p class="fault" role="alert"><b>Fault:</b> {_text(fault)}</p>' for fault in story.faults),
+        faults="".join(
+            f'<p class="fault" role="alert"><b>Fault:</b> {_text(fault)}</p>' for fault in story.faults
+        ),
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=digest,
@@ -89,13 +91,16 @@ def _sentences(story: Story, times: Times) -> str:
     )
     more = f" (the last {ROWS} of {len(told):,})" if len(told) > ROWS else ""
     head = '<thead><tr><th scope="col">time</th><th scope="col">what happened</th></tr></thead>'
-    return f"<table><caption>Event by event{more}</caption>{head}<tbody>{rows}</tbody></table>" if told else ""
+    return (
+        f"<table><caption>Event by event{more}</caption>{head}<tbody>{rows}</tbody></table>" if told else ""
+    )
 
 
 def _table(table: tables.Table) -> str:
     numbers = [column in table.right for column in table.columns]
     head = "".join(
-        f'<th scope="col"{_class(number)}>{escape(column)}</th>' for column, number in zip(table.columns, numbers)
+        f'<th scope="col"{_class(number)}>{escape(column)}</th>'
+        for column, number in zip(table.columns, numbers)
     )
     rows = []
     for row in table.rows[-ROWS:]:
@@ -140,10 +145,7 @@ def chart(story: Story) -> dict[str, object]:
     limit = min(COLUMNS, COLUMNS_IN_ALL // len(order))
     first = min(story.lanes, key=lambda lane: lane.first)
     offset = datetime.fromtimestamp(start, first.first_zone).utcoffset()
-    lanes = [
-        _lane(story, node, lane, places, start, length, limit)
-        for node, lane in order
-    ]
+    lanes = [_lane(story, node, lane, places, start, length, limit) for node, lane in order]
     ranges = [lane.rtt for lane in story.lanes if lane.rtt]
     return {
         "start": round(start, 3),
@@ -162,7 +164,13 @@ def _extent(story: Story) -> tuple[float, float]:
 
 
 def _lane(
-    story: Story, node: int, lane: Lane | None, places: dict[int, int], start: float, length: float, limit: int
+    story: Story,
+    node: int,
+    lane: Lane | None,
+    places: dict[int, int],
+    start: float,
+    length: float,
+    limit: int,
 ) -> dict[str, object]:
     spans = list(_spans(story, node, lane, start, length))
     kinds: dict[str, list[tuple[str, float, float, bool, str]]] = {}
@@ -197,7 +205,9 @@ def _summary(lane: Lane | None) -> str:
 def _spans(
     story: Story, node: int, lane: Lane | None, start: float, length: float
 ) -> Iterator[tuple[str, float, float, bool, str]]:
-    def span(kind: str, begin: float, end: float, *, goes_on: bool, text: str) -> tuple[str, float, float, bool, str]:
+    def span(
+        kind: str, begin: float, end: float, *, goes_on: bool, text: str
+    ) -> tuple[str, float, float, bool, str]:
         a = min(max(0.0, begin - start), length)
         return kind, round(a, 3), round(min(length, max(a, end - start)), 3), goes_on, visible(text)
 
@@ -205,7 +215,13 @@ def _spans(
         for one in lane.outages:
             words = CAUSE_WORDS.get(one.cause, one.cause)
             text = f"no master for {duration(one.duration_s)}, {words}: {one.reason.removeprefix('start: ')}"
-            yield span("outage", one.start, one.until if one.end is None else one.end, goes_on=one.end is None, text=text)
+            yield span(
+                "outage",
+                one.start,
+                one.until if one.end is None else one.end,
+                goes_on=one.end is None,
+                text=text,
+            )
         for kind, those, words in (
             ("silence", lane.silences, "nothing logged for"),
             ("freeze", lane.freezes, "stood still for"),
@@ -223,7 +239,9 @@ def _spans(
             ):
                 for gap in those:
                     end = gap.until if gap.end is None else gap.end
-                    yield span(kind, gap.start, end, goes_on=False, text=f"{words} {duration(gap.duration_s)}")
+                    yield span(
+                        kind, gap.start, end, goes_on=False, text=f"{words} {duration(gap.duration_s)}"
+                    )
 
 
 def _thinned(
@@ -254,12 +272,16 @@ def _holds(attempts: Sequence[Attempt], places: dict[int, int], start: float) ->
             yield [round(hold.start - start, 3), round(end - start, 3), hold.end is None, text, owner, back]
 
 
-def _marks(attempts: Sequence[Attempt], places: dict[int, int], start: float, length: float) -> Iterator[list[object]]:
+def _marks(
+    attempts: Sequence[Attempt], places: dict[int, int], start: float, length: float
+) -> Iterator[list[object]]:
     for one in attempts[-SPANS:]:
         if one.taken is None:
             kind = "pending" if one.pending else one.outcome
             at = (one.settled or one.received) - start
-            words = {"pending": "ordered to take", "refused": "refused", "withdrawn": "not needed"}.get(kind, "failed")
+            words = {"pending": "ordered to take", "refused": "refused", "withdrawn": "not needed"}.get(
+                kind, "failed"
+            )
             text = f"{words}: {visible(one.address or 'address')} of node {one.node}"
             reason = f" ({visible(one.reason)})" if one.reason and not one.pending else ""
             owner = places.get(one.node if one.node is not None else -1, -1)
@@ -303,12 +325,16 @@ def _points(lane: Lane, start: float, length: float, limit: int) -> dict[str, ob
     sample = times[begin : min(end, begin + 500)]
     gaps = sorted(after - earlier for earlier, after in zip(sample, sample[1:]))
     usual = gaps[len(gaps) // 2] if gaps else 1.0
-    return {"columns": number, "steps": steps, "lows": lows, "rises": rises, "break_s": max(3 * usual, 2.5 * width)}
+    return {
+        "columns": number,
+        "steps": steps,
+        "lows": lows,
+        "rises": rises,
+        "break_s": max(3 * usual, 2.5 * width),
+    }
 
 
 def _ticks(times: Sequence[float], start: float, length: float, limit: int) -> list[float]:
     width = length / limit
     columns = {int((at - start) / width) for at in times if 0 <= at - start <= length}
     return [round(column * width, 3) for column in sorted(columns)]
-
-

@@ -64,7 +64,13 @@ def parse(line: bytes) -> Ping | Line | None:
         minute, seconds, offset, seq, rtt_ms, late = ping.groups()
         try:
             zone, offset_s = _zone(offset)
-            return Ping(_minute(minute) + float(seconds) - offset_s, zone, float(rtt_ms), late is not None, seq.decode())
+            return Ping(
+                _minute(minute) + float(seconds) - offset_s,
+                zone,
+                float(rtt_ms),
+                late is not None,
+                seq.decode(),
+            )
         except ValueError:
             return None
     if not _BEGINS.match(line):

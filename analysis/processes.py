@@ -20,12 +20,25 @@ AFTER_FREEZE_S = 5.0
 ERRORS_KEPT = 8
 ASKED_KEPT = 2000
 INCIDENTS = frozenset(
-    (
-        "address_adopted address_conflict owner_returned address_lost address_restored crashed hung log_lines_lost "
-        "network_unusable order_refused release_failed interface_missing notify_failed insecure_master"
-    ).split()
+    {
+        "address_adopted",
+        "address_conflict",
+        "address_lost",
+        "address_restored",
+        "crashed",
+        "hung",
+        "insecure_master",
+        "log_lines_lost",
+        "network_unusable",
+        "notify_failed",
+        "order_refused",
+        "owner_returned",
+        "release_failed",
+    }
 )
-_STOOD_STILL = re.compile(r"(?:stood still|was suspended|frozen|suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII)
+_STOOD_STILL = re.compile(
+    r"(?:stood still|was suspended|frozen|suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII
+)
 _WENT_FORWARD = re.compile(r"clock went forward by (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 LastAnswer = Callable[[float], "float | None"]
 
@@ -76,10 +89,12 @@ class ProcessBuilder:
     @property
     def key(self) -> str:
         """What tells it from every other process; empty: its start is not in the log."""
-        return self._run or (f"{self._started} {self._version} {self._mac}" if self._started is not None else "")
+        return self._run or (
+            f"{self._started} {self._version} {self._mac}" if self._started is not None else ""
+        )
 
     def add(self, line: Line) -> None:
-        if line.at < self.last - 1.0 and line.event not in ("started",):
+        if line.at < self.last - 1.0 and line.event != "started":
             self.clock_steps.append((line.at, line.at - self.last))
         self.last, self.zone = line.at, line.zone
         self.has_info = self.has_info or line.level in ("INFO", "DEBUG")
@@ -158,7 +173,12 @@ class ProcessBuilder:
         self._has_joined = False
         self.masters.append((line.at, line.fields.get("master", "")))
         down = self._down
-        if down is None and self._started is not None and not self._was_up and line.at - self._started > SLOW_START_S:
+        if (
+            down is None
+            and self._started is not None
+            and not self._was_up
+            and line.at - self._started > SLOW_START_S
+        ):
             down = self._down = _Down(self._started, line.zone, "start", at_start=True)
         if down and down.at_start and not down.errors and line.at - down.start <= SLOW_START_S:
             self._down = None
@@ -238,5 +258,3 @@ class ProcessBuilder:
         self.asked.append((at, kind, about))
         if len(self.asked) > 2 * ASKED_KEPT:
             del self.asked[:ASKED_KEPT]
-
-

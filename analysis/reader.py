@@ -89,7 +89,9 @@ class Folder:
     def number(self) -> int | None:
         """The one number in the folder's name; None: it holds none, or several."""
         name = self.path.resolve().name
-        found = re.findall(r"node[-_ ]?(\d+)", name, re.ASCII | re.IGNORECASE) or re.findall(r"\d+", name, re.ASCII)
+        found = re.findall(r"node[-_ ]?(\d+)", name, re.ASCII | re.IGNORECASE) or re.findall(
+            r"\d+", name, re.ASCII
+        )
         return int(found[0]) if len(found) == 1 and len(found[0]) < 10 else None
 
     def files(self, log: str) -> list[Path]:
@@ -198,8 +200,8 @@ class Tail:
         """The whole lines that were written since the last call."""
         found: list[bytes] = []
         moved, self._moved = self._moved, []
-        for file, rest, until_s in moved:
-            lines, rest = _more(file, rest)
+        for file, before, until_s in moved:
+            lines, rest = _more(file, before)
             found += lines
             if until_s > time.monotonic():
                 self._moved.append((file, rest, until_s))

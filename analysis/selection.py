@@ -69,7 +69,9 @@ def select(story: Story, nodes: AbstractSet[int] | None) -> Story:
         return story
     lanes = [lane for lane in story.lanes if nodes is None or lane.node in nodes]
     inside = tuple(_cut(lane, story) for lane in lanes if _touches(lane.first, lane.last, story))
-    failovers = tuple(one for one in story.failovers if _concerns(one, nodes) and _touches(*_extent(one), story))
+    failovers = tuple(
+        one for one in story.failovers if _concerns(one, nodes) and _touches(*_extent(one), story)
+    )
     missing = sorted((nodes or frozenset()) - {lane.node for lane in story.lanes if lane.node is not None})
     caveats = [
         *story.caveats,
@@ -80,7 +82,9 @@ def select(story: Story, nodes: AbstractSet[int] | None) -> Story:
             if not _touches(lane.first, lane.last, story)
         ),
     ]
-    master = tuple(event for event in story.master if nodes is None or event.node is None or event.node in nodes)
+    master = tuple(
+        event for event in story.master if nodes is None or event.node is None or event.node in nodes
+    )
     return replace(
         story, lanes=inside, failovers=failovers, master=master, caveats=tuple(dict.fromkeys(caveats))
     )
@@ -91,7 +95,9 @@ def _touches(start: float, end: float, story: Story) -> bool:
 
 
 def _concerns(one: Failover, nodes: AbstractSet[int] | None) -> bool:
-    return nodes is None or one.node in nodes or any(attempt.recovery_node in nodes for attempt in one.attempts)
+    return (
+        nodes is None or one.node in nodes or any(attempt.recovery_node in nodes for attempt in one.attempts)
+    )
 
 
 def _extent(one: Failover) -> tuple[float, float]:
@@ -102,7 +108,9 @@ def _extent(one: Failover) -> tuple[float, float]:
 
 def _cut(lane: Lane, story: Story) -> Lane:
     def kept(spans: tuple) -> tuple:  # type: ignore[type-arg]
-        return tuple(one for one in spans if _touches(one.start, one.until if one.end is None else one.end, story))
+        return tuple(
+            one for one in spans if _touches(one.start, one.until if one.end is None else one.end, story)
+        )
 
     return replace(
         lane,

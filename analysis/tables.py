@@ -125,7 +125,11 @@ def _order(one: Attempt, times: Times) -> Row:
             str(one.recovery_node if one.recovery_node is not None else "?"),
             "not logged" if one.pending else one.outcome,
             milliseconds(one.takeover_ms) if one.takeover_ms is not None else "",
-            "" if one.taken is None else duration(held) if one.released is not None else f"> {duration(held)}",
+            ""
+            if one.taken is None
+            else duration(held)
+            if one.released is not None
+            else f"> {duration(held)}",
             one.reason or RELEASE_WORDS.get(one.release_reason, one.release_reason),
         ),
         WARN if tone == BAD and one.owner_heard is not None else tone,

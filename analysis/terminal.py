@@ -33,7 +33,9 @@ def _console(stream: TextIO) -> Console:
     """Where `stream` is no terminal, or NO_COLOR is set, nothing but text is printed."""
     color = stream.isatty() and not os.environ.get("NO_COLOR")
     width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else WIDTH
-    return _Console(file=stream, width=width, force_terminal=None if color else False, highlight=False, emoji=False)
+    return _Console(
+        file=stream, width=width, force_terminal=None if color else False, highlight=False, emoji=False
+    )
 
 
 def show(story: Story, stream: TextIO) -> None:
@@ -51,7 +53,9 @@ def show(story: Story, stream: TextIO) -> None:
     if len(story.failovers) > 1:
         newest = story.failovers[-ACCOUNTS:]
         _paragraphs(
-            console, _title("Failovers one by one", len(story.failovers), len(newest)), [account(one, times) for one in newest]
+            console,
+            _title("Failovers one by one", len(story.failovers), len(newest)),
+            [account(one, times) for one in newest],
         )
     told = sentences(story)
     if told:
@@ -81,7 +85,9 @@ class Ticker:
 
 
 def _title(title: str, whole: int, shown: int) -> str:
-    return title if shown == whole else f"{title} (the last {shown} of {whole}; --since and --node show fewer)"
+    return (
+        title if shown == whole else f"{title} (the last {shown} of {whole}; --since and --node show fewer)"
+    )
 
 
 def _table(table: tables.Table) -> Table:

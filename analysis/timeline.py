@@ -7,7 +7,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import timezone, tzinfo
+from datetime import timezone
 from itertools import chain
 
 from .causes import beside_others
@@ -28,7 +28,17 @@ QUIET_S, QUIET_PINGS, QUIET_LEAST_S = 90.0, 3, 5.0
 with one it pings; three intervals, since answers that were late come together.
 """
 MASTER_EVENTS = frozenset(
-    {"started", "stopping", "stopped", "node_dead", "node_alive", "node_joined", "order_sent", "recover", "number_refused"}
+    {
+        "started",
+        "stopping",
+        "stopped",
+        "node_dead",
+        "node_alive",
+        "node_joined",
+        "order_sent",
+        "recover",
+        "number_refused",
+    }
 )
 SAME_MOMENT = 4000
 """Lines of one millisecond that are compared with each other."""
@@ -45,8 +55,8 @@ class Pings:
         self._sent: dict[str, float] = {}
         self.first: float | None = None
         self.last = 0.0
-        self.zone: tzinfo = timezone.utc
-        self.first_zone: tzinfo = timezone.utc
+        self.zone = timezone.utc
+        self.first_zone = timezone.utc
         self._sorted = True
 
     def add(self, ping: Ping) -> None:
@@ -208,9 +218,9 @@ class NodeLog:
         pings = self.pings
         if self.processes or pings.first is None:
             return
-        first = Line(pings.first, pings.first_zone, "INFO", "unknown", {})  # type: ignore[arg-type]
+        first = Line(pings.first, pings.first_zone, "INFO", "unknown", {})
         process = ProcessBuilder(first, pings.last_answer)
-        process.last, process.zone = pings.last, pings.zone  # type: ignore[assignment]
+        process.last, process.zone = pings.last, pings.zone
         process.has_info = bool(pings.at)
         for line in self._ping_lines:
             if line.event == "pings_paused":
@@ -267,7 +277,9 @@ def read(folders: Sequence[Folder]) -> Reading:
 
 
 def _about(line: Line) -> int | None:
-    return next((each for key in ("node", "dead", "for") if (each := number(line.fields.get(key))) is not None), None)
+    return next(
+        (each for key in ("node", "dead", "for") if (each := number(line.fields.get(key))) is not None), None
+    )
 
 
 def _log_of(folders: Sequence[Folder]) -> NodeLog:
@@ -305,12 +317,15 @@ def _machines(those: Sequence[tuple[Folder, NodeLog]]) -> list[NodeLog]:
     """Logs with one number: archives of one machine are read as one log, machines that ran at one time stand alone."""
     groups: list[list[tuple[Folder, NodeLog]]] = []
     for folder, log in those:
-        group = next((group for group in groups if not any(_at_one_time(log, other) for _, other in group)), None)
+        group = next(
+            (group for group in groups if not any(_at_one_time(log, other) for _, other in group)), None
+        )
         if group is None:
             groups.append(group := [])
         group.append((folder, log))
     return [
-        group[0][1] if len(group) == 1 else _log_of([Folder(folder.path) for folder, _ in group]) for group in groups
+        group[0][1] if len(group) == 1 else _log_of([Folder(folder.path) for folder, _ in group])
+        for group in groups
     ]
 
 
@@ -325,7 +340,9 @@ def _at_one_time(one: NodeLog, other: NodeLog) -> bool:
             if their_first > last:
                 break
             both_s = min(last, their_last) - max(first, their_first)
-            same = key == their_key != "" or _share_pings(one, other, max(first, their_first), min(last, their_last))
+            same = key == their_key != "" or _share_pings(
+                one, other, max(first, their_first), min(last, their_last)
+            )
             if both_s > TWO_MACHINES_S and not same:
                 return True
     return False
@@ -387,7 +404,10 @@ def _with_ends(lanes: Iterable[Lane], ahead: dict[int, float]) -> list[Lane]:
     lanes = list(lanes)
     newest = max((lane.last - ahead.get(lane.key, 0.0) for lane in lanes), default=0.0)
     return [
-        replace(lane, silences=(*lane.silences, Span(lane.last, None, newest + ahead.get(lane.key, 0.0), lane.zone)))
+        replace(
+            lane,
+            silences=(*lane.silences, Span(lane.last, None, newest + ahead.get(lane.key, 0.0), lane.zone)),
+        )
         if lane.processes[-1].end == "open"
         and lane.has_info
         and newest - (lane.last - ahead.get(lane.key, 0.0)) > patience_s(lane)
@@ -404,5 +424,3 @@ def patience_s(lane: Lane) -> float:
     lately = lane.answered_at[-20:]
     gaps = sorted(after - before for before, after in zip(lately, lately[1:]))
     return max(QUIET_LEAST_S, QUIET_PINGS * gaps[len(gaps) // 2])
-
-

@@ -289,7 +289,11 @@ NUMBERED = {
         Worker(1)
         .start(0)
         .say(10, "received", **recover(2, 1))
-        .say(10.1, "takeover_refused", **where(reason="the master asked for the address back before it was taken")),
+        .say(
+            10.1,
+            "takeover_refused",
+            **where(reason="the master asked for the address back before it was taken"),
+        ),
         [not_taken(outcome="withdrawn", reason="the master asked for the address back before it was taken")],
     ),
     "whose number the received line does not carry": (
@@ -317,11 +321,15 @@ def test_what_is_no_order_is_an_incident(story_of, data):
     worker = Worker(1).start(0).say(10, "received", event="recover", data=data)
     story = story_of(worker.say(10, "takeover_refused", reason="no order"))
     assert story.failovers == ()
-    assert [one.text for one in sentences(story) if "invalid" in one.text] == ["node 1 refused an invalid order: no order"]
+    assert [one.text for one in sentences(story) if "invalid" in one.text] == [
+        "node 1 refused an invalid order: no order"
+    ]
 
 
 def test_an_order_whose_outcome_may_still_come_is_no_failure(story_of):
-    story = story_of(Worker(1).start(0).say(10, "received", **recover(2, 1)).say(10, "takeover_started", **where()))
+    story = story_of(
+        Worker(1).start(0).say(10, "received", **recover(2, 1)).say(10, "takeover_started", **where())
+    )
     (one,) = [one for one in sentences(story) if "take" in one.text]
     assert one.text == f"node 1 was ordered to take {ADDRESS} of node 2; its log ends before the outcome"
     assert one.tone == "plain"
@@ -334,8 +342,12 @@ def test_what_a_forced_return_is_told_as(story_of):
 
 def test_a_claim_by_the_owner_s_mac_is_its_return(story_of):
     mac = "02:fc:00:00:00:02"
-    owner = Worker(2).say(0, "started", node=2, mac=mac, run="r").say(0.01, "connected", master="m").ping(1, 39)
-    taker = taken().say(20, "address_conflict", **where(mac=mac)).release(20, 2, f"claimed by {mac}").ping(21, 39)
+    owner = (
+        Worker(2).say(0, "started", node=2, mac=mac, run="r").say(0.01, "connected", master="m").ping(1, 39)
+    )
+    taker = (
+        taken().say(20, "address_conflict", **where(mac=mac)).release(20, 2, f"claimed by {mac}").ping(21, 39)
+    )
     texts = [one.text for one in sentences(story_of(taker, owner))]
     assert f"node 1 let {ADDRESS} go: its owner is back ({mac})" in texts
     assert [text for text in texts if text.endswith("its owner is back")]

@@ -79,7 +79,12 @@ OUTAGES = {
         [],
     ),
     "a stop that is logged after its disconnection": (
-        [(0, START), (0, UP), (9, ("disconnected", {"reason": "stopping", "cause": "own_stop"})), (9, STOPPED)],
+        [
+            (0, START),
+            (0, UP),
+            (9, ("disconnected", {"reason": "stopping", "cause": "own_stop"})),
+            (9, STOPPED),
+        ],
         [],
     ),
     "a loss whose start is not logged": (
@@ -101,7 +106,10 @@ OUTAGES = {
         [(9, 21, 12.0, LOST, "master_gone"), (30, None, 20.0, LOST, "master_gone")],
     ),
     "a log that begins while connected": ([(9, DOWN), (9, TRY), (11, UP)], [(9, 11, 2.0, LOST, "no_answer")]),
-    "a log that begins in an outage": ([(9, FAIL), (10, TRY), (11, UP)], [(9, 11, 2.0, UNSEEN, "master_gone")]),
+    "a log that begins in an outage": (
+        [(9, FAIL), (10, TRY), (11, UP)],
+        [(9, 11, 2.0, UNSEEN, "master_gone")],
+    ),
 }
 
 
@@ -164,13 +172,21 @@ def test_a_freeze_begins_at_the_last_answer(story_of):
 
 
 def test_a_loss_just_after_a_freeze_is_its_fault(story_of):
-    worker = Worker(1).start(0).ping(1, 9).say(20, "was_frozen", reason="the machine was suspended for 10.5 s")
+    worker = (
+        Worker(1).start(0).ping(1, 9).say(20, "was_frozen", reason="the machine was suspended for 10.5 s")
+    )
     worker.say(20.1, "disconnected", reason="closed").say(20.5, "connected", master=MASTER)
     assert [one.cause for one in story_of(worker).lanes[0].outages] == ["frozen"]
 
 
 def test_without_a_comms_log_the_keep_alive_says_when_there_was_a_master(story_of):
-    worker = Worker().ping(1, 9).say(12, "pings_paused", reason="ping timeout").say(20, "pings_resumed").ping(20, 29)
+    worker = (
+        Worker()
+        .ping(1, 9)
+        .say(12, "pings_paused", reason="ping timeout")
+        .say(20, "pings_resumed")
+        .ping(20, 29)
+    )
     story = story_of(worker, names=["node4"])
     (lane,) = story.lanes
     assert (lane.node, seconds(lane.outages)) == (4, [(12, 20)])
@@ -196,7 +212,7 @@ COUNTS = {
     "sent, then answered": ([SENT, ANSWER], 1, 0),
     "sent, then missed": ([SENT, MISSED], 1, 1),
     "sent, missed, then answered": ([SENT, MISSED, LATE], 1, 1),
-        "none": ([], 0, 0),
+    "none": ([], 0, 0),
 }
 
 
