@@ -11,6 +11,7 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
+from secrets import token_hex
 from urllib.parse import urlsplit
 
 from config import Config
@@ -26,7 +27,7 @@ from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.metrics import Tally
 from worker.reports import Reports
-from worker.status import DumpState, Status, StatusSources
+from worker.status import DumpState, Status, StatusAsked, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
 from worker.watchdog import Pulse, Watchdog
@@ -76,6 +77,7 @@ class Worker:
             console=config.log_console,
             secrets=config.secrets,
         )
+        self._run_id = token_hex(4)
         self._log = Tally(self._logs.comms)
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
@@ -111,6 +113,7 @@ class Worker:
         sources = StatusSources(
             config,
             version,
+            self._run_id,
             self._network.backend,
             self._logs,
             self._log,
@@ -120,7 +123,7 @@ class Worker:
             self._failover,
             self._reports,
         )
-        self._status = Status(notifier, sources, self._started_s)
+        self._status = Status(notifier, sources, inbox.put, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
@@ -131,11 +134,13 @@ class Worker:
             node=config.node_id,
             version=self._version,
             pid=os.getpid(),
+            run=self._run_id,
             master=",".join(config.masters),
             backend=self._network.backend,
             simulated=True if self._network.backend == "simulated" else None,
         )
         self._warn()
+        self._status.start()
         try:
             self._prepare()
             self._pings.start()
@@ -263,6 +268,8 @@ class Worker:
                 self._status.reloading(now)
             case DumpState():
                 self._status.dump(now)
+            case StatusAsked():
+                self._status.answer(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):

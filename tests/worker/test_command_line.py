@@ -107,10 +107,11 @@ def test_the_command_names_the_environment_that_it_makes(tmp_path):
         timeout=PATIENCE_S,
     )
     if "install it with" in done.stdout:
-        assert f"python3 -m venv {REPOSITORY}/env && {REPOSITORY}/env/bin/python -m pip install" in done.stdout
+        assert (
+            f"python3 -m venv {REPOSITORY}/env && {REPOSITORY}/env/bin/python -m pip install" in done.stdout
+        )
 
 
 @pytest.mark.parametrize("arguments", [("--json",), ("--as", "root"), ("--check", "--status")])
 def test_options_that_do_not_go_together(arguments):
     assert run("", *arguments).returncode == 2
-
