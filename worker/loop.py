@@ -11,7 +11,6 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from secrets import token_hex
 from urllib.parse import urlsplit
 
 from config import Config
@@ -21,7 +20,7 @@ from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
@@ -77,7 +76,6 @@ class Worker:
             console=config.log_console,
             secrets=config.secrets,
         )
-        self._run_id = token_hex(4)
         self._log = Tally(self._logs.comms)
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
@@ -113,7 +111,7 @@ class Worker:
         sources = StatusSources(
             config,
             version,
-            self._run_id,
+            self._logs.run,
             self._network.backend,
             self._logs,
             self._log,
@@ -128,17 +126,18 @@ class Worker:
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
         config = self._config
-        self._logs.take_over_python_s_own()
+        self._logs.install_hooks()
         self._log.info(
             "started",
             node=config.node_id,
             version=self._version,
             pid=os.getpid(),
-            run=self._run_id,
+            run=self._logs.run,
             master=",".join(config.masters),
             backend=self._network.backend,
             simulated=True if self._network.backend == "simulated" else None,
         )
+        self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
         self._status.start()
         try:
@@ -242,7 +241,7 @@ class Worker:
                 self._obey(message, now)
             case ArpSeen():
                 self._failover.seen(message, now)
-            case LinkUp() | AddressesChanged():
+            case LinkUp() | LinkDown() | AddressesChanged():
                 self._failover.seen(message, now)
                 up = self._connection.up
                 self._find_own_address(up.local_ip if up else None)

@@ -13,7 +13,7 @@ import time
 import pytest
 
 import client
-from logs import writer as log_files
+from logs import file as log_files
 from tests.chaos.follow import Follow
 from tests.lab.masters import Master
 from tests.lab.waiting import until

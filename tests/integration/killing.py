@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.cluster import PORT, Bundled
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import PORT, Bundled
 from tests.lab.netns import Lab, until
 
 REDIS_PORT = 6379

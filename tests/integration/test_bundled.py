@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Bundled
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Bundled
 from tests.lab.netns import Lab, needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.integration.cluster import Director, Worker, recover
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Director, Worker, recover
 from tests.lab.netns import Lab, needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Worker, recover
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Worker, recover
 from tests.lab.netns import needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import ROOT, Worker
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import ROOT, Worker
 from tests.lab.netns import needs_namespaces
 
 UNIT = "etc/systemd/system/failover-worker.service"

@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from network.netlink import arp
-from tests.integration.cluster import recover
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import recover
 from tests.lab.netns import Host, needs_namespaces, until
 from tests.lab.observers import Inside
 

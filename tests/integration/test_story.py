@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import ROOT, Bundled, Worker
+from tests.lab.cluster import ROOT, Bundled, Worker
 from tests.lab.netns import Lab, needs_namespaces, until
 from tests.story_logs import contract
 

@@ -7,8 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.cluster import Worker
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Worker
 from tests.lab.manager import Manager
 from tests.lab.netns import needs_namespaces, until
 from tests.lab.waiting import PATIENCE_S

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.cluster import ROOT, Worker
 from tests.integration.scene import OWNER, Scene
 from tests.lab import users
+from tests.lab.cluster import ROOT, Worker
 from tests.lab.netns import needs_namespaces, until
 from tests.lab.users import PASSWORD, User, made_up_user
 

@@ -289,7 +289,7 @@ def test_ages_go_on_between_two_messages(stub, look):
 
 
 def test_ages_are_counted_by_the_clock_of_the_master(stub, look):
-    offset = dt.timedelta(hours=5)
+    offset = dt.timedelta(hours=-5)
     shifted = (dt.datetime.now(dt.timezone.utc) + offset).isoformat()
     stub.message = lambda events: (
         b"event: state\ndata: "
@@ -303,7 +303,7 @@ def test_ages_are_counted_by_the_clock_of_the_master(stub, look):
         ).encode()
         + b"\n\n"
     )
-    sees(card(look(), 1), r"alive for \d s")
+    assert re.search(r"alive for \d s", card(look(), 1).inner_text())
 
 
 def test_a_lost_master_is_said_and_so_is_its_return(stub, look):
@@ -427,7 +427,7 @@ def test_nodes_that_have_not_joined_have_their_place_in_it(stub, look):
 
 
 @pytest.mark.parametrize("width", [1400, 390])
-@pytest.mark.parametrize("count", [2, 3, 5, 8, 9, 16])
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 15, 16])
 def test_other_nodes_lie_on_a_ring_without_touching(stub, look, count, width):
     stub.nodes = [node(n, neighbors=[m for m in range(1, count + 1) if m != n]) for n in range(1, count + 1)]
     tab = look(viewport={"width": width, "height": 844})

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
 
 import pytest
 
-from bench.footprint import cpu_s
+from bench.measure import cpu_s
 from logging_setup import Logs
-from logs.format import LINE_LIMIT, LineError, format_message, parse_line
+from logs.file import LogFile
+from logs.format import LINE_LIMIT, LineError, parse_line
+from logs.records import Message
 from logs.redact import Redactor
-from logs.writer import LogFile
 from tests.lab.masters import Master
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Worker
@@ -140,7 +142,9 @@ def test_no_part_of_a_secret_is_left_at_a_cut():
             filler = 2 * LINE_LIMIT + redact.margin - len(secret) * count - part
             if filler >= 0:
                 text = secret * count + "-" * filler + secret + "y" * 30_000
-                assert secret[:10] not in format_message("received", {"data": text}, redact, redact.margin)
+                record = logging.LogRecord("", 20, "", 0, Message("received", {"data": text}), None, None)
+                redact.filter(record)
+                assert secret[:10] not in record.getMessage()
 
 
 def test_a_line_that_leaves_out_more_than_can_be_is_no_line():

@@ -35,7 +35,7 @@ def recover(node: int, by: int, **other: Any) -> dict[str, Any]:
 
 
 class Director:
-    """tests.integration.director on a host of its own."""
+    """tests.lab.director on a host of its own."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -46,7 +46,7 @@ class Director:
         self._process = self._host.popen(
             sys.executable,
             "-m",
-            "tests.integration.director",
+            "tests.lab.director",
             self._host.ip,
             str(PORT),
             cwd=ROOT,

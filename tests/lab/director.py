@@ -1,6 +1,6 @@
 """A master that decides nothing: it orders what its standard input says, and prints what it hears.
 
-    python -m tests.integration.director HOST PORT
+    python -m tests.lab.director HOST PORT
 
 In: a JSON list [NODE, EVENT, DATA, ACKNOWLEDGED] a line. Out: {"at", "node", "event", "data"} a line, `at` of
 time.monotonic(); the acknowledgement that was asked for is the event "ack".

@@ -1,24 +1,24 @@
-"""The programs that the benches compare: the worker, a bare python-socketio client, Node's socket.io-client.
-
-Each is started against a URL, and says so itself when it is up or has lost the master: what is timed is what it knows.
-"""
+"""What the benchmarks share: figures, /proc, the machine, and the peers that the worker is compared with."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import queue
-import shutil
+import re
+import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-NODE = ROOT / "bench" / "node"
-WORKER, BARE, NODES = "worker", "bare client", "Node's client"
+WORKER, BARE = "worker", "bare client"
 BARE_CLIENT = """
 import socketio, sys, time
 sio = socketio.Client()
@@ -30,9 +30,11 @@ while True:
     if sio.connected:
         sio.emit("ping", time.strftime("%F %T"), callback=lambda *_: None)
 """
+"""python-socketio's client as its documentation shows it, with the worker's ping."""
 MASTER = """
-import socketio, sys
+import logging, socketio, sys
 from werkzeug.serving import make_server
+logging.getLogger("werkzeug").setLevel(logging.CRITICAL)
 sio = socketio.Server(async_mode="threading")
 up = set()
 sio.on("connect", lambda sid, *_: up.add(sid))
@@ -48,19 +50,56 @@ for line in sys.stdin:
 """
 
 
-def names() -> list[str]:
-    """What can be compared here."""
-    node = shutil.which("node") and (NODE / "node_modules").is_dir()
-    return [WORKER, BARE, *([NODES] if node else [])]
+def p99(values: Sequence[float]) -> float:
+    """Return the value that 99 of 100 do not exceed; of fewer than 100 values, the largest."""
+    ordered = sorted(values)
+    return ordered[-(-99 * len(ordered) // 100) - 1]
 
 
-def without_node() -> Optional[str]:
-    """What to say where Node's client is missing, None: it is there."""
-    return None if NODES in names() else f"Node's client is not installed: npm ci in {NODE.relative_to(ROOT)}"
+median = statistics.median
+
+
+def machine() -> str:
+    """Describe the machine, for the head of a table."""
+    return (
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Linux {platform.release()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def require_root(name: str) -> None:
+    """Exit with a message where no network namespaces can be made."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        sys.exit(f"bench.{name} makes network namespaces: it needs Linux and root")
+
+
+def memory_kib(pid: int) -> dict[str, int]:
+    """Return the resident (Rss) and proportional (Pss) memory of a process, in KiB."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    return {name: int(size) for name, size in re.findall(r"^(Rss|Pss):\s+(\d+)", text, re.MULTILINE)}
+
+
+def threads(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/task").iterdir()))
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time of a process, in seconds, at the resolution of a clock tick."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_ns(pid: int) -> int:
+    """Return the scheduler's account of the running threads, finer than a tick; ended threads are not in it."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
+    return total
 
 
 class Master:
-    """A plain one, in a process of its own; `kick` has it send every client away."""
+    """A plain master in a process of its own; `kick` disconnects every client."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         self.process = subprocess.Popen(
@@ -85,11 +124,11 @@ class Master:
 
 
 class Peer:
-    """One of them, running. `wait` gives the monotonic time of its next `up` or `down`."""
+    """The worker or a bare client, running. `wait` returns the monotonic time of its next "up" or "down"."""
 
     def __init__(self, name: str, url: str, **settings: str) -> None:
         self._folder = tempfile.TemporaryDirectory()
-        self._said: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
+        self._changes: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
         environ = {
             **os.environ,
             "NODE_ID": "3",
@@ -101,24 +140,24 @@ class Peer:
         command = {
             WORKER: [sys.executable, "client.py", "--env-file", os.devnull],
             BARE: [sys.executable, "-c", BARE_CLIENT, url],
-            NODES: ["node", str(NODE / "client.js"), url],
         }[name]
         self.began_s = time.monotonic()
-        # the worker tells on stderr, as its console
+        # the worker's console is stderr
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
+        self.pid = self.process.pid
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def wait(self, what: str, limit_s: float) -> Optional[float]:
-        """None: not in `limit_s`."""
+    def wait(self, change: str, limit_s: float) -> float | None:
+        """Return when the change came, None: not within `limit_s`."""
         end_s = time.monotonic() + limit_s
         while True:
             try:
-                at_s, said = self._said.get(timeout=max(0.0, end_s - time.monotonic()))
+                at_s, seen = self._changes.get(timeout=max(0.0, end_s - time.monotonic()))
             except queue.Empty:
                 return None
-            if said == what:
+            if seen == change:
                 return at_s
 
     def end(self) -> None:
@@ -131,6 +170,6 @@ class Peer:
         for line in pipe:
             now = time.monotonic()
             if line.startswith("up") or "- [connected " in line:
-                self._said.put((now, "up"))
+                self._changes.put((now, "up"))
             elif line.startswith("down") or "- [disconnected " in line:
-                self._said.put((now, "down"))
+                self._changes.put((now, "down"))
