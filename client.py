@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     open_missing_streams()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:  # argparse cannot do without
-            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     options = _parse(arguments)
     try:
         return _run(options)
