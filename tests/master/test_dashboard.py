@@ -69,9 +69,11 @@ class Stub:
     """Serves the page and sends the states that `send` is given; a client that comes later gets the last one first."""
 
     def __init__(self):
-        self.nodes, self.events, self.layout = [], [], None
+        self.nodes, self.events, self.layout, self.decides = [], [], None, True
         self.restored, self.answer = [], (200, {"restore_node": 2, "recovery_node": "3"})
         self.available = True
+        self.behind_s = 0
+        """What its clock is behind this machine's."""
         self.waiting = set()
         routes = [
             Route("/", self.page),
@@ -127,7 +129,13 @@ class Stub:
         return JSONResponse(answer, status) if isinstance(answer, dict) else Response(answer, status)
 
     def message(self, events):
-        state = {"at": ago(0), "nodes": self.nodes, "events": events, "layout": self.layout}
+        state = {
+            "at": ago(self.behind_s),
+            "nodes": self.nodes,
+            "events": events,
+            "layout": self.layout,
+            "decides": self.decides,
+        }
         return f"event: state\ndata: {json.dumps(state)}\n\n".encode()
 
     def send(self, *nodes, event=None, level="INFO", **more):
@@ -178,7 +186,7 @@ def browser():
 @pytest.fixture
 def stub():
     with contextlib.closing(Stub()) as stub:
-        stub.nodes = [node(number) for number in GRID]
+        stub.nodes, stub.layout = [node(number) for number in GRID], {"columns": 3}
         yield stub
 
 
@@ -289,20 +297,8 @@ def test_ages_go_on_between_two_messages(stub, look):
 
 
 def test_ages_are_counted_by_the_clock_of_the_master(stub, look):
-    offset = dt.timedelta(hours=-5)
-    shifted = (dt.datetime.now(dt.timezone.utc) + offset).isoformat()
-    stub.message = lambda events: (
-        b"event: state\ndata: "
-        + json.dumps(
-            {
-                "at": shifted,
-                "nodes": [node(1, since=shifted, last_ping=shifted)],
-                "events": [],
-                "layout": None,
-            }
-        ).encode()
-        + b"\n\n"
-    )
+    stub.behind_s = 5 * 3600
+    stub.nodes = [node(1, since=ago(stub.behind_s))]
     assert re.search(r"alive for \d s", card(look(), 1).inner_text())
 
 
@@ -326,6 +322,11 @@ def test_a_master_that_hangs_is_lost_too(stub, look):
     sees(tab.locator("#headline"), "All 9 nodes are alive")
     sees(tab.locator("#headline"), "The master is lost")  # the stub sends nothing by itself
     sees(tab.locator("#headline"), "All 9 nodes are alive")  # a new connection brings a state
+
+
+def test_a_master_without_redis_says_that_it_decides_nothing(stub, look):
+    stub.decides = False
+    sees(look().locator("#headline"), "This master decides nothing.*Redis is out of reach")
 
 
 def test_a_page_without_a_master_says_so(stub, look):
@@ -429,6 +430,7 @@ def test_nodes_that_have_not_joined_have_their_place_in_it(stub, look):
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 15, 16])
 def test_other_nodes_lie_on_a_ring_without_touching(stub, look, count, width):
+    stub.layout = None
     stub.nodes = [node(n, neighbors=[m for m in range(1, count + 1) if m != n]) for n in range(1, count + 1)]
     tab = look(viewport={"width": width, "height": 844})
     boxes = [box.bounding_box() for box in tab.locator(".card").all()]
