@@ -276,7 +276,7 @@ function arrange() {
   if (!state) return;
   const width = page.stage.clientWidth, columns = state.layout ? state.layout.columns : 3;
   const isGrid = state.layout !== null && width / columns >= NARROWEST_PX;
-  const layout = isGrid ? "grid" : state.nodes.length <= RING_MOST ? "ring" : "list";
+  const layout = isGrid ? "grid" : cards.size && cards.size <= RING_MOST ? "ring" : "list";
   page.stage.dataset.layout = layout;
   page.stage.dataset.size = width / columns < 210 ? "small" : "large";
   page.stage.style.height = "";
@@ -350,7 +350,7 @@ function showEvents(events) {
     lastEvent = event.id;
   }
   while (page.events.childElementCount > EVENTS_KEPT) page.events.lastElementChild.remove();
-  if (!isFirst && fresh.length) say(fresh.slice(-3).map((event) => event.text || event.event).join(". "));
+  if (!isFirst && fresh.length) say(fresh.slice(-3).map((event) => event.text || event.event).join(" "));
   page.noEvents.hidden = page.events.childElementCount > 0;
 }
 
