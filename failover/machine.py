@@ -143,7 +143,7 @@ class Failover:
                 if entry.vip.interface == event.interface:
                     self._apply(entry, Event.REVALIDATE, now)
         elif isinstance(event, AddressesChanged):
-            self._look(now)
+            self._look(now, event.interface)
 
     def unsure(self, now: float) -> None:
         """The process or the machine was frozen: others may have taken what is held here."""
@@ -191,12 +191,18 @@ class Failover:
             elif entry.wait_ends_s <= as_of:
                 self._apply(entry, Event.CONFLICT_WAIT_OVER, as_of)
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float, interface: str | None = None) -> None:
+        """Whether what is held is still there, on that interface or, None, on any."""
+        holding = [
+            entry
+            for entry in self._entries.values()
+            if entry.state in HOLDING and interface in {None, entry.vip.interface}
+        ]
         try:
-            there = self._network.addresses()
+            there = self._network.addresses(interface) if holding else ()
         except NetworkError:
             return  # not knowing is not absence; the next renewal looks again
-        for entry in list(self._entries.values()):
+        for entry in holding:
             if entry.state in HOLDING and not self._table.among(entry.vip, there):
                 self._apply(entry, Event.REMOVED, now)
 

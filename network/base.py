@@ -1,4 +1,4 @@
-"""The seam between the rules of failover and the machine they act on.
+"""The interface between the rules of failover and the machine they act on.
 
 A backend implements `Network`. Its methods may be called from one thread only, the owner's; each returns
 within a second or raises `NetworkError`. What the wire and the kernel say on their own is posted as events
@@ -7,12 +7,10 @@ from the backend's own thread.
 MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Optional, Protocol, Union
+from typing import Protocol
 
 
 class NetworkError(Exception):
@@ -29,7 +27,7 @@ class Address:
 
     interface: str
     ip: IPv4Interface
-    owner: Optional[int] = None
+    owner: int | None = None
 
 
 @dataclass(frozen=True)
@@ -60,17 +58,26 @@ class ArpSeen:
 
 @dataclass(frozen=True)
 class LinkUp:
-    """An interface came back (RFC 2863 operational state up) after it was down or away."""
+    """An interface came back (RFC 2863 operational state up) after it was down or away, or has another name or MAC."""
+
+    interface: str
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """An interface lost its carrier or was switched off; its addresses stay on it, and nobody hears of them."""
 
     interface: str
 
 
 @dataclass(frozen=True)
 class AddressesChanged:
-    """Addresses were added or removed; read `addresses()` to see which."""
+    """Addresses of an interface were added or removed, or it went away; read `addresses()` to see which."""
+
+    interface: str
 
 
-NetworkEvent = Union[ArpSeen, LinkUp, AddressesChanged]
+NetworkEvent = ArpSeen | LinkUp | LinkDown | AddressesChanged
 
 
 class Network(Protocol):
@@ -89,8 +96,18 @@ class Network(Protocol):
     def close(self) -> None:
         """End threads and sockets; addresses stay as they are."""
 
-    def addresses(self) -> tuple[Address, ...]:
-        """Every IPv4 address of every interface, the interface's first address first."""
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
+        """The IPv4 addresses of an interface, its first address first; None: of every interface. Of one that is not
+        there, none.
+        """
+
+    def resolve(self, interface: str) -> str:
+        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises NetworkError
+        where there is none.
+        """
+
+    def has_carrier(self, interface: str) -> bool:
+        """Whether it is there, switched on and has a carrier."""
 
     def interface_for(self, ip: IPv4Address) -> str:
         """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
@@ -98,7 +115,7 @@ class Network(Protocol):
         Raises NetworkError when there is none, or it is down.
         """
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         """The interface of the default route; None: there is none."""
 
     def gateways(self) -> frozenset[IPv4Address]:
@@ -141,7 +158,7 @@ class Network(Protocol):
     def release(self, vip: Vip) -> None:
         """Remove the address if it is there with our label; nothing else is touched. Absence is success."""
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
         """The MAC that was last seen to use `ip`, from the neighbor table or the watch.
 
         None: unknown, or it uses other addresses too, and so may be another node that held this one.

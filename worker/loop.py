@@ -20,7 +20,7 @@ from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
@@ -239,7 +239,7 @@ class Worker:
                 self._obey(message, now)
             case ArpSeen():
                 self._failover.seen(message, now)
-            case LinkUp() | AddressesChanged():
+            case LinkUp() | LinkDown() | AddressesChanged():
                 self._failover.seen(message, now)
                 up = self._connection.up
                 self._find_own_address(up.local_ip if up else None)

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network.base import AddressesChanged, ArpSeen, LinkUp
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp
 from network.simulated import Simulated
-from network.sudo.helper import Requests, decode_event, encode_event
+from network.sudo.helper import Requests
+from network.sudo.protocol import decode_event, encode_event
 
 VIP = {"id": 7, "do": "hold", "owner": 2, "ip": "10.9.0.2/24", "interface": "simulated0"}
 ips = st.integers(0, 2**32 - 1).map(IPv4Address)
@@ -31,7 +32,8 @@ def ask(requests, **request):
     st.one_of(
         st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips),
         st.builds(LinkUp, st.text()),
-        st.just(AddressesChanged()),
+        st.builds(AddressesChanged, st.text()),
+        st.builds(LinkDown, st.text()),
     )
 )
 def test_events_survive_the_pipe(event):
