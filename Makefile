@@ -83,7 +83,7 @@ masters: $(ENV)/.masters $(EIO3)/.made
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs story demo bench
+	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis demo bench
 
 bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results
