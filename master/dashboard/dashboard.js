@@ -213,6 +213,7 @@ function tick() {
     parts.since.title = node.since ? `since ${timeOfDay(node.since)}` : "";
     write(parts.ping, node.last_ping ? `ping ${age(node.last_ping)} ago` : "");
     const notes = notesOf(node);
+    parts.notes.hidden = !notes.length;
     while (parts.notes.childElementCount > notes.length) parts.notes.lastElementChild.remove();
     notes.forEach(([kind, text, since], index) => {
       const note = parts.notes.children[index] || parts.notes.appendChild(make("li"));
