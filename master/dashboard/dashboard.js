@@ -63,7 +63,9 @@ function timeOfDay(when) {
   return isToday ? shown : `${two(time.getMonth() + 1)}-${two(time.getDate())} ${shown}`;
 }
 
-function list(words) {
+/** `1, 2 and 3`; of many, how many they are: `12 nodes`. */
+function list(words, things) {
+  if (words.length > 9) return `${words.length} ${things}`;
   return words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
@@ -235,12 +237,12 @@ function showHeadline() {
     write(page[name], String(some.length));
     page[name].classList.toggle("none", !some.length || isLost);
   }
-  const named = (some) => `${some.length > 1 ? "Nodes" : "Node"} ${list(some.map((node) => node.node))}`;
+  const named = (some) => `${some.length > 9 ? "" : some.length > 1 ? "Nodes " : "Node "}${list(some.map((node) => node.node), "nodes")}`;
   const is = (some) => (some.length > 1 ? "are" : "is");
   const asked = unserved.filter((node) => node.ordered_at !== null);
   const details = [
     ...conflict.map((node) => node.conflict),
-    ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf))}`] : []),
+    ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf), "addresses")}`] : []),
     ...asked.map((node) => `node ${node.ordered_at} is asked to take it over`.replace("it", addressOf(node))),
     ...held.map((node) => `node ${node.held_by} answers for ${addressOf(node)}`),
   ];
