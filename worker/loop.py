@@ -26,7 +26,7 @@ from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.metrics import Tally
 from worker.reports import Reports
-from worker.status import DumpState, Status, StatusSources
+from worker.status import DumpState, Status, StatusAsked, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
 from worker.watchdog import Pulse, Watchdog
@@ -111,6 +111,7 @@ class Worker:
         sources = StatusSources(
             config,
             version,
+            self._logs.run,
             self._network.backend,
             self._logs,
             self._log,
@@ -120,7 +121,7 @@ class Worker:
             self._failover,
             self._reports,
         )
-        self._status = Status(notifier, sources, self._started_s)
+        self._status = Status(notifier, sources, inbox.put, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
@@ -138,6 +139,7 @@ class Worker:
         )
         self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
+        self._status.start()
         try:
             self._prepare()
             self._pings.start()
@@ -266,6 +268,8 @@ class Worker:
                 self._status.reloading(now)
             case DumpState():
                 self._status.dump(now)
+            case StatusAsked():
+                self._status.answer(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):
