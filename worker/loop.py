@@ -229,10 +229,11 @@ class Worker:
                 self._obey(message, now)
             case ArpSeen():
                 self._failover.seen(message, now)
-            case LinkUp() | LinkDown() | AddressesChanged():
+            case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
                 self._failover.seen(message, now)
-                up = self._connection.up
-                self._find_own_address(up.local_ip if up else None)
+                if self._node.affected_by(interface):
+                    up = self._connection.up
+                    self._find_own_address(up.local_ip if up else None)
             case ProbeTimeout(as_of):
                 self._probe_timeout_posted = False
                 self._failover.judge(as_of)

@@ -18,7 +18,7 @@ let clock = 0; // the master's clock minus this browser's, in milliseconds
 let heard = Date.now(); // when it came, or the page was opened
 let tried = heard; // when the connection in use was opened
 let isLost = false;
-let why = ""; // the master is lost, if it says so itself
+let why = ""; // it is lost, where it says so itself
 let source = null;
 let lastEvent = 0; // the highest id shown
 
@@ -83,10 +83,10 @@ function say(text) {
 
 function connect() {
   tried = Date.now();
-  source = new EventSource("events");
-  source.addEventListener("state", (event) => show(JSON.parse(event.data)));
-  source.onopen = () => { lastEvent = 0; };
-  source.onerror = () => lose(source);
+  const opened = source = new EventSource("events");
+  opened.addEventListener("state", (event) => show(JSON.parse(event.data)));
+  opened.onopen = () => { lastEvent = 0; };
+  opened.onerror = () => lose(opened);
 }
 
 /** The connection ended or is silent: say so, find out why, and try again. */
@@ -106,7 +106,7 @@ async function lose(which) {
 /** What an HTTP answer says went wrong; empty when nothing did. */
 async function errorOf(answer) {
   if (answer.ok) return "";
-  const text = await answer.text();
+  const text = await answer.text().catch(() => "");
   try {
     return String(JSON.parse(text).error);
   } catch {
@@ -122,6 +122,7 @@ function show(message) {
   clock = Date.parse(state.at) - heard;
   if (isLost) say("The master is back");
   isLost = false;
+  why = "";
   state.nodes.sort((one, other) => one.node - other.node);
   for (const [number, parts] of cards) {
     if (nodeOf(number)) continue;
