@@ -18,7 +18,7 @@ let clock = 0; // the master's clock minus this browser's, in milliseconds
 let heard = Date.now(); // when it came, or the page was opened
 let tried = heard; // when the connection in use was opened
 let isLost = false;
-let why = ""; // the master is lost, if it says so itself
+let why = ""; // it is lost, where it says so itself
 let source = null;
 let lastEvent = 0; // the highest id shown
 
@@ -63,7 +63,9 @@ function timeOfDay(when) {
   return isToday ? shown : `${two(time.getMonth() + 1)}-${two(time.getDate())} ${shown}`;
 }
 
-function list(words) {
+/** `1, 2 and 3`; of many, how many they are: `12 nodes`. */
+function list(words, things) {
+  if (words.length > 9) return `${words.length} ${things}`;
   return words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
@@ -81,10 +83,10 @@ function say(text) {
 
 function connect() {
   tried = Date.now();
-  source = new EventSource("events");
-  source.addEventListener("state", (event) => show(JSON.parse(event.data)));
-  source.onopen = () => { lastEvent = 0; };
-  source.onerror = () => lose(source);
+  const opened = source = new EventSource("events");
+  opened.addEventListener("state", (event) => show(JSON.parse(event.data)));
+  opened.onopen = () => { lastEvent = 0; };
+  opened.onerror = () => lose(opened);
 }
 
 /** The connection ended or is silent: say so, find out why, and try again. */
@@ -104,7 +106,7 @@ async function lose(which) {
 /** What an HTTP answer says went wrong; empty when nothing did. */
 async function errorOf(answer) {
   if (answer.ok) return "";
-  const text = await answer.text();
+  const text = await answer.text().catch(() => "");
   try {
     return String(JSON.parse(text).error);
   } catch {
@@ -120,6 +122,7 @@ function show(message) {
   clock = Date.parse(state.at) - heard;
   if (isLost) say("The master is back");
   isLost = false;
+  why = "";
   state.nodes.sort((one, other) => one.node - other.node);
   for (const [number, parts] of cards) {
     if (nodeOf(number)) continue;
@@ -213,6 +216,7 @@ function tick() {
     parts.since.title = node.since ? `since ${timeOfDay(node.since)}` : "";
     write(parts.ping, node.last_ping ? `ping ${age(node.last_ping)} ago` : "");
     const notes = notesOf(node);
+    parts.notes.hidden = !notes.length;
     while (parts.notes.childElementCount > notes.length) parts.notes.lastElementChild.remove();
     notes.forEach(([kind, text, since], index) => {
       const note = parts.notes.children[index] || parts.notes.appendChild(make("li"));
@@ -234,12 +238,12 @@ function showHeadline() {
     write(page[name], String(some.length));
     page[name].classList.toggle("none", !some.length || isLost);
   }
-  const named = (some) => `${some.length > 1 ? "Nodes" : "Node"} ${list(some.map((node) => node.node))}`;
+  const named = (some) => `${some.length > 9 ? "" : some.length > 1 ? "Nodes " : "Node "}${list(some.map((node) => node.node), "nodes")}`;
   const is = (some) => (some.length > 1 ? "are" : "is");
   const asked = unserved.filter((node) => node.ordered_at !== null);
   const details = [
     ...conflict.map((node) => node.conflict),
-    ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf))}`] : []),
+    ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf), "addresses")}`] : []),
     ...asked.map((node) => `node ${node.ordered_at} is asked to take it over`.replace("it", addressOf(node))),
     ...held.map((node) => `node ${node.held_by} answers for ${addressOf(node)}`),
   ];

@@ -432,6 +432,15 @@ def test_a_master_that_started_anew_counts_its_events_from_one(stub, look):
     sees(tab.locator("#events"), "^[^a-z]*info?new$")
 
 
+def test_four_hundred_nodes_are_a_list_and_a_short_sentence(stub, look):
+    stub.layout = None
+    stub.nodes = [node(n, alive=n % 20 > 0, neighbors=[n % 400 + 1]) for n in range(1, 401)]
+    tab = look()
+    sees(tab.locator("#headline"), "20 nodes are dead.*Nobody answers for 20 addresses")
+    assert tab.locator(".card").count() == 400
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1400
+
+
 def test_the_shipped_neighbors_lie_in_a_grid(stub, look):
     at = places(look())
     assert at[1][1] == at[2][1] == at[3][1] < at[4][1] == at[6][1] < at[7][1]
