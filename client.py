@@ -126,8 +126,8 @@ def _work(config: configuration.Config, notifier: systemd.SystemdNotifier) -> in
 
     inbox = Inbox()
     from worker.instance_lock import InstanceLock, LockError
-    from worker.loop import ReopenLogs, Stop, Worker
-    from worker.status import DumpState
+    from worker.loop import Worker
+    from worker.messages import DumpState, ReopenLogs, Stop
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):

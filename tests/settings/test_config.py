@@ -635,6 +635,11 @@ def test_metrics_file_needs_its_folder(tmp_path):
     assert "a folder, not a file" in fault_of("METRICS_FILE", str(tmp_path))
 
 
+def test_metrics_need_their_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_files, "find_spec", lambda _name: None)
+    assert "pip install -r requirements.txt" in fault_of("METRICS_FILE", str(tmp_path / "x.prom"))
+
+
 def test_master_ca_file(tmp_path):
     file = tmp_path / "ca.pem"
     for content in (
