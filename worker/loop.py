@@ -30,7 +30,7 @@ from worker.reports import Reports
 from worker.status import Status, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
-from worker.watchdog import Pulse, Watchdog
+from worker.watchdog import Heartbeat, Watchdog
 
 BEAT_S = 1.0
 """Longest time between two turns of the loop, in seconds."""
@@ -88,9 +88,9 @@ class Worker:
         self._stop_s = math.inf
         self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
-        self._pulse = Pulse()
-        pulses = {"owner": self._pulse, "ping": self._pings.pulse}
-        self._watchdog = Watchdog(pulses, self._log, self._logs.close)
+        self._heartbeat = Heartbeat()
+        heartbeats = {"owner": self._heartbeat, "ping": self._pings.heartbeat}
+        self._watchdog = Watchdog(heartbeats, self._log, self._logs.close)
         self._probe_timeout_posted = False
         self._joined = False
         self._crash, self._crash_s, self._crashes = "", 0.0, 0
@@ -132,7 +132,7 @@ class Worker:
         try:
             self._prepare()
             self._pings.start()
-            self._pulse.due_s = time.monotonic()
+            self._heartbeat.due_s = time.monotonic()
             self._watchdog.start()
             message: object = None
             while True:
@@ -192,9 +192,9 @@ class Worker:
         if not self._probe_timeout_posted:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
-        self._expected_s = self._pulse.due_s = now + wait_s
+        self._expected_s = self._heartbeat.due_s = now + wait_s
         message = self._inbox.get(wait_s)
-        self._pulse.due_s = time.monotonic()
+        self._heartbeat.due_s = time.monotonic()
         return message
 
     def _turn(self, message: object) -> None:
