@@ -44,7 +44,7 @@ def open_network(
     the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
     virtual addresses, where the kernel carries no label. Raises NetworkError where this system has no such backend.
     """
-    name, _why = resolve(backend)
+    name, why = resolve(backend)
     if name == "simulated":
         from network.simulated import Simulated
 
@@ -57,7 +57,14 @@ def open_network(
     from network.sudo.backend import Sudo
 
     return Sudo(
-        local, node_id, interface, lease_s, password=password, allowed=allowed, journal_dir=journal_dir
+        local,
+        node_id,
+        interface,
+        lease_s,
+        password=password,
+        allowed=allowed,
+        journal_dir=journal_dir,
+        why=why if backend == "auto" else None,
     )
 
 
