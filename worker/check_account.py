@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import re
@@ -53,8 +54,10 @@ def privilege_items(config: Config, account: int | None) -> Iterator[Item]:
         yield Item(True, "privilege", f"{UNIT.name} gives {name} {' and '.join(sorted(NEEDED))}")
         yield from _privilege(config)
         return
+    # what it imports is imported now: the account may not be able to read it
+    codecs.lookup("ascii")
     with suppress(NetworkError):
-        network_of(config).close()  # its modules are loaded now: the account may not be able to read them
+        network_of(config).close()
     yield from as_account(uid, lambda: list(_privilege(config)))
 
 
