@@ -1,4 +1,4 @@
-"""From VIP_BACKEND to a network. Each backend's libraries are imported here, so that none pays for another's."""
+"""From VIP_BACKEND to a network. Each backend is imported here when it is chosen, so that none pays for another's."""
 
 import os
 import sys
@@ -41,8 +41,8 @@ def open_network(
     journal_dir: Path | None = None,
 ) -> Network:
     """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
-    the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
-    virtual addresses, where the kernel carries no label. Raises NetworkError where this system has no such backend.
+    the machine's own subnets) are for the sudo helper; a file in `journal_dir` (LOG_DIR) says which addresses are
+    virtual ones where the kernel keeps no label. Raises NetworkError where this system has no such backend.
     """
     name, why = resolve(backend)
     if name == "simulated":
@@ -69,7 +69,7 @@ def open_network(
 
 
 def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path) -> Network:
-    """What this system does by itself, given the privilege."""
+    """The backend by which this system changes addresses, given the privilege."""
     if sys.platform == "linux":
         from network.netlink.backend import Netlink
 
