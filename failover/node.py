@@ -22,10 +22,12 @@ class Node:
     ) -> None:
         self.number = number
         self.primary: Optional[Address] = None
+        self.mac: Optional[str] = None
         self._neighbors = [str(neighbor) for neighbor in neighbors]
         self._interface = interface
         self._network = network
         self._log = log
+        self._own: list[Address] = []
         self._defended_s = float("-inf")
 
     def find(self, local_ip: Optional[str]) -> None:
@@ -35,7 +37,7 @@ class Node:
         first address of the default route's interface. Never a virtual address. One that is new is announced. Raises
         NetworkError.
         """
-        own = [there for there in self._network.addresses() if there.owner is None]
+        own = self._own = [there for there in self._network.addresses() if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
         if self._interface:
             found = [there for there in own if there.interface == self._interface]
@@ -47,6 +49,7 @@ class Node:
             default = self._network.default_interface()
             found = [there for there in routed if there.interface == default] or routed
         before, self.primary = self.primary, found[0] if found else None
+        self.mac = self._read_mac()
         if self.primary != before:
             # the kernel says nothing when an address comes, or comes back with its interface
             self.announce()
@@ -59,11 +62,34 @@ class Node:
             except NetworkError as exc:
                 self._log.debug("announce_failed", address=str(self.primary.ip), reason=str(exc))
 
+    def address_on(self, interface: str, near: IPv4Address) -> IPv4Address:
+        """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
+
+        Raises NetworkError where the interface has none.
+        """
+        own = self._own or [there for there in self._network.addresses() if there.owner is None]
+        here = [there for there in own if there.interface == interface]
+        if self.primary in here:
+            return self.primary.ip.ip
+        fitting = [there for there in here if near in there.ip.network] or here
+        if not fitting:
+            raise NetworkError(f"{interface} has no address of its own to ask with")
+        return fitting[0].ip.ip
+
+    def _read_mac(self) -> Optional[str]:
+        """The MAC of the primary address's interface; None where it has none."""
+        try:
+            return self._network.mac(self.primary.interface) if self.primary else None
+        except NetworkError:
+            return None
+
     def seen(self, arp: ArpSeen, now: float) -> None:
         """Defend the own address against a claim of it, at most once in 10 s (RFC 5227 §2.4)."""
-        if self.primary and arp.sender_ip == self.primary.ip.ip and now - self._defended_s >= DEFEND_EVERY_S:
+        own = self.primary
+        claimed = own and (arp.interface, arp.sender_ip) == (own.interface, own.ip.ip)
+        if own and claimed and now - self._defended_s >= DEFEND_EVERY_S:
             self._defended_s = now
-            self._log.critical("address_conflict", address=str(self.primary.ip), mac=arp.sender_mac, own=True)
+            self._log.critical("address_conflict", address=str(own.ip), mac=arp.sender_mac, own=True)
             self.announce()
 
     def join_data(self, vips: Sequence[Vip]) -> dict[str, Any]:
@@ -77,6 +103,7 @@ class Node:
             "primary_netmask": str(self.primary.ip.netmask) if self.primary else None,
             "secondary_ip": str(newest.ip.ip) if newest else None,
             "secondary_netmask": str(newest.ip.netmask) if newest else None,
+            "mac": self.mac,
             "held": {str(vip.owner): str(vip.ip.ip) for vip in vips},
         }
 

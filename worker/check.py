@@ -143,7 +143,7 @@ def _nobody_answers_for_all(network: Network, own: Address, heard: SimpleQueue[o
     size = min(own.ip.network.num_addresses - 2, 1 << 16)
     picked = random.sample(range(1, size + 1), min(size, 50)) if size > 0 else []
     candidates = [own.ip.network.network_address + offset for offset in picked]
-    asked = [ip for ip in candidates if ip not in there and network.last_mac(own.interface, ip) is None][
+    asked = [ip for ip in candidates if ip not in there and network.last_seen(own.interface, ip).mac is None][
         :STRANGERS
     ]
     if len(asked) < STRANGERS:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Optional, Protocol
 
-from network.base import Address, AddressesChanged, ArpSeen, LinkUp, NetworkError, NetworkEvent, Vip
+from network.base import Address, AddressesChanged, ArpSeen, LastSeen, LinkUp, NetworkError, NetworkEvent, Vip
 from network.command.interfaces import InterfaceInfo, read_cards
 from network.command.journal import Journal
 
@@ -115,7 +115,7 @@ class CommandBackend:
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         self._ips = ips
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         if self._post is None:
             raise NetworkError("the network was not opened")
         self._running(interface)
@@ -161,8 +161,11 @@ class CommandBackend:
             self._system.remove(vip)
         self._journal.remove(vip)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        return self._last.get((interface, ip))
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        return LastSeen(self._last.get((interface, ip)))
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        """These systems have no filter for ARP: an owner that asks first comes up at its second try."""
 
     def _card(self, name: str) -> InterfaceInfo:
         card = next((card for card in self._cards() if card.name == name), None)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Optional
 
-from network.base import Address, NetworkError, NetworkEvent, Vip
+from network.base import Address, LastSeen, NetworkError, NetworkEvent, Vip
 from network.netlink import addresses as rtnl
 from network.netlink import arp
+from network.netlink.arp_filter import ProbeFilter
 from network.netlink.messages import (
     NDA_DST,
     NDA_LLADDR,
@@ -50,6 +51,7 @@ class Netlink:
         self._interface = interface
         self._lease_s = lease_s
         self._watch: Optional[Watch] = None
+        self._filter: Optional[ProbeFilter] = None
         self._not_started = "the network was not opened"
         self._guard = SecondaryGuard()
         with reasons("netlink could not be opened"):
@@ -67,6 +69,9 @@ class Netlink:
             raise
 
     def close(self) -> None:
+        if self._filter is not None:
+            self._filter.close()
+            self._filter = None
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -130,8 +135,9 @@ class Netlink:
         if self._watch is not None:
             self._watch.watch(ips)
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
-        self._started().ask(interface, arp.probe(arp.mac(interface), ip), ip)
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
+        mac = arp.mac(interface)
+        self._started().ask(interface, arp.request(mac, sender, ip) if sender else arp.probe(mac, ip), ip)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._started().send(interface, *arp.announcements(arp.mac(interface), ip))
@@ -183,17 +189,17 @@ class Netlink:
             if there.ip == vip.ip and there.label == self._label(vip):
                 self._guard.remove(self._route, there)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        watch = self._watch
-        if watch is None:
-            return None
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        if self._watch is None:
+            return LastSeen()
         told = [
             arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbors(interface, ip)
         ]
-        for mac in (*told, watch.last_mac(interface, ip)):
-            if mac and not watch.is_own(mac):
-                return None if watch.uses_others(interface, mac, ip) else mac
-        return None
+        return self._watch.last_seen(interface, ip, told[0] if told else None)
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        if self._filter is not None:
+            self._filter.set(probes)
 
     def _neighbors(self, interface: str, ip: IPv4Address) -> list[Message]:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import selectors
 import socket
 import threading
@@ -12,9 +13,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address
-from typing import Optional
 
-from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError, NetworkEvent
+from network.base import AddressesChanged, ArpSeen, LastSeen, LinkUp, NetworkError, NetworkEvent
 from network.netlink import addresses as rtnl
 from network.netlink import arp
 from network.netlink.messages import (
@@ -33,12 +33,12 @@ from network.netlink.messages import (
 )
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 from network.netlink.secondaries import SecondaryGuard
+from network.netlink.sightings import Sightings
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
 _IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_S = 2.0
 _AT_ONCE = 64  # packets read before the other sockets have their turn
-_REMEMBERED = 4096
 _PER_MAC, _PER_ADDRESS = 10, 100  # events a second
 
 
@@ -68,17 +68,17 @@ class RateLimiter:
     def __init__(self) -> None:
         self._second = 0
         self._passed: Counter[tuple[object, ...]] = Counter()
-        self._questions: Counter[IPv4Address] = Counter()
+        self._questions: Counter[tuple[str, IPv4Address]] = Counter()
 
-    def asked(self, ip: IPv4Address) -> None:
-        self._questions[ip] += 1
+    def asked(self, interface: str, ip: IPv4Address) -> None:
+        self._questions[interface, ip] += 1
 
     def passes(self, seen: ArpSeen, ip: IPv4Address, now_s: float) -> bool:
         if int(now_s) != self._second:
             self._second = int(now_s)
             self._passed.clear()
             self._questions.clear()
-        of_all = (ip, seen.sender_ip == ip, self._questions[ip])
+        of_all = (seen.interface, ip, seen.sender_ip == ip, self._questions[seen.interface, ip])
         of_mac = (*of_all, seen.sender_mac)
         if self._passed[of_all] >= _PER_ADDRESS or self._passed[of_mac] >= _PER_MAC:
             return False
@@ -87,7 +87,7 @@ class RateLimiter:
 
 
 class Watch:
-    """One thread, which alone reads both sockets; `watch`, `send` and `last_mac` are for the owner's thread.
+    """One thread, which alone reads both sockets; `watch`, `send` and `last_seen` are for the owner's thread.
 
     Raises PermissionError without CAP_NET_RAW.
     """
@@ -100,8 +100,8 @@ class Watch:
         self._links: dict[int, _Link] = {}
         self._own: frozenset[str] = frozenset()
         self._known: set[tuple[int, bytes, int]] = set()
-        self._last: dict[tuple[str, IPv4Address], str] = {}
-        self._thinning = RateLimiter()
+        self._sightings = Sightings()
+        self._limiter = RateLimiter()
         self._wire = arp.Wire()
         self._kernel = NetlinkSocket(_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR)
         self._route = NetlinkSocket()
@@ -132,19 +132,17 @@ class Watch:
 
     def ask(self, interface: str, frame: bytes, ip: IPv4Address) -> None:
         """Send a question for `ip`, whose answers the thinning of a flood will not drop."""
-        self._thinning.asked(ip)
+        self._limiter.asked(interface, ip)
         self.send(interface, frame)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        return self._last.get((interface, ip))
-
-    def uses_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
-        """Whether that MAC was last seen to use addresses other than `ip`, as another node that held it does."""
-        last = list(self._last.items())
-        return any(user == mac and there == interface and other != ip for (there, other), user in last)
-
-    def is_own(self, mac: str) -> bool:
-        return mac in self._own
+    def last_seen(self, interface: str, ip: IPv4Address, neighbor: str | None) -> LastSeen:
+        """`neighbor` is what the neighbor table says of `ip`, None: nothing."""
+        now_s = time.monotonic()
+        users = (neighbor, self._sightings.user(interface, ip, now_s))
+        mac = next((user for user in users if user and user not in self._own), None)
+        prober, ago_s = self._sightings.prober(interface, ip, now_s) or (None, math.inf)
+        also_uses = self._sightings.other_address(interface, mac, ip, now_s) if mac else None
+        return LastSeen(mac, also_uses, prober, ago_s)
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -175,17 +173,19 @@ class Watch:
                 self._heard(seen, now_s)
 
     def _heard(self, seen: ArpSeen, now_s: float) -> None:
-        if seen.sender_ip != arp.UNSPECIFIED:
-            self._last[seen.interface, seen.sender_ip] = seen.sender_mac
-            if len(self._last) > _REMEMBERED:
-                del self._last[next(iter(self._last))]
+        self._sightings.note(seen, now_s)
         for ip in (seen.sender_ip, seen.target_ip):
             if ip in self._ips:
-                if self._thinning.passes(seen, ip, now_s):
-                    probe = seen.sender_ip == arp.UNSPECIFIED
-                    others = probe and self.uses_others(seen.interface, seen.sender_mac, ip)
-                    self._post(replace(seen, uses_others=True) if others else seen)
+                if self._limiter.passes(seen, ip, now_s):
+                    self._post(self._with_other_address(seen, ip, now_s))
                 return
+
+    def _with_other_address(self, seen: ArpSeen, ip: IPv4Address, now_s: float) -> ArpSeen:
+        """The packet; a probe with another address that its MAC uses."""
+        if seen.sender_ip != arp.UNSPECIFIED:
+            return seen
+        other = self._sightings.other_address(seen.interface, seen.sender_mac, ip, now_s)
+        return replace(seen, also_uses=other) if other else seen
 
     def _kernel_says(self) -> None:
         try:

@@ -20,7 +20,18 @@ from typing import Any, Optional
 if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from network.base import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError, NetworkEvent, Vip
+from network.base import (
+    MAC,
+    AddressesChanged,
+    ArpSeen,
+    FilterFailed,
+    LastSeen,
+    LinkUp,
+    Network,
+    NetworkError,
+    NetworkEvent,
+    Vip,
+)
 
 _LINE_BYTES = 1 << 16
 _WATCHED = 1024
@@ -40,10 +51,12 @@ def encode_event(event: NetworkEvent) -> dict[str, object]:
             "sender_mac": event.sender_mac,
             "sender_ip": str(event.sender_ip),
             "target_ip": str(event.target_ip),
-            "uses_others": event.uses_others,
+            "also_uses": str(event.also_uses) if event.also_uses else None,
         }
     if isinstance(event, LinkUp):
         return {"event": "link", "interface": event.interface}
+    if isinstance(event, FilterFailed):
+        return {"event": "filter", "reason": event.reason[:_REASON_LENGTH]}
     return {"event": "addresses"}
 
 
@@ -56,13 +69,30 @@ def decode_event(data: dict[str, Any]) -> NetworkEvent:
             data["sender_mac"],
             IPv4Address(data["sender_ip"]),
             IPv4Address(data["target_ip"]),
-            data["uses_others"],
+            IPv4Address(data["also_uses"]) if data["also_uses"] else None,
         )
     if data["event"] == "link":
         return LinkUp(data["interface"])
+    if data["event"] == "filter":
+        return FilterFailed(data["reason"])
     if data["event"] == "addresses":
         return AddressesChanged()
     raise ValueError(data["event"])
+
+
+def encode_last_seen(seen: LastSeen) -> dict[str, object]:
+    return {
+        "mac": seen.mac,
+        "also_uses": str(seen.also_uses) if seen.also_uses else None,
+        "prober": seen.prober,
+        "probed_ago_s": seen.probed_ago_s,
+    }
+
+
+def decode_last_seen(data: dict[str, Any]) -> LastSeen:
+    """The inverse of encode_last_seen; KeyError, TypeError or ValueError for anything else."""
+    also_uses = IPv4Address(data["also_uses"]) if data["also_uses"] else None
+    return LastSeen(data["mac"], also_uses, data["prober"], float(data["probed_ago_s"]))
 
 
 class Requests:
@@ -74,13 +104,18 @@ class Requests:
         self._network = network
         self._allowed = allowed
         self._interface = interface
-        self._verbs: dict[str, Callable[[dict[str, Any]], Optional[str]]] = {
+        self._verbs: dict[str, Callable[[dict[str, Any]], object]] = {
             "hold": lambda request: self._network.hold(self._vip(request)),
             "renew": lambda request: self._network.renew(self._vip(request)),
             "release": lambda request: self._network.release(self._vip(request)),
-            "probe": lambda request: self._network.probe(self._card(request), self._askable(request)),
+            "probe": lambda request: self._network.probe(
+                self._card(request), self._askable(request), self._sender(request)
+            ),
             "announce": lambda request: self._network.announce(self._card(request), self._ours(request)),
-            "last_mac": lambda request: self._network.last_mac(self._card(request), self._askable(request)),
+            "last_seen": lambda request: encode_last_seen(
+                self._network.last_seen(self._card(request), self._askable(request))
+            ),
+            "filter_probes": lambda request: self._network.filter_probes(self._filtered(request)),
             "watch": lambda request: self._network.watch(self._watched(request)),
         }
 
@@ -129,10 +164,23 @@ class Requests:
         return ip
 
     def _ours(self, request: dict[str, Any]) -> IPv4Address:
-        ip = _address(request.get("ip"))
+        return self._held_here(_address(request.get("ip")))
+
+    def _sender(self, request: dict[str, Any]) -> IPv4Address | None:
+        return None if request.get("sender") is None else self._held_here(_address(request["sender"]))
+
+    def _held_here(self, ip: IPv4Address) -> IPv4Address:
         if all(address.ip.ip != ip for address in self._network.addresses()):
-            raise RequestError(f"{ip} is not on this machine and is not announced")
+            raise RequestError(f"{ip} is not on this machine and is not used")
         return ip
+
+    def _filtered(self, request: dict[str, Any]) -> frozenset[tuple[str, IPv4Address, str]]:
+        probes = request.get("probes")
+        if not isinstance(probes, list) or len(probes) > _WATCHED:
+            raise RequestError(f"probes is no list of at most {_WATCHED} probes")
+        if not all(isinstance(probe, dict) for probe in probes):
+            raise RequestError("a probe is no object")
+        return frozenset((self._card(probe), _address(probe.get("ip")), _mac(probe)) for probe in probes)
 
     @staticmethod
     def _watched(request: dict[str, Any]) -> frozenset[IPv4Address]:
@@ -147,6 +195,13 @@ def _text(request: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise RequestError(f"{key} is no text")
     return value
+
+
+def _mac(request: dict[str, Any]) -> str:
+    mac = _text(request, "mac")
+    if not MAC.fullmatch(mac):
+        raise RequestError("mac is no MAC address")
+    return mac
 
 
 def _address(value: object) -> IPv4Address:
