@@ -83,7 +83,7 @@ masters: $(ENV)/.masters $(EIO3)/.made
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs story demo bench
+	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis demo bench
 
 bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results
@@ -91,7 +91,7 @@ bench: $(ENV)/.dev
 lock:
 	for name in requirements requirements-dev requirements-eio3 tests/other_masters/requirements \
 	  tests/other_masters/requirements-eio3; do \
-	  uv pip compile -q --universal --python-version 3.9 --generate-hashes --no-header --no-annotate \
+	  uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach

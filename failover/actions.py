@@ -88,8 +88,9 @@ class Actions:
     def start_probe(self, entry: VipState, now: float) -> None:
         """Probes."""
         seen = self._owners.identify(entry, self._network)
-        if seen.prober and seen.prober == entry.owner_mac and seen.probed_ago_s < OWNER_START_S:
-            entry.other_mac = seen.prober
+        known = entry.owner_mac if entry.owner_also_uses is None else None  # else it may be a former holder's
+        if known and known == seen.prober and seen.probed_ago_s < OWNER_START_S:
+            entry.other_mac = known
             self.refuse_starting(entry, now)
             return
         self._table.enter(entry, State.PROBING)
@@ -130,6 +131,10 @@ class Actions:
             return
         if not there:
             self.on_removed(entry, now)
+            return
+        if not self._network.has_carrier(entry.vip.interface):
+            entry.trouble = f"{entry.vip.interface} has no carrier"
+            self.on_carrier_lost(entry, now)
             return
         entry.announce_again(now)
         self.maintain(entry, now)
@@ -303,6 +308,12 @@ class Actions:
         held_s = now - entry.taken_s if entry.state in HOLDING else found_s
         self._table.remove(entry, held_s, "stopping")
         self._table.lose(entry, "stopping")
+
+    def on_carrier_lost(self, entry: VipState, now: float) -> None:
+        """Removes it, and sends the failure form, so that the next neighbor is asked; `trouble` is the reason."""
+        reason = entry.trouble
+        self._table.drop(entry, now, now - entry.taken_s, reason)
+        self._table.lose(entry, reason)
 
     def release_without_master(self, entry: VipState, now: float) -> None:
         """Removes it; the failure form waits for the next join."""

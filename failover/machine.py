@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from failover.actions import Actions, FailoverSettings
+from failover.carrier import CARRIER_LOSS_S, CarrierMonitor
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
@@ -26,6 +27,7 @@ from network.base import (
     AddressesChanged,
     ArpSeen,
     FilterFailed,
+    LinkDown,
     LinkUp,
     Network,
     NetworkError,
@@ -63,6 +65,7 @@ class Failover:
         self._owners = owners or OwnerMacs(None, settings.neighbors)
         self._actions = Actions(settings, node, network, self._table, self._owners, self._apply, clock)
         self._conflicts = ConflictDetector(node, network, self._entries, self._apply)
+        self._carrier = CarrierMonitor(log)
 
     def start(self, now: float) -> None:
         """Find the virtual addresses that an earlier run of this node left; `settled` tells when they are judged.
@@ -154,14 +157,19 @@ class Failover:
             for entry in list(self._entries.values()):
                 if event.interface == entry.vip.interface:
                     self._conflicts.heard(event, entry, now)
+        elif isinstance(event, LinkDown):
+            if event.interface in {self._node.interface, *(e.vip.interface for e in self._entries.values())}:
+                self._carrier.down(event.interface, now)
         elif isinstance(event, LinkUp):
-            if self._node.primary and self._node.primary.interface == event.interface:
+            self._carrier.up(event.interface, now)
+            if self._node.interface == event.interface:
+                self._node.carrier = True
                 self._node.announce()
             for entry in list(self._entries.values()):
                 if entry.vip.interface == event.interface:
                     self._apply(entry, Event.REVALIDATE, now)
         elif isinstance(event, AddressesChanged):
-            self._look(now)
+            self._look(now, event.interface)
         elif isinstance(event, FilterFailed):
             self._log.warning("probes_not_filtered", reason=event.reason)
 
@@ -186,7 +194,7 @@ class Failover:
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
         dues = (entry.due_s() for entry in self._entries.values())
-        return min([self._table.clear_up_s, self._conflicts.filter_due_s, *dues])
+        return min([self._table.clear_up_s, self._carrier.due_s(), self._conflicts.filter_due_s, *dues])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
@@ -195,6 +203,8 @@ class Failover:
     def tick(self, now: float) -> None:
         """Send the probes and announcements that are due, and renew leases."""
         self._table.clear_up(now)
+        for interface in self._carrier.newly_lost(now):
+            self._lose_carrier(interface, now)
         for entry in list(self._entries.values()):
             if entry.round_s <= now:
                 entry.begin_probing(now, self._settings.conflict_probe_s)
@@ -217,12 +227,26 @@ class Failover:
             elif entry.wait_ends_s <= as_of:
                 self._apply(entry, Event.CONFLICT_WAIT_OVER, as_of)
 
-    def _look(self, now: float) -> None:
+    def _lose_carrier(self, interface: str, now: float) -> None:
+        if self._node.interface == interface:
+            self._node.carrier = False
+        for entry in list(self._entries.values()):
+            if entry.vip.interface == interface:
+                entry.trouble = f"{interface} has had no carrier for {CARRIER_LOSS_S:g} s"
+                self._apply(entry, Event.CARRIER_LOST, now)
+
+    def _look(self, now: float, interface: str | None = None) -> None:
+        """Whether what is held is still there, on that interface or, None, on any."""
+        holding = [
+            entry
+            for entry in self._entries.values()
+            if entry.state in HOLDING and interface in {None, entry.vip.interface}
+        ]
         try:
-            there = self._network.addresses()
+            there = self._network.addresses(interface) if holding else ()
         except NetworkError:
             return  # not knowing is not absence; the next renewal looks again
-        for entry in list(self._entries.values()):
+        for entry in holding:
             if entry.state in HOLDING and not self._table.among(entry.vip, there):
                 self._apply(entry, Event.REMOVED, now)
 

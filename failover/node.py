@@ -1,11 +1,9 @@
 """This node as the others know it: its own address, which it announces and defends, and what it joins with."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
-from typing import Any, Optional
+from typing import Any
 
 from logging_setup import Log
 from network.base import Address, ArpSeen, Network, NetworkError, Vip
@@ -15,32 +13,40 @@ DEFEND_EVERY_S = 10.0
 
 
 class Node:
-    """`interface` is INTERFACE, None: the interface of the connection to the master tells."""
+    """`configured` is INTERFACE, None: the one that the connection to the master uses.
+
+    `primary` is the own address, and `interface` the one that it is on, None: not known. `carrier` is false when that
+    interface cannot serve anybody, for longer than a flap.
+    """
 
     def __init__(
-        self, number: int, neighbors: Sequence[int], interface: Optional[str], network: Network, log: Log
+        self, number: int, neighbors: Sequence[int], configured: str | None, network: Network, log: Log
     ) -> None:
         self.number = number
-        self.primary: Optional[Address] = None
-        self.mac: Optional[str] = None
+        self.primary: Address | None = None
+        self.mac: str | None = None
+        self.interface: str | None = None
+        self.carrier = True
         self._neighbors = [str(neighbor) for neighbor in neighbors]
-        self._interface = interface
+        self._configured = configured
+        self._missing = False
         self._network = network
         self._log = log
         self._own: list[Address] = []
         self._defended_s = float("-inf")
 
-    def find(self, local_ip: Optional[str]) -> None:
+    def find(self, local_ip: str | None) -> None:
         """Look up the own address; `local_ip` is this end of the connection to the master, None: not connected.
 
         It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the
         first address of the default route's interface. Never a virtual address. One that is new is announced. Raises
         NetworkError.
         """
-        own = self._own = [there for there in self._network.addresses() if there.owner is None]
+        name = self._resolve()
+        own = self._own = [there for there in self._network.addresses(name) if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
-        if self._interface:
-            found = [there for there in own if there.interface == self._interface]
+        if self._configured:
+            found = own if name else []
         elif local_ip is None and self.primary in routed:
             found = [self.primary]  # without a master nothing says that another became the right one
         elif _routable(local_ip):
@@ -50,9 +56,35 @@ class Node:
             found = [there for there in routed if there.interface == default] or routed
         before, self.primary = self.primary, found[0] if found else None
         self.mac = self._read_mac()
+        self._use(name or (self.primary.interface if self.primary else None))
         if self.primary != before:
             # the kernel says nothing when an address comes, or comes back with its interface
             self.announce()
+
+    def affected_by(self, interface: str) -> bool:
+        """Whether a change of that interface may be one of the own address."""
+        return self.primary is None or interface in {self.interface, self._configured}
+
+    def _resolve(self) -> str | None:
+        """The name of the interface that INTERFACE names, None: there is none, or it is not set."""
+        if not self._configured:
+            return None
+        try:
+            name = self._network.resolve(self._configured)
+        except NetworkError as exc:
+            if not self._missing:
+                self._missing = True
+                self._log.error("interface_missing", interface=self._configured, reason=str(exc))
+            return None
+        if self._missing:
+            self._missing = False
+            self._log.info("interface_found", interface=self._configured)
+        return name
+
+    def _use(self, interface: str | None) -> None:
+        before, self.interface = self.interface, interface
+        if interface != before or interface is None:
+            self.carrier = not self._missing and (interface is None or self._network.has_carrier(interface))
 
     def announce(self) -> None:
         """Tell the segment whose the own address is (RFC 5227 §2.3), so that a holder lets go."""
@@ -62,21 +94,19 @@ class Node:
             except NetworkError as exc:
                 self._log.debug("announce_failed", address=str(self.primary.ip), reason=str(exc))
 
-    def address_on(self, interface: str, near: IPv4Address) -> IPv4Address:
+    def address_on(self, interface: str, near: IPv4Address) -> IPv4Address | None:
         """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
 
-        Raises NetworkError where the interface has none.
+        None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
         """
         own = self._own or [there for there in self._network.addresses() if there.owner is None]
         here = [there for there in own if there.interface == interface]
         if self.primary in here:
             return self.primary.ip.ip
         fitting = [there for there in here if near in there.ip.network] or here
-        if not fitting:
-            raise NetworkError(f"{interface} has no address of its own to ask with")
-        return fitting[0].ip.ip
+        return fitting[0].ip.ip if fitting else None
 
-    def _read_mac(self) -> Optional[str]:
+    def _read_mac(self) -> str | None:
         """The MAC of the primary address's interface; None where it has none."""
         try:
             return self._network.mac(self.primary.interface) if self.primary else None
@@ -93,7 +123,7 @@ class Node:
             self.announce()
 
     def join_data(self, vips: Sequence[Vip]) -> dict[str, Any]:
-        """What `join` says, `virtual addresses` being what is held, the newest last. `held` maps each owner to its address."""
+        """What `join` says, `vips` being what is held, the newest last. `held` maps each owner to its address."""
         newest = vips[-1] if vips else None
         return {
             "system": socket.gethostname(),
@@ -105,10 +135,11 @@ class Node:
             "secondary_netmask": str(newest.ip.netmask) if newest else None,
             "mac": self.mac,
             "held": {str(vip.owner): str(vip.ip.ip) for vip in vips},
+            **({} if self.carrier else {"carrier": False}),
         }
 
 
-def _routable(local_ip: Optional[str]) -> bool:
+def _routable(local_ip: str | None) -> bool:
     """Whether it is an IPv4 address that other machines may know."""
     try:
         return local_ip is not None and not IPv4Address(local_ip).is_loopback

@@ -114,7 +114,7 @@ class VipTable:
 
     def is_there(self, entry: VipState) -> bool:
         """Raises NetworkError when the machine cannot be asked."""
-        return self.among(entry.vip, self._network.addresses())
+        return self.among(entry.vip, self._network.addresses(entry.vip.interface))
 
     @staticmethod
     def among(vip: Vip, addresses: tuple[Address, ...]) -> bool:

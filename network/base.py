@@ -1,4 +1,4 @@
-"""The seam between the rules of failover and the machine they act on.
+"""The interface between the rules of failover and the machine they act on.
 
 A backend implements `Network`. Its methods may be called from one thread only, the owner's; each returns
 within a second or raises `NetworkError`. What the wire and the kernel say on their own is posted as events
@@ -7,14 +7,12 @@ from the backend's own thread.
 MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Optional, Protocol, Union
+from typing import Protocol
 
 MAC = re.compile(r"[0-9a-f][02468ace](?::[0-9a-f]{2}){5}", re.ASCII)
 """A MAC address of one host: its group bit is not set."""
@@ -34,7 +32,7 @@ class Address:
 
     interface: str
     ip: IPv4Interface
-    owner: Optional[int] = None
+    owner: int | None = None
 
 
 @dataclass(frozen=True)
@@ -65,14 +63,23 @@ class ArpSeen:
 
 @dataclass(frozen=True)
 class LinkUp:
-    """An interface came back (RFC 2863 operational state up) after it was down or away."""
+    """An interface came back (RFC 2863 operational state up) after it was down or away, or has another name or MAC."""
+
+    interface: str
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """An interface lost its carrier or was switched off; its addresses stay on it, and nobody hears of them."""
 
     interface: str
 
 
 @dataclass(frozen=True)
 class AddressesChanged:
-    """Addresses were added or removed; read `addresses()` to see which."""
+    """Addresses of an interface were added or removed, or it went away; read `addresses()` to see which."""
+
+    interface: str
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ class FilterFailed:
     reason: str
 
 
-NetworkEvent = Union[ArpSeen, LinkUp, AddressesChanged, FilterFailed]
+NetworkEvent = ArpSeen | LinkUp | LinkDown | AddressesChanged | FilterFailed
 
 
 @dataclass(frozen=True)
@@ -116,8 +123,18 @@ class Network(Protocol):
     def close(self) -> None:
         """End threads and sockets; addresses stay as they are."""
 
-    def addresses(self) -> tuple[Address, ...]:
-        """Every IPv4 address of every interface, the interface's first address first."""
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
+        """The IPv4 addresses of an interface, its first address first; None: of every interface. Of one that is not
+        there, none.
+        """
+
+    def resolve(self, interface: str) -> str:
+        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises NetworkError
+        where there is none.
+        """
+
+    def has_carrier(self, interface: str) -> bool:
+        """Whether it is there, switched on and has a carrier."""
 
     def interface_for(self, ip: IPv4Address) -> str:
         """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
@@ -125,7 +142,7 @@ class Network(Protocol):
         Raises NetworkError when there is none, or it is down.
         """
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         """The interface of the default route; None: there is none."""
 
     def gateways(self) -> frozenset[IPv4Address]:

@@ -1,10 +1,7 @@
 """Addresses kept in memory only, for demos and tests: no privilege, and a wire on which nobody else speaks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Optional
 
 from network.base import Address, AddressesChanged, LastSeen, NetworkError, NetworkEvent, Vip
 
@@ -39,15 +36,22 @@ class Simulated:
     def close(self) -> None:
         self._post = _ignore
 
-    def addresses(self) -> tuple[Address, ...]:
-        return (self._own, *self._vips.values())
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
+        return (self._own, *self._vips.values()) if interface in {None, INTERFACE} else ()
+
+    def resolve(self, interface: str) -> str:
+        self._check_interface(interface)
+        return interface
+
+    def has_carrier(self, interface: str) -> bool:
+        return interface == INTERFACE
 
     def interface_for(self, ip: IPv4Address) -> str:
         if ip not in self._own.ip.network:
             raise NetworkError(f"no interface has a subnet that holds {ip}: {INTERFACE} has {self._own.ip}")
         return INTERFACE
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         return INTERFACE
 
     def gateways(self) -> frozenset[IPv4Address]:
@@ -73,7 +77,7 @@ class Simulated:
             if vip.ip.network != self._own.ip.network:
                 raise NetworkError(f"{vip.ip} is not of {INTERFACE}'s subnet {self._own.ip.network}")
             self._vips[vip.ip.ip] = Address(INTERFACE, vip.ip, vip.owner)
-            self._post(AddressesChanged())
+            self._post(AddressesChanged(INTERFACE))
         elif (there.ip, there.owner) != (vip.ip, vip.owner):
             whose = "not a virtual address" if there.owner is None else f"held for node {there.owner}"
             raise NetworkError(f"{INTERFACE} already has {there.ip}, {whose}")
@@ -89,7 +93,7 @@ class Simulated:
         there = self._there(vip)
         if there is not None and (there.ip, there.owner) == (vip.ip, vip.owner):
             del self._vips[vip.ip.ip]
-            self._post(AddressesChanged())
+            self._post(AddressesChanged(INTERFACE))
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         return LastSeen()
@@ -97,7 +101,7 @@ class Simulated:
     def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
         """Nobody else probes."""
 
-    def _there(self, vip: Vip) -> Optional[Address]:
+    def _there(self, vip: Vip) -> Address | None:
         if vip.ip.ip == self._own.ip.ip:
             return self._own
         return self._vips.get(vip.ip.ip)

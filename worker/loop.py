@@ -21,13 +21,13 @@ from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.metrics import Tally
 from worker.reports import Reports
-from worker.status import DumpState, Status, StatusSources
+from worker.status import DumpState, Status, StatusAsked, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
 from worker.watchdog import Pulse, Watchdog
@@ -117,6 +117,7 @@ class Worker:
         sources = StatusSources(
             config,
             version,
+            self._logs.run,
             self._network.backend,
             self._logs,
             self._log,
@@ -126,7 +127,7 @@ class Worker:
             self._failover,
             self._reports,
         )
-        self._status = Status(notifier, sources, self._started_s)
+        self._status = Status(notifier, sources, inbox.put, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
@@ -144,6 +145,7 @@ class Worker:
         )
         self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
+        self._status.start()
         try:
             self._prepare()
             self._pings.start()
@@ -245,10 +247,11 @@ class Worker:
                 self._obey(message, now)
             case ArpSeen() | FilterFailed():
                 self._failover.seen(message, now)
-            case LinkUp() | AddressesChanged():
+            case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
                 self._failover.seen(message, now)
-                up = self._connection.up
-                self._find_own_address(up.local_ip if up else None)
+                if self._node.affected_by(interface):
+                    up = self._connection.up
+                    self._find_own_address(up.local_ip if up else None)
             case ProbeTimeout(as_of):
                 self._probe_timeout_posted = False
                 self._failover.judge(as_of)
@@ -271,6 +274,8 @@ class Worker:
                 self._status.reloading(now)
             case DumpState():
                 self._status.dump(now)
+            case StatusAsked():
+                self._status.answer(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):

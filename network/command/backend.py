@@ -6,16 +6,24 @@ asked for through the system's own ARP, which cannot ask for an address that the
 second holder goes unseen; the system announces an address when it is added, and not again.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Optional, Protocol
+from typing import Protocol
 
-from network.base import Address, AddressesChanged, ArpSeen, LastSeen, LinkUp, NetworkError, NetworkEvent, Vip
-from network.command.interfaces import InterfaceInfo, read_cards
+from network.base import (
+    Address,
+    AddressesChanged,
+    ArpSeen,
+    LastSeen,
+    LinkDown,
+    LinkUp,
+    NetworkError,
+    NetworkEvent,
+    Vip,
+)
+from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
 
 _LOOK_S = 1.0
@@ -37,7 +45,7 @@ class System(Protocol):
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         """(interface, gateway) of each default route, the preferred one first."""
 
-    def ask(self, ip: IPv4Address) -> Optional[str]:
+    def ask(self, ip: IPv4Address) -> str | None:
         """The MAC that answers for `ip` now; None: silence. Takes up to 3 s."""
 
 
@@ -47,27 +55,27 @@ class CommandBackend:
     def __init__(
         self,
         system: System,
-        interface: Optional[str],
+        interface: str | None,
         journal: Journal,
-        interfaces: Callable[[], tuple[InterfaceInfo, ...]] = read_cards,
+        interfaces: Callable[[], tuple[InterfaceInfo, ...]] = read_interfaces,
     ) -> None:
         self.backend = system.backend
         self._system = system
         self._interface = interface
         self._journal = journal
-        self._cards = interfaces
-        self._post: Optional[Callable[[NetworkEvent], None]] = None
+        self._read = interfaces
+        self._post: Callable[[NetworkEvent], None] | None = None
         self._over = threading.Event()
-        self._questions: queue.SimpleQueue[Optional[tuple[str, IPv4Address]]] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[tuple[str, IPv4Address] | None] = queue.SimpleQueue()
         self._asked: frozenset[IPv4Address] = frozenset()
         self._ips: frozenset[IPv4Address] = frozenset()
         self._last: dict[tuple[str, IPv4Address], str] = {}
-        self._failed: Optional[str] = None
+        self._failed: str | None = None
         self._threads: list[threading.Thread] = []
 
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._system.check_privilege()
-        present = {(card.name, ip) for card in self._cards() for ip in card.ips}
+        present = {(one.name, ip) for one in self._read() for ip in one.ips}
         for (
             vip
         ) in self._journal.read():  # what a restart of the machine took away is no virtual address any more
@@ -86,11 +94,20 @@ class CommandBackend:
         for thread in self._threads:
             thread.join(1.0)
 
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         owners = {(vip.interface, vip.ip): vip.owner for vip in self._journal.read()}
         return tuple(
-            Address(card.name, ip, owners.get((card.name, ip))) for card in self._cards() for ip in card.ips
+            Address(one.name, ip, owners.get((one.name, ip)))
+            for one in self._read()
+            for ip in one.ips
+            if interface in {None, one.name}
         )
+
+    def resolve(self, interface: str) -> str:
+        return self._info(interface).name
+
+    def has_carrier(self, interface: str) -> bool:
+        return any(one.name == interface and one.up for one in self._read())
 
     def interface_for(self, ip: IPv4Address) -> str:
         if self._interface is not None:
@@ -100,14 +117,14 @@ class CommandBackend:
             raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
         return self._running(max(fitting, key=lambda own: own.ip.network.prefixlen).interface).name
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         return next((interface for interface, _gateway in self._system.default_routes()), None)
 
     def gateways(self) -> frozenset[IPv4Address]:
         return frozenset(gateway for _interface, gateway in self._system.default_routes())
 
     def mac(self, interface: str) -> str:
-        mac = self._card(interface).mac
+        mac = self._info(interface).mac
         if mac is None:
             raise NetworkError(f"interface {interface} has no MAC")
         return mac
@@ -143,7 +160,7 @@ class CommandBackend:
             for own in addresses
         ):
             raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
-        self._journal.note(vip)  # first, so that whatever happens a restart knows it
+        self._journal.add(vip)  # first, so that whatever happens a restart knows it
         try:
             self._system.add(vip)
             self.renew(vip)
@@ -167,32 +184,37 @@ class CommandBackend:
     def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
         """These systems have no filter for ARP: an owner that asks first comes up at its second try."""
 
-    def _card(self, name: str) -> InterfaceInfo:
-        card = next((card for card in self._cards() if card.name == name), None)
-        if card is None:
+    def _info(self, name: str) -> InterfaceInfo:
+        one = next((one for one in self._read() if one.name == name), None)
+        if one is None:
             raise NetworkError(f"there is no interface {name}")
-        return card
+        return one
 
     def _running(self, name: str) -> InterfaceInfo:
-        card = self._card(name)
-        if not card.up:
+        one = self._info(name)
+        if not one.up:
             raise NetworkError(f"interface {name} is down")
-        return card
+        return one
 
     def _look(self, post: Callable[[NetworkEvent], None]) -> None:
         """These systems' notifications need code of their own for each; a look every second serves both."""
-        before = self._cards()
+        before = self._read()
         while not self._over.wait(_LOOK_S):
             try:
-                now = self._cards()
+                now = self._read()
             except NetworkError:
                 continue
-            was_up = {card.name for card in before if card.up}
-            for card in now:
-                if card.up and card.name not in was_up:
-                    post(LinkUp(card.name))
-            if {(c.name, c.ips) for c in before} != {(c.name, c.ips) for c in now}:
-                post(AddressesChanged())
+            known = {one.name: one for one in before}
+            for one in now:
+                was = known.pop(one.name, None)
+                if one.up and not (was and was.up):
+                    post(LinkUp(one.name))
+                elif was and was.up and not one.up:
+                    post(LinkDown(one.name))
+                if was is None or was.ips != one.ips:
+                    post(AddressesChanged(one.name))
+            for name in known:
+                post(AddressesChanged(name))
             before = now
 
     def _ask(self, post: Callable[[NetworkEvent], None]) -> None:
@@ -207,7 +229,7 @@ class CommandBackend:
             except NetworkError as exc:
                 self._failed = str(exc)  # for the next probe to tell
                 continue
-            if mac is not None and all(mac != card.mac for card in self._cards()):
+            if mac is not None and all(mac != one.mac for one in self._read()):
                 self._last[interface, ip] = mac
                 if ip in self._ips:
                     post(ArpSeen(interface, True, mac, ip, _UNSPECIFIED))

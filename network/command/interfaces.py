@@ -1,11 +1,8 @@
 """The machine's interfaces as psutil shows them, where there is no rtnetlink."""
 
-from __future__ import annotations
-
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
-from typing import Optional
 
 from network.base import NetworkError
 
@@ -15,14 +12,14 @@ class InterfaceInfo:
     """`mac` is lower-case with colons; None: it has none. `up`: it is on and has a link."""
 
     name: str
-    mac: Optional[str]
+    mac: str | None
     up: bool
     ips: tuple[IPv4Interface, ...]
 
 
-def read_cards() -> tuple[InterfaceInfo, ...]:
-    """In the system's order, each card's first address first. Raises NetworkError."""
-    import psutil  # here, so that the rules that use cards can be tested where it is not installed
+def read_interfaces() -> tuple[InterfaceInfo, ...]:
+    """In the system's order, each one's first address first. Raises NetworkError."""
+    import psutil  # here, so that the rules that use them can be tested where it is not installed
 
     try:
         stats, addresses = psutil.net_if_stats(), psutil.net_if_addrs()

@@ -1,7 +1,5 @@
 """Which addresses are virtual addresses, for kernels that carry no label and no lease: a file that outlives the worker."""
 
-from __future__ import annotations
-
 import json
 import os
 from ipaddress import IPv4Interface
@@ -36,7 +34,7 @@ class Journal:
                 "machine, then remove the file"
             ) from exc
 
-    def note(self, vip: Vip) -> None:
+    def add(self, vip: Vip) -> None:
         self._write((*(one for one in self.read() if one.ip.ip != vip.ip.ip), vip))
 
     def remove(self, vip: Vip) -> None:

@@ -3,12 +3,9 @@
 Written from Apple's manual pages and from outputs that others published; it was never run on a Mac.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from ipaddress import AddressValueError, IPv4Address
-from typing import Optional
 
 from network.base import NetworkError, Vip
 from network.command.run import Run, run
@@ -42,7 +39,7 @@ def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
     return tuple(found)
 
 
-def arp_entry(arp: str, ip: IPv4Address) -> Optional[str]:
+def arp_entry(arp: str, ip: IPv4Address) -> str | None:
     """The MAC that `arp -n ADDRESS` tells of; None: there is no entry, or it is incomplete."""
     for line in arp.splitlines():
         entry = _ARP_ENTRY.match(line)
@@ -72,7 +69,7 @@ class MacOS:
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         return default_routes(self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]))
 
-    def ask(self, ip: IPv4Address) -> Optional[str]:
+    def ask(self, ip: IPv4Address) -> str | None:
         """A ping makes the system ask by ARP; whether anything answers the ping itself is no matter."""
         # The entry of a host that died would pass for its answer.
         self._run(["/usr/sbin/arp", "-d", str(ip)], (0, 1))

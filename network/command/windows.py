@@ -3,12 +3,10 @@
 Written from Microsoft's documentation; it was never run on Windows.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 from ipaddress import IPv4Address
-from typing import Any, Optional
+from typing import Any
 
 from network.base import NetworkError, Vip
 from network.command.run import Run, run
@@ -82,7 +80,7 @@ class Windows:
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         return default_routes(self._run(ROUTES_ARGV))
 
-    def ask(self, ip: IPv4Address) -> Optional[str]:
+    def ask(self, ip: IPv4Address) -> str | None:
         # The entry of a host that died would pass for its answer.
         self._run(["netsh", "interface", "ipv4", "delete", "neighbors", f"address={ip}"], (0, 1))
         mac = (ctypes.c_ubyte * 8)()

@@ -3,17 +3,14 @@
 It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made in. Reading needs neither.
 """
 
-from __future__ import annotations
-
 import contextlib
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address
-from typing import Optional
+from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, LastSeen, NetworkError, NetworkEvent, Vip
+from network.base import Address, FilterFailed, LastSeen, NetworkError, NetworkEvent, Vip
 from network.netlink import addresses as rtnl
-from network.netlink import arp
+from network.netlink import arp, links
 from network.netlink.arp_filter import ProbeFilter
 from network.netlink.messages import (
     NDA_DST,
@@ -46,14 +43,15 @@ class Netlink:
 
     backend = "netlink"
 
-    def __init__(self, node_id: int, interface: Optional[str], lease_s: int) -> None:
+    def __init__(self, node_id: int, interface: str | None, lease_s: int) -> None:
         self._node_id = node_id
         self._interface = interface
         self._lease_s = lease_s
-        self._watch: Optional[Watch] = None
-        self._filter: Optional[ProbeFilter] = None
+        self._watch: Watch | None = None
+        self._filter: ProbeFilter | None = None
         self._not_started = "the network was not opened"
         self._guard = SecondaryGuard()
+        self._vips: frozenset[tuple[int, IPv4Address]] = frozenset()
         with reasons("netlink could not be opened"):
             self._route = NetlinkSocket()
 
@@ -63,7 +61,8 @@ class Netlink:
             if missing:
                 raise NetworkError(f"this process lacks {' and '.join(missing)}: {HOW_TO_GRANT}")
             with reasons("the network could not be opened"):
-                self._watch = Watch(self._node_id, post, self._guard)
+                self._watch = Watch(post, self._on_removed)
+            self._filter = ProbeFilter(self._node_id, lambda reason: post(FilterFailed(reason)))
         except NetworkError as exc:
             self._not_started = str(exc)
             raise
@@ -75,27 +74,56 @@ class Netlink:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        with contextlib.suppress(
-            NetworkError
-        ):  # what was taken off is no matter of an interface that is gone
+        with contextlib.suppress(NetworkError):  # it could not be put back, and there is nobody to say it to
             self._guard.put_back(self._route)
         self._route.close()
 
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         return tuple(
             Address(there.interface, there.ip, there.label.owner)
             if there.label is not None and there.label.holder == self._node_id
             else Address(there.interface, there.ip)
-            for there in rtnl.read(self._route)
+            for there in self._read(interface)
         )
+
+    def resolve(self, interface: str) -> str:
+        return links.resolve(self._route, interface)
+
+    def has_carrier(self, interface: str) -> bool:
+        try:
+            return arp.is_running(interface)
+        except NetworkError:
+            return False
+
+    def _read(self, interface: str | None = None) -> tuple[rtnl.KernelAddress, ...]:
+        """The addresses of an interface, None: of all; the virtual ones among them are remembered."""
+        try:
+            index = 0 if interface is None else socket.if_nametoindex(interface)
+        except OSError:
+            return ()
+        found = rtnl.read(self._route, index)
+        ours = {
+            (there.index, there.ip.ip)
+            for there in found
+            if there.label is not None and there.label.holder == self._node_id
+        }
+        self._vips = frozenset(ours | {vip for vip in self._vips if index not in {0, vip[0]}})
+        return found
+
+    def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
+        """Called by the watch's thread, since each millisecond counts: a virtual address that stands before the machine's
+        own address spoils its return.
+        """
+        if removed is None or any(of == index and ip in removed.network for of, ip in self._vips):
+            with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out
+                self._guard.remove_leading(requests, self._node_id, index)
 
     def interface_for(self, ip: IPv4Address) -> str:
         if self._interface is not None:
-            arp.check_running(self._interface)
-            return self._interface
-        fitting = [
-            there for there in rtnl.read(self._route) if there.label is None and ip in there.ip.network
-        ]
+            name = self.resolve(self._interface)
+            arp.check_running(name)
+            return name
+        fitting = [there for there in self._read() if there.label is None and ip in there.ip.network]
         if not fitting:
             raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
         longest = max(there.ip.network.prefixlen for there in fitting)
@@ -105,7 +133,7 @@ class Netlink:
         arp.check_running(name)
         return name
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         routes = [route for route in self._default_routes() if route.number(RTA_OIF)]
         routes.sort(key=lambda route: (route.number(RTA_TABLE) != _RT_TABLE_MAIN, route.number(RTA_PRIORITY)))
         for route in routes:
@@ -125,7 +153,9 @@ class Netlink:
 
     def _default_routes(self) -> list[Message]:
         with reasons("the routes of this machine could not be read"):
-            routes = self._route.dump(RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+            routes = self._route.dump(
+                RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
+            )
         return [route for route in routes if route.head[1] == 0 and route.head[7] == _RTN_UNICAST]
 
     def mac(self, interface: str) -> str:
@@ -143,7 +173,7 @@ class Netlink:
         self._started().send(interface, *arp.announcements(arp.mac(interface), ip))
 
     def hold(self, vip: Vip) -> None:
-        before = rtnl.read(self._route)
+        before = self._read()
         there = self._held(vip, before)
         if there is not None:
             self._renew(there, before)
@@ -157,9 +187,8 @@ class Netlink:
             for own in before
         ):
             raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
-        index = self._index(vip.interface)
-        rtnl.add(self._route, index, vip, self._label(vip), self._lease_s)
-        after = rtnl.read(self._route, index)
+        rtnl.add(self._route, self._index(vip.interface), vip, self._label(vip), self._lease_s)
+        after = self._read(vip.interface)
         there = self._held(vip, after)
         if there is None:
             raise NetworkError(f"{vip.ip} was added to {vip.interface} and is not there")
@@ -169,7 +198,7 @@ class Netlink:
             raise NetworkError(f"{vip.interface} lost its own address while {vip.ip} was added")
 
     def renew(self, vip: Vip) -> None:
-        addresses = rtnl.read(self._route)
+        addresses = self._read(vip.interface)
         there = self._held(vip, addresses)
         if there is None:
             raise NetworkError(
@@ -185,9 +214,11 @@ class Netlink:
 
     def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
-        for there in rtnl.read(self._route):
-            if there.ip == vip.ip and there.label == self._label(vip):
-                self._guard.remove(self._route, there)
+        there = self._held(vip, self._read(vip.interface)) or next(
+            (one for one in self._read() if (one.ip, one.label) == (vip.ip, self._label(vip))), None
+        )
+        if there is not None:
+            self._guard.remove(self._route, there)
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         if self._watch is None:
@@ -216,7 +247,7 @@ class Netlink:
     def _label(self, vip: Vip) -> rtnl.VipLabel:
         return rtnl.VipLabel(self._node_id, vip.owner)
 
-    def _held(self, vip: Vip, among: tuple[rtnl.KernelAddress, ...]) -> Optional[rtnl.KernelAddress]:
+    def _held(self, vip: Vip, among: tuple[rtnl.KernelAddress, ...]) -> rtnl.KernelAddress | None:
         wanted = (vip.interface, vip.ip, self._label(vip))
         return next((there for there in among if (there.interface, there.ip, there.label) == wanted), None)
 

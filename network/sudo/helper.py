@@ -5,8 +5,6 @@ answers and events, one JSON object a line. It checks each request itself agains
 started with; but its caller can write the code that it runs, so this limits accidents, not a hostile caller.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -15,23 +13,14 @@ import sys
 from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from network.base import (
-    MAC,
-    AddressesChanged,
-    ArpSeen,
-    FilterFailed,
-    LastSeen,
-    LinkUp,
-    Network,
-    NetworkError,
-    NetworkEvent,
-    Vip,
-)
+from network.base import MAC, Network, NetworkError, Vip
+from network.choose import open_network
+from network.sudo.protocol import encode, encode_event
 
 _LINE_BYTES = 1 << 16
 _WATCHED = 1024
@@ -42,64 +31,11 @@ class RequestError(Exception):
     """A request that is none, or reaches beyond what was allowed at start."""
 
 
-def encode_event(event: NetworkEvent) -> dict[str, object]:
-    if isinstance(event, ArpSeen):
-        return {
-            "event": "arp",
-            "interface": event.interface,
-            "reply": event.reply,
-            "sender_mac": event.sender_mac,
-            "sender_ip": str(event.sender_ip),
-            "target_ip": str(event.target_ip),
-            "also_uses": str(event.also_uses) if event.also_uses else None,
-        }
-    if isinstance(event, LinkUp):
-        return {"event": "link", "interface": event.interface}
-    if isinstance(event, FilterFailed):
-        return {"event": "filter", "reason": event.reason[:_REASON_LENGTH]}
-    return {"event": "addresses"}
-
-
-def decode_event(data: dict[str, Any]) -> NetworkEvent:
-    """The inverse of encode_event; KeyError or ValueError for anything else."""
-    if data["event"] == "arp":
-        return ArpSeen(
-            data["interface"],
-            data["reply"],
-            data["sender_mac"],
-            IPv4Address(data["sender_ip"]),
-            IPv4Address(data["target_ip"]),
-            IPv4Address(data["also_uses"]) if data["also_uses"] else None,
-        )
-    if data["event"] == "link":
-        return LinkUp(data["interface"])
-    if data["event"] == "filter":
-        return FilterFailed(data["reason"])
-    if data["event"] == "addresses":
-        return AddressesChanged()
-    raise ValueError(data["event"])
-
-
-def encode_last_seen(seen: LastSeen) -> dict[str, object]:
-    return {
-        "mac": seen.mac,
-        "also_uses": str(seen.also_uses) if seen.also_uses else None,
-        "prober": seen.prober,
-        "probed_ago_s": seen.probed_ago_s,
-    }
-
-
-def decode_last_seen(data: dict[str, Any]) -> LastSeen:
-    """The inverse of encode_last_seen; KeyError, TypeError or ValueError for anything else."""
-    also_uses = IPv4Address(data["also_uses"]) if data["also_uses"] else None
-    return LastSeen(data["mac"], also_uses, data["prober"], float(data["probed_ago_s"]))
-
-
 class Requests:
     """Obeys requests to a network. `allowed` None: the subnets of the machine's own addresses."""
 
     def __init__(
-        self, network: Network, allowed: Optional[tuple[IPv4Network, ...]], interface: Optional[str]
+        self, network: Network, allowed: tuple[IPv4Network, ...] | None, interface: str | None
     ) -> None:
         self._network = network
         self._allowed = allowed
@@ -109,11 +45,13 @@ class Requests:
             "renew": lambda request: self._network.renew(self._vip(request)),
             "release": lambda request: self._network.release(self._vip(request)),
             "probe": lambda request: self._network.probe(
-                self._card(request), self._askable(request), self._sender(request)
+                self._interface_of(request), self._askable(request), self._sender(request)
             ),
-            "announce": lambda request: self._network.announce(self._card(request), self._ours(request)),
-            "last_seen": lambda request: encode_last_seen(
-                self._network.last_seen(self._card(request), self._askable(request))
+            "announce": lambda request: self._network.announce(
+                self._interface_of(request), self._ours(request)
+            ),
+            "last_seen": lambda request: encode(
+                self._network.last_seen(self._interface_of(request), self._askable(request))
             ),
             "filter_probes": lambda request: self._network.filter_probes(self._filtered(request)),
             "watch": lambda request: self._network.watch(self._watched(request)),
@@ -149,11 +87,11 @@ class Requests:
         allowed = self._subnets() if self._allowed is None else self._allowed
         if not any(ip.network.subnet_of(network) for network in allowed):
             raise RequestError(f"{ip} is not in a network allowed to the sudo helper")
-        return Vip(owner, ip, self._card(request))
+        return Vip(owner, ip, self._interface_of(request))
 
-    def _card(self, request: dict[str, Any]) -> str:
+    def _interface_of(self, request: dict[str, Any]) -> str:
         name = _text(request, "interface")
-        if self._interface not in {None, name}:
+        if self._interface is not None and name != self._network.resolve(self._interface):
             raise RequestError(f"{name} is not the interface that the sudo helper was started for")
         return name
 
@@ -180,7 +118,9 @@ class Requests:
             raise RequestError(f"probes is no list of at most {_WATCHED} probes")
         if not all(isinstance(probe, dict) for probe in probes):
             raise RequestError("a probe is no object")
-        return frozenset((self._card(probe), _address(probe.get("ip")), _mac(probe)) for probe in probes)
+        return frozenset(
+            (self._interface_of(probe), _address(probe.get("ip")), _mac(probe)) for probe in probes
+        )
 
     @staticmethod
     def _watched(request: dict[str, Any]) -> frozenset[IPv4Address]:
@@ -239,7 +179,6 @@ def main() -> int:
     # The parent decides when this ends: what stops the parent comes here too, before it released anything.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    from network.choose import open_network
 
     allowed = None
     if args.allowed is not None:

@@ -11,9 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from failover.actions import HOLDING
 from failover.conflicts import REPEATS_S
+from failover.owners import OwnerMacs
 from failover.states import OWNER_START_S, State
 from network.base import ArpSeen, Vip
 from tests.lab.wire_fake import (
+    GRID,
     HIGHER_MAC,
     LOWER_MAC,
     NOBODY,
@@ -51,6 +53,7 @@ class Worker(RuleBasedStateMachine):
         self.wait_s = wait_s
         self.told = known == "told"
         self.yielded: dict[int, float] = {}
+        self.owners = OwnerMacs(None, GRID)
         macs = {ip_of(owner): mac_of(owner) for owner in OWNERS} if known == "seen" else {}
         self.wire = Wire(Clock(), macs=macs)
         self.wire.on_added = self.added
@@ -63,7 +66,7 @@ class Worker(RuleBasedStateMachine):
         self.waiting: dict[int, dict[str, Any]] = {}
         self.taken: dict[int, int] = {}
         self.fresh_s = self.wire.clock.now
-        self.desk = Desk(self.wire, conflict_wait_s=self.wait_s)
+        self.desk = Desk(self.wire, owners=self.owners, conflict_wait_s=self.wait_s)
         while not self.desk.failover.settled:
             self.desk.run(0.05)
         self.adopted = set(self.desk.held)

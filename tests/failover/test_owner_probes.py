@@ -235,12 +235,15 @@ def test_hand_over_does_not_depend_on_which_mac_is_lower(lower):
     assert desk.held == [2]
 
 
-def test_a_holder_without_an_address_to_ask_with_says_so():
-    desk = holding()
-    desk.wire.own.clear()
-    desk.node.find(None)
-    desk.run(2)
-    assert "watch_failed" in desk.log.events()
+def test_a_former_holder_s_probe_is_not_taken_for_an_owner_s_that_starts():
+    """Another node that took the address a moment ago, and died: its MAC is the last that used it."""
+    desk = Desk()
+    desk.wire.macs[IP] = HIGHER_MAC
+    desk.wire.other_uses[IP] = ip_of(9)
+    desk.wire.probers[IP] = (HIGHER_MAC, desk.clock.now)
+    desk.recover(order())
+    desk.run(1)
+    assert desk.held == [2]
 
 
 def test_it_asks_on_the_service_interface_with_an_address_of_that_interface():

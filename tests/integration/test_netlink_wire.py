@@ -250,6 +250,7 @@ def test_events_that_the_kernel_could_not_deliver_are_made_up_for(lab):
 
     node.start(post)
     node.hold(VIP)
+    node.host.sh("ip addr add 10.9.0.77/24 dev eth0")
     assert held_up.wait(PATIENCE_S)
     burst = "".join(f"address add 10.8.{n // 250}.{n % 250 + 1}/32 dev lo\n" for n in range(2500))
     for command in (burst, burst.replace(" add ", " del "), burst, burst.replace(" add ", " del ")):

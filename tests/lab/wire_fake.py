@@ -23,7 +23,17 @@ from failover.owners import OwnerMacs
 from failover.states import State
 from failover.vips import Reply
 from logging_setup import Entry, NoLog, format_line, parse_line
-from network.base import Address, AddressesChanged, ArpSeen, LastSeen, LinkUp, NetworkError, NetworkEvent, Vip
+from network.base import (
+    Address,
+    AddressesChanged,
+    ArpSeen,
+    LastSeen,
+    LinkDown,
+    LinkUp,
+    NetworkError,
+    NetworkEvent,
+    Vip,
+)
 
 NOBODY = IPv4Address(0)
 GRID = {1: (2, 4), 2: (1, 3, 5), 3: (2, 6), 4: (1, 5, 7), 5: (2, 4, 6, 8), 6: (3, 5, 9)}
@@ -133,10 +143,11 @@ class Wire:
     def take_away(self, vip: Vip) -> None:
         """An operator removes the address by hand."""
         if self.vips.pop(vip, None) is not None:
-            self._post(AddressesChanged())
+            self._post(AddressesChanged("eth0"))
 
     def cut(self) -> None:
         self.down = True
+        self._post(LinkDown("eth0"))
 
     def mend(self) -> None:
         self.down = False
@@ -172,9 +183,18 @@ class Wire:
     def close(self) -> None:
         self._post = lambda event: None
 
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         self._may("addresses")
-        return (*self.own, *(Address(vip.interface, vip.ip, vip.owner) for vip in self.vips))
+        there = (*self.own, *(Address(vip.interface, vip.ip, vip.owner) for vip in self.vips))
+        return tuple(one for one in there if interface in {None, one.interface})
+
+    def resolve(self, interface: str) -> str:
+        if interface not in {one.interface for one in self.own}:
+            raise NetworkError(f"there is no interface {interface}")
+        return interface
+
+    def has_carrier(self, interface: str) -> bool:
+        return interface == "eth0" and not self.down
 
     def interface_for(self, ip: IPv4Address) -> str:
         self._may("interface_for")
@@ -222,7 +242,7 @@ class Wire:
         else:
             self.added.append((self.clock.now, vip))
             self.on_added(vip)
-            self._post(AddressesChanged())
+            self._post(AddressesChanged("eth0"))
         self.vips[vip] = self._ends_s()
 
     def renew(self, vip: Vip) -> None:
@@ -371,7 +391,7 @@ class Desk:
         if isinstance(message, _Judge):
             self._judging = False
             self.failover.judge(message.as_of)
-        elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
+        elif isinstance(message, (ArpSeen, LinkUp, LinkDown, AddressesChanged)):
             self.failover.seen(message, now)
             if not isinstance(message, ArpSeen):
                 try:

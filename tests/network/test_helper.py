@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network.base import AddressesChanged, ArpSeen, FilterFailed, LastSeen, LinkUp
+from network.base import AddressesChanged, ArpSeen, FilterFailed, LastSeen, LinkDown, LinkUp
 from network.simulated import Simulated
-from network.sudo.helper import Requests, decode_event, decode_last_seen, encode_event, encode_last_seen
+from network.sudo.helper import Requests
+from network.sudo.protocol import decode, decode_event, encode, encode_event
 
 VIP = {"id": 7, "do": "hold", "owner": 2, "ip": "10.9.0.2/24", "interface": "simulated0"}
 ips = st.integers(0, 2**32 - 1).map(IPv4Address)
@@ -32,7 +33,8 @@ def ask(requests, **request):
         st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips, st.none() | ips),
         st.builds(FilterFailed, st.text()),
         st.builds(LinkUp, st.text()),
-        st.just(AddressesChanged()),
+        st.builds(AddressesChanged, st.text()),
+        st.builds(LinkDown, st.text()),
     )
 )
 def test_events_survive_the_pipe(event):
@@ -41,7 +43,7 @@ def test_events_survive_the_pipe(event):
 
 def test_what_was_seen_survives_the_pipe():
     seen = LastSeen("02:fc:00:00:00:02", IPv4Address("10.9.0.9"), "02:fc:00:00:00:01", 3.5)
-    assert decode_last_seen(json.loads(json.dumps(encode_last_seen(seen)))) == seen
+    assert decode(LastSeen, json.loads(json.dumps(encode(seen)))) == seen
 
 
 @pytest.mark.parametrize("allowed", [None, (IPv4Network("10.9.0.0/16"),)])
@@ -55,7 +57,7 @@ def test_each_verb(net, allowed):
     asking = {**VIP, "do": "probe", "ip": "10.9.0.2", "sender": "10.9.0.3"}
     assert ask(requests, **asking) == {"id": 7, "value": None}
     seen = ask(requests, **{**VIP, "do": "last_seen", "ip": "10.9.0.2"})["value"]
-    assert decode_last_seen(json.loads(json.dumps(seen))) == LastSeen()
+    assert decode(LastSeen, json.loads(json.dumps(seen))) == LastSeen()
     probe = {"interface": "simulated0", "ip": "10.9.0.2", "mac": "02:fc:00:00:00:02"}
     assert ask(requests, id=8, do="filter_probes", probes=[probe]) == {"id": 8, "value": None}
     assert ask(requests, id=8, do="watch", ips=["10.9.0.2"]) == {"id": 8, "value": None}

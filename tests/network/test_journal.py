@@ -23,7 +23,7 @@ vips = st.builds(
 def test_what_is_noted_is_read(tmp_path, noted):
     journal = Journal(tmp_path / "j.json")
     for vip in noted:
-        journal.note(vip)
+        journal.add(vip)
     assert journal.read() == tuple(noted)
     for vip in noted:
         journal.remove(vip)
@@ -34,8 +34,8 @@ def test_what_is_noted_is_read(tmp_path, noted):
 def test_one_virtual_address_for_an_address(tmp_path):
     journal = Journal(tmp_path / "j.json")
     first, second = (Vip(owner, IPv4Interface("10.9.0.2/24"), "en0") for owner in (2, 4))
-    journal.note(first)
-    journal.note(second)
+    journal.add(first)
+    journal.add(second)
     assert journal.read() == (second,)
     journal.remove(first)
     assert journal.read() == (second,)
@@ -51,7 +51,7 @@ def test_a_damaged_journal_is_not_an_empty_one(tmp_path, text):
     with pytest.raises(NetworkError, match=r"j\.json is damaged"):
         journal.read()
     with pytest.raises(NetworkError, match=r"j\.json is damaged"):
-        journal.note(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
+        journal.add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
     assert path.read_text() == text
 
 
@@ -59,4 +59,4 @@ def test_a_folder_that_is_not_there(tmp_path):
     journal = Journal(tmp_path / "gone" / "j.json")
     assert journal.read() == ()
     with pytest.raises(NetworkError, match="can't be written"):
-        journal.note(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
+        journal.add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))

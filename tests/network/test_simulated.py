@@ -27,7 +27,7 @@ def test_own_address_is_first_and_stays(net, events):
     assert net.addresses() == (OWN,)
     net.hold(VIP)
     assert net.addresses() == (OWN, Address("simulated0", VIP.ip, 2))
-    assert events == [AddressesChanged()]
+    assert events == [AddressesChanged("simulated0")]
 
 
 def test_hold_twice_is_one_address_and_one_event(net, events):
