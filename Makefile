@@ -18,7 +18,7 @@ THREE_AT_ONCE := -n 3 --dist loadfile
 
 help:
 	@echo "make demo           three workers and a master on this machine, a failover, and its story"
-	@echo "make picture        README.md's story and picture, by the demo and chromium"
+	@echo "make picture        README.md's story and pictures, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
@@ -37,15 +37,20 @@ $(ENV)/.run: requirements.txt | $(BIN)/python
 	$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(ENV)/.dev: requirements-dev.txt $(ENV)/.run | $(BIN)/python
+$(ENV)/.dev: requirements-dev.txt $(ENV)/.run $(ENV)/.master | $(BIN)/python
 	$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $@
 
-demo: $(ENV)/.run
+$(ENV)/.master: requirements-master.txt | $(BIN)/python
+	$(PIP_INSTALL) -r requirements-master.txt
+	@touch $@
+
+demo: $(ENV)/.run $(ENV)/.master
 	@$(BIN)/python -m demo
 
 picture: $(ENV)/.dev
 	@$(BIN)/python -m tests.picture
+	@$(BIN)/python -m tests.dashboard_picture
 
 run: $(ENV)/.run
 	@$(BIN)/python client.py
@@ -83,13 +88,13 @@ masters: $(ENV)/.masters $(EIO3)/.made
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis demo bench
+	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis master demo bench
 
 bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results
 
 lock:
-	for name in requirements requirements-dev requirements-eio3 tests/other_masters/requirements \
+	for name in requirements requirements-master requirements-dev requirements-eio3 tests/other_masters/requirements \
 	  tests/other_masters/requirements-eio3; do \
 	  uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done

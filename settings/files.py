@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from secrets import token_hex
@@ -126,6 +127,8 @@ def metrics_file() -> ValueType:
             if not path.parent.is_dir():
                 raise InvalidValue("its folder does not exist")
             _try_to_write(path.parent)
+        if not find_spec("prometheus_client"):
+            raise InvalidValue("it needs prometheus-client: run pip install -r requirements.txt")
         return path
 
     return ValueType("a file in a folder that exists and can be written", parse)

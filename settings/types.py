@@ -137,9 +137,10 @@ def interface() -> ValueType:
     def parse(text: str) -> str:
         with suppress(UnicodeEncodeError):
             name = text.encode("utf-8", "surrogateescape")
-            # an alias on Windows (IF_MAX_STRING_SIZE); IFNAMSIZ includes a NUL, and the kernel takes 0xA0 for a space
+            # An alias on Windows (IF_MAX_STRING_SIZE); an alternative name on Linux has up to 127 bytes (ALTIFNAMSIZ
+            # includes a NUL), and the kernel takes 0xA0 for a space.
             windows = sys.platform == "win32" and len(text) <= 256 and text.isprintable()
-            if windows or re.fullmatch(rb"(?!\.\.?$)[^/:\0\s\xa0]{1,15}", name):
+            if windows or re.fullmatch(rb"(?!\.\.?$)[^/:\0\s\xa0]{1,127}", name):
                 return text
         raise InvalidValue("no interface can have that name")
 

@@ -19,6 +19,7 @@ from failover.node import Node
 from logging_setup import Logs
 from ping_monitor import PingMonitor
 from worker import metrics
+from worker.messages import StatusAsked
 from worker.metrics import MetricsFile, Tally
 from worker.snapshot import Snapshot
 from worker.status_socket import StatusSocket
@@ -33,16 +34,6 @@ READY_LIMIT_S = 5.0
 CLOSE_S = 0.2
 SENTENCE_LIMIT = 1000
 """Characters of STATUS=: a master may give a reason of any length."""
-
-
-@dataclass(frozen=True)
-class DumpState:
-    """SIGUSR1."""
-
-
-@dataclass(frozen=True)
-class StatusAsked:
-    """`client.py --status` waits for a snapshot."""
 
 
 @dataclass(frozen=True)

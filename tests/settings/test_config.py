@@ -397,13 +397,15 @@ def test_allowed_networks_of_simulated_addresses_are_left_to_the_backend():
 
 
 @pytest.mark.parametrize(
-    "value", ["a/b", "a b", ".", "..", "x" * 16, "é" * 8, "eth0:1", "a\0", "\ud800", "a\tb", "à"]
+    "value", ["a/b", "a b", ".", "..", "x" * 128, "é" * 64, "eth0:1", "a\0", "\ud800", "a\tb", "à"]
 )
 def test_interface_names_that_can_be_none(value):
     assert "no interface can have that name" in fault_of("INTERFACE", value)
 
 
-@pytest.mark.parametrize("value", ["eth0", "x" * 15, "é" * 7, "br-1a2b", "enp0s31f6.100", "...", "-", "\x1b"])
+@pytest.mark.parametrize(
+    "value", ["eth0", "x" * 127, "é" * 7, "br-1a2b", "enp0s31f6.100", "...", "-", "\x1b"]
+)
 def test_interface_names_that_can_be_one(value):
     assert load({"NODE_ID": "3", "INTERFACE": value}).interface == value
 
@@ -633,6 +635,11 @@ def test_a_full_disk_is_no_fault(tmp_path, monkeypatch):
 def test_metrics_file_needs_its_folder(tmp_path):
     assert "its folder does not exist" in fault_of("METRICS_FILE", str(tmp_path / "missing" / "x.prom"))
     assert "a folder, not a file" in fault_of("METRICS_FILE", str(tmp_path))
+
+
+def test_metrics_need_their_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_files, "find_spec", lambda _name: None)
+    assert "pip install -r requirements.txt" in fault_of("METRICS_FILE", str(tmp_path / "x.prom"))
 
 
 def test_master_ca_file(tmp_path):
@@ -865,7 +872,11 @@ def test_the_page_of_settings_is_the_schema_s():
 
 def test_every_attribute_has_its_variable():
     attributes = {field.name for field in dataclasses.fields(config.Config)}
-    assert {variable.attribute for variable in VARIABLES} == attributes - {"warnings", "proxy_passwords"}
+    assert {variable.attribute for variable in VARIABLES} == attributes - {
+        "warnings",
+        "paths",
+        "proxy_passwords",
+    }
 
 
 def test_env_example(home):

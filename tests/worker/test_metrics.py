@@ -174,6 +174,21 @@ def test_a_file_that_cannot_be_written_is_one_warning_and_no_stop(tmp_path):
     assert os.listdir(folder) == ["worker.prom"]  # no draft stays behind
 
 
+def test_no_link_is_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    path = tmp_path / "worker.prom"
+    path.symlink_to(victim)
+    (tmp_path / f"worker.prom.{os.getpid()}.tmp").symlink_to(victim)
+    file = MetricsFile(path, SimpleNamespace())
+    file.put("metrics")
+    file.close(PATIENCE_S)
+    assert victim.read_text() == "untouched"
+    assert path.read_text() == "metrics"
+    assert not path.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["victim", "worker.prom"]
+
+
 def test_a_worker_whose_metrics_folder_vanishes_goes_on(work, serve, tmp_path):
     folder = tmp_path / "metrics"
     folder.mkdir()
