@@ -83,17 +83,15 @@ masters: $(ENV)/.masters $(EIO3)/.made
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs story demo bench
+	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis demo bench
 
-# Node's client, and root with keepalived, where they are here: what cannot be measured says so in its place
 bench: $(ENV)/.dev
-	if command -v npm >/dev/null; then cd bench/node && npm ci --silent --no-audit --no-fund; fi
 	$(BIN)/python -m bench.results
 
 lock:
 	for name in requirements requirements-dev requirements-eio3 tests/other_masters/requirements \
 	  tests/other_masters/requirements-eio3; do \
-	  uv pip compile -q --universal --python-version 3.9 --generate-hashes --no-header --no-annotate \
+	  uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach

@@ -1,26 +1,29 @@
 """The failover worker of one node: `python client.py`.
 
-It keeps a connection to the master, and takes over or gives back a neighbour's address when the master says
+It keeps a connection to the master, and takes over or gives back a neighbor's address when the master says
 so. This module reads the command line, puts the parts together, and runs the one loop that owns them.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Optional
+from typing import NoReturn
 
 import config as configuration
-from connection import light
-from worker import systemd as notify
-from worker.instance_lock import ClaimError, claim
+from worker import systemd
 
-VERSION = "1.0.0"
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h
+VERSION = "2.0.0"
+EXIT_LOCKED = 75  # EX_TEMPFAIL of sysexits.h
+EXIT_CONFIG = 78  # EX_CONFIG
+HERE = Path(__file__).absolute().parent
 TLS_VARIABLES = (
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
@@ -34,34 +37,62 @@ only, or give the keys away.
 """
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the worker until it is told to stop; returns the exit code."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the worker until it is told to stop, or one of the other commands; returns the exit code."""
+    _open_standard_streams()
+    options = _parse(arguments)
+    try:
+        return _run(options)
+    except ModuleNotFoundError as exc:
+        if (HERE / (exc.name or "").partition(".")[0]).exists():
+            raise  # not a library: a part of the worker itself is missing
+        _say(f"the library {exc.name} is not installed; install it with: {_installation()}")
+        return EXIT_CONFIG
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="client.py",
-        description="Failover worker: takes a dead neighbour's address when the master orders it.",
+        description="Failover worker: takes a dead neighbor's address when the master orders it.",
         epilog=configuration.describe(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--env-file", type=Path, metavar="FILE", help="read FILE instead of .env beside client.py"
     )
-    parser.add_argument(
+    command = parser.add_mutually_exclusive_group()
+    command.add_argument(
         "--check", action="store_true", help="check the settings, this machine and the masters"
     )
-    parser.add_argument("--json", action="store_true", help="with --check: print it as JSON")
-    parser.add_argument("--version", action="store_true", help="print it, and the protocol, and leave")
+    command.add_argument(
+        "--status", action="store_true", help="show the state of the worker that runs with these settings"
+    )
+    command.add_argument("--version", action="store_true", help="print it, and the protocol, and exit")
+    parser.add_argument("--json", action="store_true", help="with --check or --status: print it as JSON")
+    parser.add_argument(
+        "--as",
+        dest="account",
+        metavar="USER",
+        help="with --check: judge file modes and privileges as this account (default: the owner of LOG_DIR)",
+    )
     options = parser.parse_args(arguments)
+    if options.json and not (options.check or options.status):
+        parser.error("--json goes with --check or --status")
+    if options.account and not options.check:
+        parser.error("--as goes with --check")
+    return options
+
+
+def _run(options: argparse.Namespace) -> int:
     if options.version:
         print(f"failover worker {VERSION}, {_protocol()}")
         return 0
-    if options.json and not options.check:
-        parser.error("--json goes with --check")
     for name in TLS_VARIABLES:
         os.environ.pop(name, None)
     try:
         config = configuration.load(os.environ, options.env_file)
     except configuration.ConfigError as exc:
-        print(*exc.faults, sep="\n", file=sys.stderr)
+        _say(*exc.faults)
         if options.json:
             from worker.check import faults_report
 
@@ -70,19 +101,29 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     # the secrets are in `config` now, and no child process is to inherit them
     for name in ("PASSWORD", "MASTER_TOKEN"):
         os.environ.pop(name, None)
-    notifier = notify.from_environ(os.environ)
+    notifier = systemd.from_environ(os.environ)
+    if options.status:
+        from worker.status_client import show_status
+
+        return show_status(config.log_dir, as_json=options.json)
+    from connection import light
+
     light.import_requests()
     if options.check:
         from worker.check import check
 
-        return check(config, as_json=options.json)
+        return check(config, as_json=options.json, account=options.account)
+    return _work(config, notifier)
 
+
+def _work(config: configuration.Config, notifier: systemd.SystemdNotifier) -> int:
     # a signal must find its handler from the first log line on: nothing else happens in one but this
     from worker.inbox import Inbox
 
     inbox = Inbox()
-    from worker.loop import Reopen, Stop, Worker
-    from worker.status import ShowState
+    from worker.instance_lock import InstanceLock, LockError
+    from worker.loop import ReopenLogs, Stop, Worker
+    from worker.status import DumpState
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
@@ -90,17 +131,17 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
                 getattr(signal, name), lambda number, _: inbox.put(Stop(signal.Signals(number).name))
             )
     if hasattr(signal, "SIGHUP"):
-        signal.signal(signal.SIGHUP, lambda *_: inbox.put(Reopen()))
-        signal.signal(signal.SIGUSR1, lambda *_: inbox.put(ShowState()))
+        signal.signal(signal.SIGHUP, lambda *_: inbox.put(ReopenLogs()))
+        signal.signal(signal.SIGUSR1, lambda *_: inbox.put(DumpState()))
     try:
         node_id = None if config.vip_backend == "simulated" else config.node_id
-        # held until this process ends
-        claimed = claim(config.log_dir, node_id)
-    except ClaimError as exc:
-        print(exc, file=sys.stderr)
-        return EXIT_CONFIG
+        lock = InstanceLock.acquire(config.log_dir, node_id)
+    except LockError as exc:
+        _say(str(exc))
+        return EXIT_LOCKED
+    config = replace(config, warnings=(*config.warnings, *lock.warnings))
     Worker(config, VERSION, inbox, notifier).run()
-    claimed.close()
+    lock.release()
     return 0
 
 
@@ -111,13 +152,74 @@ def _protocol() -> str:
     try:
         engine, library = version("python-engineio"), version("python-socketio")
     except PackageNotFoundError as exc:
-        return f"no protocol: {exc.name} is not installed, see requirements.txt"
+        return f"no protocol: {exc.name} is not installed; install it with: {_installation()}"
     return f"Engine.IO {engine.split('.')[0]} (python-socketio {library}, python-engineio {engine})"
 
 
-if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # threads that still wait for a name server or a stalled disk must not hold up the end
+def _installation() -> str:
+    """The command that installs the libraries where this interpreter finds them."""
+    from importlib.util import find_spec
+    from shlex import quote
+
+    requirements = quote(str(HERE / "requirements.txt"))
+    if sys.prefix == sys.base_prefix:
+        env = quote(str(HERE / "env"))
+        python = quote(str(HERE / "env" / "bin" / "python"))
+        return (
+            f"python3 -m venv {env} && {python} -m pip install -r {requirements}, and run {python} client.py"
+        )
+    if find_spec("pip") is None:
+        return "make install, again, from the clone that the service was installed from"
+    return f"{quote(sys.executable)} -m pip install -r {requirements}"
+
+
+def _open_standard_streams() -> None:
+    """Give a process that was started without its standard descriptors null devices in their places.
+
+    Otherwise the first sockets and files would get these numbers, and whatever is written to stderr.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != descriptor:
+                os.dup2(opened, descriptor)
+                os.close(opened)
+            os.set_inheritable(descriptor, True)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _say(*lines: str) -> None:
+    """Print lines on stderr; one that is full or closed changes no exit code."""
+    with suppress(OSError, ValueError):
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+
+
+def _exit(code: int) -> NoReturn:
+    """End the process at once: threads that wait for a name server or a stalled disk must not hold it up."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
     os._exit(code)
+
+
+def _main() -> NoReturn:
+    """Run the command line: whatever becomes of the output, the exit code says what was found out."""
+    try:
+        code = main()
+    except SystemExit as exc:  # argparse's --help and usage errors
+        code = exc.code if isinstance(exc.code, int) else 1
+    except BrokenPipeError:
+        code = 1  # whoever read the output has gone, such as `head`
+    except OSError as exc:
+        if exc.errno != errno.ENOSPC:
+            raise
+        _say(f"the output could not be written: {exc.strerror}")
+        code = 1
+    _exit(code)
+
+
+if __name__ == "__main__":
+    _main()

@@ -37,7 +37,7 @@ class ConfigError(Exception):
 class Config:
     """What the worker runs by. Names that end in `_s` are seconds.
 
-    `neighbours` is the whole of NETWORK_CONFIG: each node with its neighbours. `masters` has URLs without a
+    `neighbors` is the whole of NETWORK_CONFIG: each node with its neighbours. `masters` has URLs without a
     trailing slash. None means: no `password`, no `master_token`; for `master_ca_file` the system's CAs; for
     `interface` the one whose subnet holds the address; for `allowed_networks` the interface's own subnets; for
     `metrics_file` no metrics. `conflict_wait_s` is 0 where nobody is asked, since nobody can then be waited for.
@@ -50,7 +50,7 @@ class Config:
     master_token: Optional[str] = field(repr=False)
     master_ca_file: Optional[Path]
     interface: Optional[str]
-    neighbours: Mapping[int, tuple[int, ...]]
+    neighbors: Mapping[int, tuple[int, ...]]
     allowed_networks: Optional[tuple[IPv4Network, ...]]
     vip_backend: str
     address_lease_s: int
@@ -202,10 +202,10 @@ def _credential(variable: Variable, environ: Mapping[str, str], report: _Report)
 
 def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], report: _Report) -> None:
     """What only several settings tell; one that is None is absent, or has a fault of its own."""
-    node, neighbours = found["node_id"], found["neighbours"]
-    if node is not None and neighbours is not None and node not in neighbours:
-        some = [str(listed) for listed in list(neighbours)[:20]]
-        reason = f"NETWORK_CONFIG lists {', '.join(some)}{' and more' if len(neighbours) > 20 else ''}"
+    node, neighbors = found["node_id"], found["neighbors"]
+    if node is not None and neighbors is not None and node not in neighbors:
+        some = [str(listed) for listed in list(neighbors)[:20]]
+        reason = f"NETWORK_CONFIG lists {', '.join(some)}{' and more' if len(neighbors) > 20 else ''}"
         report.add(*settings["NODE_ID"][:2], NODE_MAY_HOLD, Fault(reason))
     elif node is not None and node > 254 and found["vip_backend"] == "simulated":
         reason = "as a part of its simulated address, 10.9.0.NODE_ID, it cannot be above 254"

@@ -1,4 +1,4 @@
-"""Reads the logs of one or several nodes back and tells what happened: outages, failovers, slow pings."""
+"""Reads the logs of one or several nodes back and says what happened: failovers, outages, slow pings."""
 
 from __future__ import annotations
 
@@ -8,47 +8,37 @@ import json
 import os
 import signal
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Optional, TypeVar
+from typing import TypeVar
 
-from story.episodes import Story, as_json
-from story.following import Following
-from story.moments import stamp
-from story.page import render
-from story.progress import reading
-from story.reading import Folder
-from story.spelling import count
-from story.terminal import Ticker, show
-from story.timeline import tell
-from story.together import diaries_of
-from story.window import choose, parse_nodes, parse_time, window_of
-from story.words import Sentence
+from analysis.follow import Follower
+from analysis.formatting import count, visible
+from analysis.model import Story, as_json
+from analysis.narrative import Sentence
+from analysis.page import render
+from analysis.reader import Folder
+from analysis.selection import parse_nodes, parse_time, select
+from analysis.terminal import Ticker, show
+from analysis.timeline import read, tell
 
 EPILOG = """\
-Give the LOG_DIR of each worker; one without its neighbours' logs tells half of a failover. Folders
-of one node, such as archives, are read as one log, and a line that two of them hold is told once.
-Rotated and gzipped files are read too, and lines of the scripts of 2020 as far as their words go.
-Lines that do not fit are counted.
+Give the LOG_DIR of each worker; one without its neighbors' logs shows half of a failover. Give the
+folder of master.log too, where there is one. Folders of one node, such as archives, are read as one
+log, and a line that two of them hold counts once. Rotated and gzipped files are read too. Lines that
+do not fit are counted.
 
 TIME is such as 2026-11-24T22:47, "2026-11-24 22:47:01.123+0000" or 22:47, or how long ago, such as
 2h or 30m. One without an offset is this machine's local time. What began before --since or ends
-after --until is told whole.
+after --until is kept whole.
 
 Exit code: 0, or 1 where a folder or a file in it could not be read, or the page could not be
 written; the story of the others is told all the same. 2 for a wrong call."""
-
-
 Value = TypeVar("Value")
 
 
-class _Ended(Exception):
-    """SIGTERM or Ctrl-C came while --follow was still reading what is there."""
-
-
-def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     now = datetime.now().astimezone()
 
     def when(text: str) -> datetime:
@@ -66,57 +56,59 @@ def _arguments(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument(
         "folders", metavar="LOGDIR", nargs="+", type=Path, help="folder with ping.log and comms.log"
     )
-    parser.add_argument(
-        "--html", metavar="FILE", type=Path, help="write the story's picture and tables as one web page"
-    )
+    parser.add_argument("--html", metavar="FILE", type=Path, help="write the story as one web page")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--since", metavar="TIME", type=when, help="tell what happened from then on")
-    parser.add_argument("--until", metavar="TIME", type=when, help="tell what happened up to then")
+    parser.add_argument("--since", metavar="TIME", type=when, help="show what happened from then on")
+    parser.add_argument("--until", metavar="TIME", type=when, help="show what happened up to then")
     parser.add_argument(
         "--node",
         metavar="N",
         type=numbers,
         action="append",
-        help="tell of this node, and of failovers that it has to do with; several with commas",
+        help="show this node, and the failovers that it has to do with; several with commas",
     )
     parser.add_argument(
         "--follow",
         action="store_true",
-        help="keep watching the folders, which need not be there yet, and print each event as it happens, "
+        help="keep watching the folders, which need not exist yet, and print each event as it happens, "
         "from --since or from now on; with --json an object a line; Ctrl-C ends it",
     )
     args = parser.parse_args(argv)
     if args.since and args.until and args.until < args.since:
         parser.error(f"--until {args.until} lies before --since {args.since}: give a later one")
     if args.follow and (args.html or args.until):
-        parser.error("--follow goes on without an end: --html and --until cannot be given with it")
+        parser.error("--follow has no end: --html and --until cannot be given with it")
     args.node = frozenset().union(*args.node) if args.node else None
     # a folder that is given twice is read once
     args.folders = list({path.resolve(): path for path in reversed(args.folders)}.values())[::-1]
     return args
 
 
-def _checked(read: Callable[[], Value]) -> Value:
+def _checked(convert: Callable[[], Value]) -> Value:
     try:
-        return read()
+        return convert()
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; its exit code."""
     args = _arguments(argv)
     if args.follow:
         return _follow(args)
-    faults: list[str] = []
-    story = _read(args, faults)
+    folders = [Folder(path) for path in args.folders]
+    story = _story(args, folders)
+    faults = [fault for folder in folders for fault in folder.faults]
     if args.html:
         try:
             args.html.write_text(render(story), encoding="utf-8")
         except OSError as exc:
-            faults.append(f"{args.html}: the page could not be written: {exc.strerror or exc}")
-    for text in faults:
+            faults.append(f"{visible(str(args.html))}: the page could not be written: {exc.strerror or exc}")
+    for text in [*(note for folder in folders for note in folder.notes), *faults]:
         _note(text)
     if args.json:
+        for text in story.faults:
+            _note(text)
         print(json.dumps(as_json(story), indent=2))
     else:
         show(story, sys.stdout)
@@ -124,20 +116,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     return 1 if faults else 0
 
 
-def _read(args: argparse.Namespace, faults: list[str]) -> Story:
-    window = window_of(args.since, args.until)
-    folders = [Folder(path, window.since) for path in args.folders]
-    with reading(sum(folder.size() for folder in folders), sys.stderr) as bar:
-        for folder in folders:
-            folder.progress = bar.add
-        diaries = diaries_of(folders, window)
-    for folder in folders:
-        for text in folder.notes:
-            _note(text)
-        faults.extend(folder.faults)
-    unreadable = sum((folder.unreadable_by for folder in folders), Counter())
-    old = sum(folder.old for folder in folders)
-    return choose(tell(diaries, sum(unreadable.values()), unreadable, old), window, args.node)
+def _story(args: argparse.Namespace, folders: Sequence[Folder]) -> Story:
+    since = args.since.timestamp() if args.since else float("-inf")
+    until = args.until.timestamp() if args.until else float("inf")
+    return select(tell(read(folders), since, until), args.node)
 
 
 def _follow(args: argparse.Namespace) -> int:
@@ -149,27 +131,22 @@ def _follow(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    following = Following(args.folders, args.since, args.node, _print_json if args.json else Ticker().tell)
-    with reading(sum(Folder(path).size() for path in args.folders), sys.stderr) as bar:
-
-        def progress(size: int) -> None:
-            bar.add(size)
-            if ended:
-                raise _Ended
-
-        try:
-            faults = following.begin(progress)
-        except _Ended:
-            return 0
-    for text in faults:
-        _note(text)
+    follower = Follower(
+        args.folders,
+        _print_json if args.json else Ticker(sys.stdout),
+        args.since.timestamp() if args.since else None,
+        args.node,
+    )
+    for text in follower.begin():
+        _note(f"{text}; waiting")
     _note(f"following {count(len(args.folders), 'folder')}; Ctrl-C ends it")
-    following.run(lambda: ended)
+    follower.run(lambda: ended)
     return 0
 
 
 def _print_json(one: Sentence) -> None:
-    print(json.dumps({"at": stamp(one.when), "tone": one.tone, "text": one.text}), flush=True)
+    at = datetime.fromtimestamp(round(one.at, 3)).astimezone().isoformat(timespec="milliseconds")
+    print(json.dumps({"at": at, "tone": one.tone, "text": one.text}), flush=True)
 
 
 def _note(text: str) -> None:
@@ -185,6 +162,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # who read it has read enough; Python's own flush at exit would complain again
+        # its reader has read enough; Python's own flush at exit would complain again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

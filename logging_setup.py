@@ -1,64 +1,66 @@
-"""The two logs: ping.log and comms.log, a queue in front of them, and one thread that writes.
+"""The two logs, ping.log and comms.log, on the standard library's logging.
 
-Whoever logs formats a line and appends it to a queue in memory; it never waits for the disk. The writer's
-thread owns the files: it rotates them, follows a file that was moved away or a folder that was removed, keeps
-lines whole when the disk fills, and counts what it had to drop.
+`logging.getLogger("ping")` writes to ping.log; "comms", and whatever the libraries log, to comms.log. Who logs only
+formats a line and puts it into a queue in memory; one thread writes the lines to the files and to stderr.
 """
 
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from secrets import token_hex
 from types import TracebackType
-from typing import Optional, Union
 
-from logs.console import Console
-from logs.format import (
-    LEVELS,
-    Entry,
-    LineError,
-    Stamp,
-    compact_json,
-    escape,
-    format_line,
-    format_message,
-    parse_line,
-)
+from logs.console import Console, open_missing_streams, print_error
+from logs.file import LogFile
+from logs.format import Entry, LineError, compact_json, escape, format_line, parse_line
+from logs.records import LineFormatter, Message
 from logs.redact import Redactor
-from logs.writer import RETRY_S, LogFile
+from logs.writer import Writer
 
-__all__ = ["Entry", "LineError", "Log", "Logs", "NoLog", "compact_json", "format_line", "parse_line"]
+__all__ = [
+    "Entry",
+    "EventLogger",
+    "LineError",
+    "Logs",
+    "NoLog",
+    "compact_json",
+    "format_line",
+    "open_missing_streams",
+    "parse_line",
+    "print_error",
+]
 
-CONSOLE_FAREWELL_S = 0.3
-"""For which the end waits for a stderr that is slow to take the last lines."""
 
-GATHER_S = 0.01
-"""For which lines gather before the writer takes them."""
+class EventLogger:
+    """Logs events with fields to a standard logger, from any thread and without waiting for the disk.
 
-
-class Log:
-    """One of the logs. Its methods may be called from any thread and return without touching the disk.
-
-    A field that is None is left out. Raises ValueError for an event or a field whose name can be none.
+    A field that is None is left out.
     """
 
-    def __init__(self, logs: Logs, file: LogFile, threshold: int) -> None:
-        self._logs = logs
-        self._file = file
-        self._threshold = threshold
+    def __init__(self, logger: logging.Logger, **fields: object) -> None:
+        self._logger = logger
+        self._fields = fields
+
+    def bind(self, **fields: object) -> EventLogger:
+        """A logger that adds these fields to each event, after its own: `log.bind(order=7)`."""
+        return EventLogger(self._logger, **{**self._fields, **fields})
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        if LEVELS.index(level) >= self._threshold:
-            self._logs.append(self._file, level, event, fields)
+        number = logging.getLevelName(level)
+        if self._logger.isEnabledFor(number):
+            self._logger.log(number, Message(event, {**fields, **self._fields}), stacklevel=3)
 
     def always(self, event: str, /, **fields: object) -> None:
-        """An INFO line that LOG_LEVEL does not keep out."""
-        self._logs.append(self._file, "INFO", event, fields)
+        """An INFO line whatever LOG_LEVEL is."""
+        name, level = self._logger.name, logging.INFO
+        message = Message(event, {**fields, **self._fields})
+        self._logger.handle(self._logger.makeRecord(name, level, __file__, 0, message, (), None))
 
     def debug(self, event: str, /, **fields: object) -> None:
         self.write("DEBUG", event, fields)
@@ -76,23 +78,22 @@ class Log:
         self.write("CRITICAL", event, fields)
 
 
-class NoLog(Log):
-    """Drops every line, for commands that only look."""
+Log = EventLogger
+
+
+class NoLog(EventLogger):
+    """Drops every event, for commands that only look."""
 
     def __init__(self) -> None:
-        pass
-
-    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        pass
-
-    def always(self, event: str, /, **fields: object) -> None:
-        pass
+        # not getLogger's: this one has no parent whose handlers would see its records
+        super().__init__(logging.Logger("none", logging.CRITICAL + 1))  # noqa: LOG001
 
 
 class Logs:
-    """Both logs, `comms` and `ping`, and their writer.
+    """Both logs, `comms` and `ping`, from the start until `close`.
 
-    `max_bytes` is the size at which a file is rotated, 0: never; `backup_count` how many old ones are kept.
+    `max_bytes` is the size at which a file is rotated, 0: never; `backup_count` is the number of rotated files that
+    are kept. `run` identifies this process.
     """
 
     def __init__(
@@ -105,151 +106,70 @@ class Logs:
         console: bool = True,
         secrets: Sequence[str] = (),
     ) -> None:
+        self.run = token_hex(4)
         self._redact = Redactor(secrets)
-        self._stamp = Stamp()
-        # held for an append or a swap of a queue, never across a system call
-        self._lock = threading.Lock()
-        self._wake = threading.Event()
-        self._hurry = threading.Event()
-        self._reopen = self._closing = False
-        self._opened = threading.Event()
-        self._console = Console() if console else None
-        self._files = [
-            LogFile(directory / name, max_bytes, backup_count) for name in ("comms.log", "ping.log")
-        ]
-        threshold = LEVELS.index(level)
-        self._comms_file = self._files[0]
-        self.comms, self.ping = (Log(self, file, threshold) for file in self._files)
-        self._writer = threading.Thread(target=self._write_on, name="log-writer", daemon=True)
-        self._writer.start()
+        self._has_console = console
+        names = ("comms", "ping")
+        files = {name: LogFile(directory / f"{name}.log", max_bytes, backup_count) for name in names}
+        self._writer = Writer(files, "comms", Console() if console else None)
+        self._handler = logging.handlers.QueueHandler(self._writer)  # type: ignore[arg-type]  # it only puts
+        self._handler.addFilter(self._redact)
+        self._handler.setFormatter(LineFormatter())
+        root = logging.getLogger()
+        # what the libraries log below a warning is of no use to an operator
+        root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
+        root.addHandler(self._handler)
+        for name in names:
+            logging.getLogger(name).setLevel(level)
+        self.comms, self.ping = (EventLogger(logging.getLogger(name)) for name in names)
 
     @property
     def lines_lost(self) -> int:
         """Lines of both files that could not be written since the start."""
-        return sum(file.lost_in_all for file in self._files)
+        return self._writer.lines_lost
 
     @property
     def opened(self) -> bool:
         """Whether both files are open, since the start or the last `reopen`."""
-        return self._opened.is_set()
+        return self._writer.opened
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """For each file that cannot be written now: its name and why."""
+        return self._writer.problems
 
     def clean(self, text: str) -> str:
-        """`text` without secrets, and escaped so that it stays one line, for those who are told outside the logs."""
+        """`text` without secrets, escaped to one line, for what is shown outside the logs."""
         return escape(self._redact(text))
 
-    def append(self, file: LogFile, level: str, event: str, fields: dict[str, object]) -> None:
-        message = format_message(event, fields, self._redact, self._redact.margin)
-        with self._lock:
-            line = f"[{self._stamp(time.time())}] : [{level}] - [{message}]\n".encode()
-            file.append(line)
-            if self._console:
-                self._console.append(line)
-        if not self._wake.is_set():
-            self._wake.set()
-
     def reopen(self) -> None:
-        """Close both files and open them anew by their names, as SIGHUP asks; no line is lost."""
-        self._opened.clear()
-        self._reopen = True
-        self._wake.set()
+        """Close both files and open them again by their names, as SIGHUP asks; no line is lost."""
+        self._writer.reopen()
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Write what waits and end the writer; after `timeout_s` on a disk that stalls, leave it behind."""
-        self._closing = True
-        self._hurry.set()
-        self._wake.set()
-        self._writer.join(timeout_s)
+        """Write what waits and end the writer; if the disk stalls, abandon it after `timeout_s`."""
+        logging.getLogger().removeHandler(self._handler)
+        self._writer.close(timeout_s)
 
-    def take_over_python_s_own(self) -> None:
-        """Put warnings, the libraries' records and uncaught exceptions of every thread into comms.log."""
+    def install_hooks(self) -> None:
+        """Send warnings and the uncaught exceptions of every thread to comms.log, and nothing to stderr directly."""
         logging.raiseExceptions = False
-        logging.captureWarnings(True)
-        logging.basicConfig(handlers=[_Bridge(self.comms)], level=logging.WARNING, force=True)
+        logging.lastResort = None
+        logging.captureWarnings(capture=True)
 
-        def crashed(
-            kind: type[BaseException], exc: BaseException, trace: Optional[TracebackType], where: str
-        ) -> None:
-            text = "".join(traceback.format_exception(kind, exc, trace))
-            self.comms.critical("crashed", thread=where, error=repr(exc), traceback=text)
+        def crashed(exc: BaseException, trace: TracebackType | None, thread: str) -> None:
+            text = "".join(traceback.format_exception(type(exc), exc, trace))
+            self.comms.critical("crashed", thread=thread, error=repr(exc), traceback=text)
 
-        def main_crashed(
-            kind: type[BaseException], exc: BaseException, trace: Optional[TracebackType]
-        ) -> None:
-            crashed(kind, exc, trace, "MainThread")
+        def main_crashed(_kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
+            crashed(exc, trace, "MainThread")
             self.close()
-            if self._console is None:  # nothing else would tell whoever started it
-                print(self._redact(f"crashed: {exc!r}"), file=sys.stderr)
-
-        sys.excepthook = main_crashed
+            if not self._has_console:  # then nothing else has said it
+                print_error(self.clean(f"crashed: {exc!r}"))
 
         def thread_crashed(args: threading.ExceptHookArgs) -> None:
             if args.exc_value is not None:
-                name = args.thread.name if args.thread else "?"
-                crashed(args.exc_type, args.exc_value, args.exc_traceback, name)
+                crashed(args.exc_value, args.exc_traceback, args.thread.name if args.thread else "?")
 
+        sys.excepthook = main_crashed
         threading.excepthook = thread_crashed
-
-    def _write_on(self) -> None:
-        closing = False
-        while not closing:
-            self._wake.wait(2.0)
-            self._wake.clear()
-            # a line of comms.log is often an order's: what the order does comes before the disk, and lines that
-            # come together are written together
-            if self._comms_file.waiting():
-                self._hurry.wait(GATHER_S)
-            closing = self._closing
-            try:
-                self._write_all(closing)
-            except Exception as exc:  # noqa: BLE001 - whatever it is, the logs go on
-                self.comms.critical(
-                    "crashed", thread="log-writer", error=repr(exc), traceback=traceback.format_exc()
-                )
-                time.sleep(RETRY_S)
-
-    def _write_all(self, closing: bool) -> None:
-        reopen, self._reopen = self._reopen, False
-        for file in self._files:
-            if reopen or closing:
-                file.close()
-            elif file.stuck():
-                continue
-            self._pass_on(file)
-        if not self._reopen and all(file.is_open() for file in self._files):
-            self._opened.set()
-        if self._console:
-            self._pass_on(self._console)
-            end_s = time.monotonic() + CONSOLE_FAREWELL_S
-            while closing and self._console.takes_more(end_s - time.monotonic()):
-                self._pass_on(self._console)
-
-    def _pass_on(self, target: Union[LogFile, Console]) -> None:
-        with self._lock:
-            batch, lost = target.take()
-        try:
-            target.write(batch, lost, self._lost_line)
-        finally:
-            with self._lock:
-                target.settle()
-
-    def _lost_line(self, file: str, count: int) -> bytes:
-        message = format_message("log_lines_lost", {"file": file, "count": count})
-        with self._lock:  # the stamp's
-            return f"[{self._stamp(time.time())}] : [WARNING] - [{message}]\n".encode()
-
-
-class _Bridge(logging.Handler):
-    """Carries records of Python's logging, which the libraries use, into comms.log."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            text = record.getMessage()
-        except (TypeError, ValueError):
-            text = str(record.msg)
-        trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
-        level = record.levelname if record.levelname in LEVELS else "INFO"
-        self._log.write(level, "library", {"name": record.name, "text": text, "traceback": trace})

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from bench.figures import machine
+from bench.measure import machine
 from logging_setup import format_line
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -27,10 +27,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
-from bench.figures import machine, median, need_linux_and_root
-from tests.integration.cluster import Bundled, Worker
+from bench.measure import machine, median, require_root
+from tests.lab.cluster import Bundled, Worker
 from tests.lab.netns import Lab, why_not
 from tests.lab.observers import Holders, Pings
 
@@ -151,7 +150,7 @@ class Fault:
     name: str
     begin: Callable[[Bench], None]
     end: Callable[[Bench], None]
-    lasts_s: Optional[float]
+    lasts_s: float | None
     share: int
     """Of the rounds, one in so many."""
 
@@ -199,7 +198,7 @@ def measure(rounds: int) -> dict[str, dict[str, list[tuple[float, float]]]]:
 
 
 def main() -> None:
-    need_linux_and_root("failover")
+    require_root("failover")
     if why_not():
         sys.exit(str(why_not()))
     if shutil.which("keepalived") is None:

@@ -1,99 +1,70 @@
 """What the idle worker costs beside a bare python-socketio client with the same ping, in the same run.
 
-    python -m bench.footprint [SECONDS]
+    python -m bench.footprint [SECONDS] [STARTS]
 
-Prints proportional and resident memory, threads, and the CPU time of SECONDS (default 60) of idling. Linux only:
-it reads /proc.
+Prints proportional and resident memory, threads, the CPU time of SECONDS (default 60) of idling, and the median time
+from the start of the process to its connection (default 10 starts). Linux only: it reads /proc.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import re
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
-from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-BARE = """
-import socketio, sys, time
-sio = socketio.Client()
-sio.connect(sys.argv[1], transports=["websocket"])
-while True:
-    sio.emit("ping", time.strftime("%F %T"), callback=lambda *_: None)
-    time.sleep(2)
-"""
-MASTER = """
-import socketio
-from werkzeug.serving import make_server
-sio = socketio.Server(async_mode="threading")
-sio.on("join", lambda sid, data: None)
-sio.on("ping", lambda sid, data: None)
-server = make_server("127.0.0.1", 0, socketio.WSGIApp(sio), threaded=True)
-print(server.port, flush=True)
-server.serve_forever()
-"""
+from bench.measure import BARE, WORKER, Master, Peer, cpu_ns, machine, median, memory_kib, threads
+
+LIMIT_S = 20.0
 
 
-def memory_kib(pid: int) -> dict[str, int]:
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
-    return {name: int(re.search(rf"^{name}:\s+(\d+)", text, re.MULTILINE)[1]) for name in ("Rss", "Pss")}  # type: ignore[index]
+def started(name: str, url: str, **settings: str) -> tuple[Peer, float]:
+    """Start a peer and wait for its connection; returns it and the milliseconds that this took."""
+    peer = Peer(name, url, **settings)
+    up_s = peer.wait("up", LIMIT_S)
+    if up_s is None:
+        peer.end()
+        sys.exit(f"{name} did not connect in {LIMIT_S:g} s")
+    return peer, (up_s - peer.began_s) * 1000
 
 
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def cpu_ns(pid: int) -> int:
-    """The scheduler's own account of all threads, finer than a clock tick; of those that have ended it has none."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            total += int((task / "schedstat").read_text(encoding="ascii").split()[0])
-    return total
+def idle(url: str, seconds: float) -> dict[str, tuple[float, float, int, float]]:
+    """Return PSS and RSS in MiB, the number of threads, and CPU seconds an hour of each peer."""
+    peers = {name: started(name, url)[0] for name in (WORKER, BARE)}
+    try:
+        time.sleep(5)
+        before = {name: cpu_ns(peer.pid) for name, peer in peers.items()}
+        time.sleep(seconds)
+        found = {}
+        for name, peer in peers.items():
+            memory = memory_kib(peer.pid)
+            used = (cpu_ns(peer.pid) - before[name]) / 1e9 / seconds * 3600
+            found[name] = (memory["Pss"] / 1024, memory["Rss"] / 1024, threads(peer.pid), used)
+        return found
+    finally:
+        for peer in peers.values():
+            peer.end()
 
 
 def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-    with tempfile.TemporaryDirectory() as folder:
-        master = subprocess.Popen([sys.executable, "-c", MASTER], stdout=subprocess.PIPE, text=True)
-        started: list[subprocess.Popen[Any]] = [master]
-        try:
-            url = f"http://127.0.0.1:{int(master.stdout.readline())}"  # type: ignore[union-attr]
-            environ = {
-                **os.environ,
-                "NODE_ID": "1",
-                "MASTER_URL": url,
-                "VIP_BACKEND": "simulated",
-                "LOG_DIR": folder,
-                "LOG_CONSOLE": "0",
-            }
-            worker = subprocess.Popen([sys.executable, "client.py"], cwd=ROOT, env=environ)
-            bare = subprocess.Popen([sys.executable, "-c", BARE, url])
-            started += [worker, bare]
-            time.sleep(5)
-            names = {"worker": worker.pid, "bare client": bare.pid}
-            before = {name: cpu_ns(pid) for name, pid in names.items()}
-            time.sleep(seconds)
-            print(f"{'':12} {'PSS MiB':>8} {'RSS MiB':>8} {'threads':>8} {'CPU s/h':>8}")
-            rows = {}
-            for name, pid in names.items():
-                memory = memory_kib(pid)
-                used = (cpu_ns(pid) - before[name]) / 1e9 / seconds * 3600
-                threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
-                rows[name] = (memory["Pss"] / 1024, memory["Rss"] / 1024, threads, used)
-                print(f"{name:12} {rows[name][0]:8.1f} {rows[name][1]:8.1f} {threads:8} {used:8.2f}")
-            ratios = [a / b for a, b in zip(rows["worker"], rows["bare client"])]
-            print(f"{'ratio':12} {ratios[0]:8.2f} {ratios[1]:8.2f} {'':8} {ratios[3]:8.2f}")
-        finally:
-            for process in started:
-                process.kill()
-                process.wait()
+    starts = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+    master = Master()
+    took: dict[str, list[float]] = {WORKER: [], BARE: []}
+    try:
+        found = idle(master.url, seconds)
+        for _ in range(starts):
+            for name, values in took.items():
+                peer, took_ms = started(name, master.url)
+                values.append(took_ms)
+                peer.end()
+    finally:
+        master.end()
+    print(f"idle for {seconds:g} s, {starts} starts; {machine()}")
+    print(f"{'':12} {'PSS MiB':>8} {'RSS MiB':>8} {'threads':>8} {'CPU s/h':>8} {'start ms':>9}")
+    rows = {name: (*found[name], median(took[name])) for name in took}
+    for name, (pss, rss, count, used, start_ms) in rows.items():
+        print(f"{name:12} {pss:8.1f} {rss:8.1f} {count:8} {used:8.2f} {start_ms:9.0f}")
+    ratios = [ours / bare for ours, bare in zip(rows[WORKER], rows[BARE], strict=True)]
+    print(f"{'ratio':12} {ratios[0]:8.2f} {ratios[1]:8.2f} {'':8} {ratios[3]:8.2f} {ratios[4]:9.2f}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Every bench in turn, and what they print in bench/RESULTS.md.
+"""Run every benchmark in turn and write what they print into bench/RESULTS.md.
 
     python -m bench.results [NAME ...]
 
-Named ones are measured anew, and the others left as they are. All take about ten minutes, as root on Linux with keepalived and Node's client (`make bench` installs the latter). A bench
-that cannot run here says so in its place.
+Only the named ones are measured, and the others' sections stay. All take about ten minutes, as root on Linux with
+keepalived. A benchmark that cannot run here says so in its section.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench.figures import machine
+from bench.measure import machine
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-BENCHES = ("takeover", "failover", "start", "footprint", "throughput", "detection", "growth", "diagnose")
+BENCHES = ("takeover", "failover", "footprint", "burst", "reconnect")
 
 
 def section(name: str) -> str:

@@ -6,7 +6,7 @@ In one namespace each, interleaved: a worker as root (netlink) and one as a user
 CONFLICT_PROBE=0, ROUNDS (default 100) times; one with the default probe, a fifth as often; and the pair of `ip`
 commands as subprocesses, alone and through sudo. The master is in this process, so that a round is timed from before
 the order is written to after its answer was read; the first ARP is when the switch received it. Needs Linux, root, and
-for the sudo worker what tests/integration/users.py needs.
+for the sudo worker what tests/lab/users.py needs.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import socketio
 from werkzeug.serving import make_server
 
-from bench.figures import machine, median, need_linux_and_root, p99
-from demo.master import RequestHandler
-from tests.integration.cluster import PORT, ROOT, Worker, recover
+from bench.measure import machine, median, p99, require_root
 from tests.lab import users
+from tests.lab.cluster import PORT, ROOT, Worker, recover
 from tests.lab.netns import Lab, in_namespace, why_not
 from tests.lab.observers import Inside
+from tests.lab.wsgi import RequestHandler
 
 NETLINK, SUDO, PROBING = 1, 3, 4
 NAMES = {NETLINK: "netlink", SUDO: "sudo", PROBING: "netlink, default probe"}
@@ -90,13 +90,13 @@ def ip_pair(*before: str) -> float:
 
 
 @contextlib.contextmanager
-def sudo_worker(lab: Lab) -> Iterator[Optional[str]]:
+def sudo_worker(lab: Lab) -> Iterator[str | None]:
     """Start it; why there is none, None: there is one."""
     if users.why_not():
         yield users.why_not()
         return
     with users.made_up_user("ALL=(root) ALL") as user:
-        logs = user.project / "logs"
+        logs = user.project / "log"
         logs.mkdir()
         os.chown(logs, user.uid, user.uid)
         shutil.copy(ROOT / "network_config.txt", user.project)
@@ -114,7 +114,7 @@ def sudo_worker(lab: Lab) -> Iterator[Optional[str]]:
         yield None
 
 
-def measure(rounds: int) -> tuple[dict[str, list[float]], Optional[str]]:
+def measure(rounds: int) -> tuple[dict[str, list[float]], str | None]:
     took: dict[str, list[float]] = {name: [] for name in (PAIR, SUDO_PAIR, *NAMES.values(), FIRST_ARP)}
     sudo = shutil.which("sudo")
     with Lab(nodes=tuple(NAMES)) as lab, tempfile.TemporaryDirectory() as folder:
@@ -142,7 +142,7 @@ def measure(rounds: int) -> tuple[dict[str, list[float]], Optional[str]]:
 
 
 def main() -> None:
-    need_linux_and_root("takeover")
+    require_root("takeover")
     if why_not():
         sys.exit(str(why_not()))
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 100

@@ -148,7 +148,8 @@ class Demo:
         if len(failovers) != 1:
             raise DemoError(f"the story has {len(failovers)} failovers instead of one")
         (failover,) = failovers
-        if (failover["disconnected_node"], failover["outcome"]) != (2, "taken") or not failover["released"]:
+        taken = [one for one in failover["attempts"] if one["outcome"] == "taken"]
+        if failover["node"] != 2 or len(taken) != 1 or not taken[0]["released"]:
             raise DemoError(f"the story should be one takeover and one return, and is {failover}")
         print(f"\nThe same as a picture: {page}")
 

@@ -1,7 +1,7 @@
 """Taking a dead node's address and giving it back: a table of states, without I/O of its own.
 
-Everything that happens to an address ordered of this node is a `Happening`; what the worker then does is the
-cell of TABLE for the state in which the address is. Time comes in as monotonic seconds, the machine is the
+Everything that happens to an address ordered of this node is a `Event`; what the worker then does is the
+action of TABLE for the state in which the address is. Time comes in as monotonic seconds, the machine is the
 `Network` that was given, answers to the master go out through `answer`.
 """
 
@@ -14,13 +14,14 @@ from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Optional
 
-from failover.actions import Cells, Rules
+from failover.actions import Actions, FailoverSettings
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
-from failover.vip_state import ADOPT_PROBE_S, HOLDING, Claim, Happening, State
-from failover.vips import Loans, Outcome
+from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
+from failover.transitions import TABLE
+from failover.vips import Reply, VipTable
 from logging_setup import Log
-from network.base import AddressesChanged, ArpSeen, Event, LinkUp, Loan, Network, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError, NetworkEvent, Vip
 
 NOBODY = IPv4Address(0)
 WAITING = 2000
@@ -37,262 +38,218 @@ class Failover:
 
     def __init__(
         self,
-        rules: Rules,
+        settings: FailoverSettings,
         node: Node,
         network: Network,
         log: Log,
-        answer: Callable[[Outcome], None],
+        answer: Callable[[Reply], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.unusable: Optional[str] = None
-        self._rules = rules
+        self._settings = settings
         self._node = node
         self._network = network
-        self._loans = Loans(rules.node_id, rules.neighbours, network, log, answer)
-        self._claims = self._loans.claims
-        self._cells = Cells(rules, network, self._loans, self._happens, clock)
+        self._table = VipTable(settings.node_id, settings.neighbors, network, log, answer)
+        self._entries = self._table.entries
+        self._actions = Actions(settings, network, self._table, self._apply, clock)
 
     def start(self, now: float) -> None:
-        """Find the loans that an earlier run of this node left; `settled` tells when they are judged.
+        """Find the virtual addresses that an earlier run of this node left; `settled` tells when they are judged.
 
         Raises NetworkError when the machine cannot be asked.
         """
         for address in self._network.addresses():
             if address.owner is not None:
-                claim = Claim(Loan(address.owner, address.ip, address.interface))
-                older = self._claims.get(address.owner)
+                entry = VipState(Vip(address.owner, address.ip, address.interface))
+                older = self._entries.get(address.owner)
                 if older:
-                    self._loans.drop(older, now, 0.0, f"node {address.owner} has {address.ip} as well")
-                self._loans.enter(claim, State.FOUND)
-                self._cells.learn(claim)
-                claim.ask(now, max(ADOPT_PROBE_S, self._rules.conflict_probe_s))
+                    self._table.drop(older, now, 0.0, f"node {address.owner} has {address.ip} as well")
+                self._table.enter(entry, State.ADOPTING)
+                self._actions.learn_owner(entry)
+                entry.begin_probing(now, max(ADOPT_PROBE_S, self._settings.conflict_probe_s))
         self.watch()
         self.tick(now)
 
     @property
-    def claims(self) -> tuple[Claim, ...]:
+    def entries(self) -> tuple[VipState, ...]:
         """Every address that is held or being thought about."""
-        return tuple(self._claims.values())
+        return tuple(self._entries.values())
 
     @property
     def settled(self) -> bool:
-        """Whether every loan that was found at start is adopted or removed."""
-        return all(claim.state is not State.FOUND for claim in self._claims.values())
+        """Whether every virtual address that was found at start is adopted or removed."""
+        return all(entry.state is not State.ADOPTING for entry in self._entries.values())
 
     @property
     def steady(self) -> bool:
         """Whether no address is between held and not held, so that there is nothing half true to tell."""
-        return all(claim.state not in (State.DOUBTED, State.LOST) for claim in self._claims.values())
+        return all(entry.state not in (State.IN_CONFLICT, State.LOST) for entry in self._entries.values())
 
     @property
-    def held(self) -> list[Loan]:
-        """The loans that the interface holds, the newest last."""
-        holding = [claim for claim in self._claims.values() if claim.state in HOLDING]
-        return [claim.loan for claim in sorted(holding, key=lambda claim: claim.taken_s)]
+    def held(self) -> list[Vip]:
+        """The virtual addresses that the interface holds, the newest last."""
+        holding = [entry for entry in self._entries.values() if entry.state in HOLDING]
+        return [entry.vip for entry in sorted(holding, key=lambda entry: entry.taken_s)]
 
     def recover(self, data: Mapping[str, Any], now: float, arrived_s: float) -> Optional[str]:
         """Take an address over; the reason when the order is refused at once, else None: its answer follows."""
         try:
-            order = parse_recover(data, self._rules.node_id, self._rules.neighbours, arrived_s)
-            claim = self._claim_for(order)
-            if len(claim.orders) >= WAITING:
+            order = parse_recover(data, self._settings.node_id, self._settings.neighbors, arrived_s)
+            entry = self._entry_for(order)
+            if len(entry.orders) >= WAITING:
                 raise OrderError(
                     f"{WAITING} orders for {order.ip.ip} wait already until it is known whether it is free"
                 )
         except (OrderError, NetworkError) as exc:
-            self._loans.refuse_recover(data, str(exc))
+            self._table.refuse_recover(data, str(exc))
             return str(exc)
-        if claim.orders and claim.orders[-1].data == data:
-            order = replace(order, data=claim.orders[-1].data)  # of one that repeats itself one is kept
-        claim.orders.append(order)
-        if claim.state is State.FREE and self._rules.conflict_probe_s:
+        if entry.orders and entry.orders[-1].data == data:
+            order = replace(order, data=entry.orders[-1].data)  # of one that repeats itself one is kept
+        entry.orders.append(order)
+        if entry.state is State.FREE and self._settings.conflict_probe_s:
             # so that others tell this node's questions from those of an owner that comes back
             self._node.announce()
-        self._happens(claim, Happening.RECOVER, now)
+        self._apply(entry, Event.RECOVER, now)
         return None
 
     def restore(self, data: Mapping[str, Any], now: float) -> Optional[str]:
         """Give an address back; the reason when it is no valid order, else None."""
-        known = {*self._rules.neighbours, *self._claims}
+        known = {*self._settings.neighbors, *self._entries}
         try:
-            owner = parse_restore(data, self._rules.node_id, known)
+            owner = parse_restore(data, self._settings.node_id, known)
         except OrderError as exc:
-            self._loans.refuse_restore(data, str(exc))
+            self._table.refuse_restore(data, str(exc))
             return str(exc)
-        claim = self._claims.get(owner)
-        if claim:
-            self._happens(claim, Happening.RESTORE, now)
+        entry = self._entries.get(owner)
+        if entry:
+            self._apply(entry, Event.RESTORE, now)
         else:
-            self._loans.restored(owner)
+            self._table.restored(owner)
         return None
 
-    def seen(self, event: Event, now: float) -> None:
+    def seen(self, event: NetworkEvent, now: float) -> None:
         """Something on the wire or the machine changed."""
         if isinstance(event, ArpSeen):
             self._node.seen(event, now)
-            for claim in list(self._claims.values()):
-                happening = self._meaning(event, claim, now)
-                if happening:
-                    claim.other_mac = event.sender_mac
-                    self._happens(claim, happening, now)
+            for entry in list(self._entries.values()):
+                meaning = self._meaning(event, entry, now)
+                if meaning:
+                    entry.other_mac = event.sender_mac
+                    self._apply(entry, meaning, now)
         elif isinstance(event, LinkUp):
             if self._node.primary and self._node.primary.interface == event.interface:
                 self._node.announce()
-            for claim in list(self._claims.values()):
-                if claim.loan.interface == event.interface:
-                    self._happens(claim, Happening.UNSURE, now)
+            for entry in list(self._entries.values()):
+                if entry.vip.interface == event.interface:
+                    self._apply(entry, Event.REVALIDATE, now)
         elif isinstance(event, AddressesChanged):
-            self._look(now)
+            self._look(now, event.interface)
 
     def unsure(self, now: float) -> None:
         """The process or the machine was frozen: others may have taken what is held here."""
         self._node.announce()
         self._look(now)
-        self._to_all(Happening.UNSURE, now)
+        self._to_all(Event.REVALIDATE, now)
 
     def master_lost(self, now: float) -> None:
         """MASTER_LOSS_RELEASE is over."""
-        self._to_all(Happening.MASTER_LOST, now)
+        self._to_all(Event.MASTER_LOST, now)
 
     def stop(self, now: float) -> None:
         """Give everything back, whatever was going on."""
-        self._to_all(Happening.STOP, now)
+        self._to_all(Event.STOP, now)
 
     def watch(self) -> None:
         """Tell the network which addresses matter: those asked for or held, and the node's own."""
         own = {self._node.primary.ip.ip} if self._node.primary else set()
-        self._network.watch(frozenset(own.union(claim.loan.ip.ip for claim in self._claims.values())))
+        self._network.watch(frozenset(own.union(entry.vip.ip.ip for entry in self._entries.values())))
 
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
-        return min([self._loans.clear_up_s, *(claim.due_s() for claim in self._claims.values())])
+        return min([self._table.clear_up_s, *(entry.due_s() for entry in self._entries.values())])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
-        return min((claim.judged_s() for claim in self._claims.values()), default=math.inf)
+        return min((entry.verdict_due_s() for entry in self._entries.values()), default=math.inf)
 
     def tick(self, now: float) -> None:
         """Send the questions and announcements that are due, and renew leases."""
-        self._loans.clear_up(now)
-        for claim in list(self._claims.values()):
-            if claim.round_s <= now:
-                claim.ask(now, self._rules.conflict_probe_s)
-            self._cells.probe(claim, now)
-            if claim.state in HOLDING:
-                self._cells.keep(claim, now)
+        self._table.clear_up(now)
+        for entry in list(self._entries.values()):
+            if entry.round_s <= now:
+                entry.begin_probing(now, self._settings.conflict_probe_s)
+            self._actions.send_probe(entry, now)
+            if entry.state in HOLDING:
+                self._actions.maintain(entry, now)
 
     def judge(self, as_of: float) -> None:
         """Decide where the wire was silent up to `as_of`; whatever it said before must have been `seen`."""
-        for claim in list(self._claims.values()):
-            if claim.verdict_s <= as_of:
-                claim.asked()
-                self._happens(claim, Happening.SILENCE, as_of)
-            elif claim.patience_s <= as_of:
-                self._happens(claim, Happening.PATIENCE_OVER, as_of)
+        for entry in list(self._entries.values()):
+            if entry.verdict_s <= as_of:
+                entry.end_probing()
+                self._apply(entry, Event.NO_CONFLICT, as_of)
+            elif entry.wait_ends_s <= as_of:
+                self._apply(entry, Event.CONFLICT_WAIT_OVER, as_of)
 
-    def _look(self, now: float) -> None:
+    def _look(self, now: float, interface: str | None = None) -> None:
+        """Whether what is held is still there, on that interface or, None, on any."""
+        holding = [
+            entry
+            for entry in self._entries.values()
+            if entry.state in HOLDING and interface in {None, entry.vip.interface}
+        ]
         try:
-            there = self._network.addresses()
+            there = self._network.addresses(interface) if holding else ()
         except NetworkError:
             return  # not knowing is not absence; the next renewal looks again
-        for claim in list(self._claims.values()):
-            if claim.state in HOLDING and not self._loans.among(claim.loan, there):
-                self._happens(claim, Happening.GONE, now)
+        for entry in holding:
+            if entry.state in HOLDING and not self._table.among(entry.vip, there):
+                self._apply(entry, Event.REMOVED, now)
 
-    def _meaning(self, arp: ArpSeen, claim: Claim, now: float) -> Optional[Happening]:
+    def _meaning(self, arp: ArpSeen, entry: VipState, now: float) -> Optional[Event]:
         """What an ARP packet says of an address (RFC 5227 §2.1.1, §2.4); None: nothing."""
-        ip = claim.loan.ip.ip
+        ip = entry.vip.ip.ip
         if arp.sender_ip == ip:
             answers = arp.reply and arp.target_ip == NOBODY
-            repeats = claim.state is State.DOUBTED and now - claim.asked_s < REPEATS_S
-            return None if repeats and not answers else Happening.ANSWER
+            repeats = entry.state is State.IN_CONFLICT and now - entry.probing_since_s < REPEATS_S
+            return None if repeats and not answers else Event.CONFLICT
         if arp.sender_ip != NOBODY or arp.target_ip != ip or arp.reply:
             return None
-        if arp.sender_mac == claim.owner_mac and not arp.uses_others:
-            return Happening.ANSWER
+        if arp.sender_mac == entry.owner_mac and not arp.uses_others:
+            return Event.CONFLICT
         try:
-            ours = self._network.mac(claim.loan.interface)
+            ours = self._network.mac(entry.vip.interface)
         except NetworkError:
             return None
-        return Happening.RIVAL if arp.sender_mac < ours else None
+        return Event.SIMULTANEOUS_PROBE if arp.sender_mac < ours else None
 
-    def _claim_for(self, order: Recover) -> Claim:
+    def _entry_for(self, order: Recover) -> VipState:
         if self.unusable:
             raise NetworkError(self.unusable)
-        claim = self._claims.get(order.owner)
-        if claim:
-            if claim.loan.ip != order.ip:
-                raise OrderError(f"{claim.loan.ip} is held or asked for node {order.owner} already")
-            return claim
-        for other in self._claims.values():
-            if other.loan.ip.ip == order.ip.ip:
-                raise OrderError(f"{order.ip.ip} is held or asked for node {other.loan.owner} already")
+        entry = self._entries.get(order.owner)
+        if entry:
+            if entry.vip.ip != order.ip:
+                raise OrderError(f"{entry.vip.ip} is held or asked for node {order.owner} already")
+            return entry
+        for other in self._entries.values():
+            if other.vip.ip.ip == order.ip.ip:
+                raise OrderError(f"{order.ip.ip} is held or asked for node {other.vip.owner} already")
         there = self._network.addresses()
-        check_address(order.ip, there, self._network.gateways(), self._rules.allowed_networks)
-        return Claim(Loan(order.owner, order.ip, self._network.interface_for(order.ip.ip)))
+        check_address(order.ip, there, self._network.gateways(), self._settings.allowed_networks)
+        return VipState(Vip(order.owner, order.ip, self._network.interface_for(order.ip.ip)))
 
-    def _to_all(self, happening: Happening, now: float) -> None:
-        for claim in list(self._claims.values()):
-            self._happens(claim, happening, now)
+    def _to_all(self, event: Event, now: float) -> None:
+        for entry in list(self._entries.values()):
+            self._apply(entry, event, now)
 
-    def _happens(self, claim: Claim, happening: Happening, now: float) -> None:
-        cell = TABLE.get((claim.state, happening))
-        if cell:
-            cell(self._cells, claim, now)
+    def _apply(self, entry: VipState, event: Event, now: float) -> None:
+        action = TABLE.get((entry.state, event))
+        if action:
+            action(self._actions, entry, now)
             try:
                 self.watch()
             except NetworkError as exc:
                 # a question whose answer cannot be heard is as good as one that could not be sent
-                claim.trouble = str(exc)
-                claim.asked()
-                self._happens(claim, Happening.MUTE, now)
-
-
-# Contract §5, a line here for each line there, and those that it implies.
-TABLE: dict[tuple[State, Happening], Callable[[Cells, Claim, float], None]] = {
-    (State.FREE, Happening.RECOVER): Cells.ask,
-    (State.ASKED, Happening.SILENCE): Cells.take,
-    (State.ASKED, Happening.ANSWER): Cells.wait,
-    (State.ASKED, Happening.RIVAL): Cells.yield_,
-    (State.WAITING, Happening.SILENCE): Cells.take,
-    (State.WAITING, Happening.ANSWER): Cells.wait,
-    (State.WAITING, Happening.RIVAL): Cells.yield_,
-    (State.WAITING, Happening.PATIENCE_OVER): Cells.refuse_alive,
-    (State.ASKED, Happening.RESTORE): Cells.abandon,
-    (State.WAITING, Happening.RESTORE): Cells.abandon,
-    (State.ASKED, Happening.STOP): Cells.leave,
-    (State.WAITING, Happening.STOP): Cells.leave,
-    (State.HELD, Happening.RECOVER): Cells.confirm,
-    (State.HELD, Happening.RESTORE): Cells.give_back,
-    (State.HELD, Happening.ANSWER): Cells.doubt,
-    (State.DOUBTED, Happening.ANSWER): Cells.cede,
-    (State.DOUBTED, Happening.RIVAL): Cells.cede,
-    (State.DOUBTED, Happening.SILENCE): Cells.retake,
-    (State.DOUBTED, Happening.RESTORE): Cells.abandon,
-    (State.HELD, Happening.GONE): Cells.miss,
-    (State.LOST, Happening.SILENCE): Cells.take,
-    (State.LOST, Happening.ANSWER): Cells.cede,
-    (State.LOST, Happening.RIVAL): Cells.cede,
-    (State.LOST, Happening.RESTORE): Cells.abandon,
-    (State.HELD, Happening.UNSURE): Cells.check,
-    (State.UNSURE, Happening.SILENCE): Cells.go_on,
-    (State.UNSURE, Happening.ANSWER): Cells.doubt,
-    (State.UNSURE, Happening.MUTE): Cells.wait_for_link,
-    (State.UNSURE, Happening.RECOVER): Cells.confirm,
-    (State.UNSURE, Happening.RESTORE): Cells.give_back,
-    (State.UNSURE, Happening.GONE): Cells.miss,
-    (State.FOUND, Happening.SILENCE): Cells.take,
-    (State.FOUND, Happening.ANSWER): Cells.discard,
-    (State.FOUND, Happening.RIVAL): Cells.discard,
-    (State.FOUND, Happening.MUTE): Cells.discard,
-    **{(state, Happening.STOP): Cells.leave for state in State if state is not State.FREE},
-    **{(state, Happening.MASTER_LOST): Cells.leave_lost_master for state in HOLDING},
-    **{
-        (state, Happening.MUTE): Cells.fail
-        for state in (State.ASKED, State.WAITING, State.DOUBTED, State.LOST)
-    },
-    **{
-        (state, Happening.UNSURE): Cells.ask_afresh
-        for state in (State.ASKED, State.WAITING, State.UNSURE, State.DOUBTED, State.LOST, State.FOUND)
-    },
-}
+                entry.trouble = str(exc)
+                entry.end_probing()
+                self._apply(entry, Event.PROBE_FAILED, now)

@@ -8,7 +8,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any, Optional
 
 from logging_setup import Log
-from network.base import Address, ArpSeen, Loan, Network, NetworkError
+from network.base import Address, ArpSeen, Network, NetworkError, Vip
 
 DEFEND_EVERY_S = 10.0
 """DEFEND_INTERVAL of RFC 5227 §1.1."""
@@ -18,11 +18,11 @@ class Node:
     """`interface` is INTERFACE, None: the interface of the connection to the master tells."""
 
     def __init__(
-        self, number: int, neighbours: Sequence[int], interface: Optional[str], network: Network, log: Log
+        self, number: int, neighbors: Sequence[int], interface: Optional[str], network: Network, log: Log
     ) -> None:
         self.number = number
         self.primary: Optional[Address] = None
-        self._neighbours = [str(neighbour) for neighbour in neighbours]
+        self._neighbors = [str(neighbor) for neighbor in neighbors]
         self._interface = interface
         self._network = network
         self._log = log
@@ -32,7 +32,7 @@ class Node:
         """Look up the own address; `local_ip` is this end of the connection to the master, None: not connected.
 
         It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the
-        first address of the default route's interface. Never a loan. One that is new is announced. Raises
+        first address of the default route's interface. Never a virtual address. One that is new is announced. Raises
         NetworkError.
         """
         own = [there for there in self._network.addresses() if there.owner is None]
@@ -66,18 +66,18 @@ class Node:
             self._log.critical("address_conflict", address=str(self.primary.ip), mac=arp.sender_mac, own=True)
             self.announce()
 
-    def join_data(self, loans: Sequence[Loan]) -> dict[str, Any]:
-        """What `join` says, `loans` being what is held, the newest last. `held` maps each owner to its address."""
-        newest = loans[-1] if loans else None
+    def join_data(self, vips: Sequence[Vip]) -> dict[str, Any]:
+        """What `join` says, `virtual addresses` being what is held, the newest last. `held` maps each owner to its address."""
+        newest = vips[-1] if vips else None
         return {
             "system": socket.gethostname(),
             "NODE_ID": self.number,
-            "neighbors": self._neighbours,
+            "neighbors": self._neighbors,
             "primary_ip": str(self.primary.ip.ip) if self.primary else None,
             "primary_netmask": str(self.primary.ip.netmask) if self.primary else None,
             "secondary_ip": str(newest.ip.ip) if newest else None,
             "secondary_netmask": str(newest.ip.netmask) if newest else None,
-            "held": {str(loan.owner): str(loan.ip.ip) for loan in loans},
+            "held": {str(vip.owner): str(vip.ip.ip) for vip in vips},
         }
 
 

@@ -102,7 +102,7 @@ def check_address(
     """Refuse an address that must not be taken on a machine that holds the addresses `here`.
 
     `allowed` are the networks of ALLOWED_NETWORKS; None: the machine's own subnets, and then the order's mask
-    must be the subnet's (a narrower one would make the loan a network of its own). Raises OrderError.
+    must be the subnet's (a narrower one would make the virtual address a network of its own). Raises OrderError.
     """
     address = ip.ip
     if (

@@ -1,4 +1,4 @@
-"""Standard error as the logs' writer keeps it: it repeats their lines, and is never waited for."""
+"""Standard error: a copy of the logs' lines that is never waited for, and messages before the logs are open."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ import select
 import stat
 import sys
 from collections.abc import Callable
-from typing import Optional
 
-from logs.buffer import Waiting
+from logs.buffer import LineBuffer
 
 QUEUE_LIMIT = 1 << 20
-"""Bytes that wait for a stderr that nobody reads; what comes after them is dropped, and counted."""
+"""Bytes that wait for a stderr that nobody reads; further lines are dropped and counted."""
 _PIPE_BUF = 4096
 """A pipe or a socket that select calls writable takes this much without blocking (POSIX: write)."""
 
 
-class Console(Waiting):
-    """The queue of stderr, and stderr. `write` is for the writer's thread alone."""
+class Console(LineBuffer):
+    """The queue of stderr, and stderr. Only the writer's thread calls `write`."""
 
     def __init__(self) -> None:
         super().__init__(QUEUE_LIMIT)
@@ -41,9 +40,9 @@ class Console(Waiting):
                 self._write_some(self._fd)
             if self._fd is not None and lost and not self._pending and _writable(self._fd):
                 os.write(self._fd, lost_line("stderr", lost))
-                self._told_lost = lost
+                self._reported_lost = lost
         except OSError as exc:
-            # a full disk may have room again; otherwise nobody is at the other end any more
+            # a full disk may have room again; otherwise nobody is at the other end anymore
             if exc.errno not in (errno.EAGAIN, errno.ENOSPC, errno.EDQUOT):
                 self._fd = None
 
@@ -61,11 +60,37 @@ class Console(Waiting):
         self._pending[:count] = [rest] if rest else []
 
 
-def _open_stderr() -> Optional[int]:
-    """A descriptor of stderr, None: the process was started without one.
+def open_missing_streams() -> None:
+    """Open /dev/null as every standard descriptor that is closed (`2>&-`).
 
-    A terminal that is held up (Ctrl-S, a connection that hangs) blocks whoever writes more to it than it has
-    room for, select or not; so it is opened anew, for this process alone, as one that never blocks.
+    Otherwise the next file or socket would get its number, and whatever a library or a child process prints would be
+    written into that.
+    """
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != fd:
+                os.dup2(opened, fd)
+                os.close(opened)
+
+
+def print_error(*lines: str) -> None:
+    """Print to stderr where there is one that takes it; an exit code says the same."""
+    if sys.stderr is None:
+        return
+    try:
+        print(*lines, sep="\n", file=sys.stderr, flush=True)
+    except OSError:  # a full disk, a closed pipe
+        sys.stderr = None  # what is left in its buffer would fail again at exit
+
+
+def _open_stderr() -> int | None:
+    """A descriptor of stderr; None if the process was started without one.
+
+    A terminal that is paused (Ctrl-S, a connection that hangs) blocks the writer that exceeds its room, whatever
+    select says; so it is opened anew, for this process alone and non-blocking.
     """
     try:
         fd = sys.stderr.fileno()
@@ -75,9 +100,9 @@ def _open_stderr() -> Optional[int]:
     except (AttributeError, ValueError):
         return None
     except OSError:
-        return fd  # another user's terminal, after su: it may block, but it is heard
+        return fd  # another user's terminal, after su: it may block, but it is read
 
 
 def _writable(fd: int, within_s: float = 0.0) -> bool:
-    """Whether it takes a line, within that time; elsewhere than on POSIX that cannot be asked, and is believed."""
+    """Whether it takes a line within that time; assumed where that cannot be asked (Windows)."""
     return os.name != "posix" or bool(select.select([], [fd], [], within_s)[1])

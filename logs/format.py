@@ -1,8 +1,8 @@
-r"""One line of a log: `[TIMESTAMP] : [LEVEL] - [event key=value …]`, written and read back.
+r"""One line of a log, `[TIMESTAMP] : [LEVEL] - [event key=value …]`: formatting and parsing. No I/O.
 
-Fields are logfmt. A value that is empty or holds white space, a quote, a backslash, `]`, `=` or a character
-that is escaped stands in quotes, with the escapes `\n \r \t \" \\ \xHH \uHHHH`; every other value stands
-bare, to the letter. No I/O.
+Fields are logfmt. A value is quoted, with the escapes `\n \r \t \" \\ \xHH \uHHHH`, if it is empty or contains white
+space, a quote, a backslash, a bracket, `=` or a character that is escaped; any other value is written as it is.
+A value that is too long ends in `…(N bytes left out)`, N being the bytes of its escaped text that are missing.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LINE_LIMIT = 4096
-"""Bytes of a line at the most, its newline included."""
+"""Bytes of a line at most, including its newline."""
 _FRAME = len("[2026-11-24 22:47:01.123+0000] : [CRITICAL] - []\n")
 _BODY_LIMIT = LINE_LIMIT - _FRAME
-_LEFT_OUT = "…({} bytes left out)"
+_FIELDS_LEFT_OUT = "fields_left_out"
+"""The field that counts the fields for which a line had no room."""
 
 # C0, DEL and C1 controls, line and paragraph separators, bidirectional controls (UAX #9), lone surrogates
 _UNSAFE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -40,29 +41,32 @@ _LINE = re.compile(
 _FIELD = re.compile(
     rf' ([A-Za-z_][A-Za-z0-9_]*)=(?:"((?:[^"\\{_UNSAFE}]|{_ESCAPED})*)"|([^\s"\\\]=\[{_UNSAFE}]+))(?= |$)'
 )
-_CUT_FIELD = re.compile(
+_MARK_END = " bytes left out)"
+_MARK = re.compile(r"…\(([0-9]{1,18}) bytes left out\)$")
+# version 1.0 cut the whole message, in the middle of a field or of its name, and left the quote open
+_FIELD_OF_1_0 = re.compile(
     rf' (?:([A-Za-z_][A-Za-z0-9_]*)(?:=(?:"((?:[^"\\{_UNSAFE}]|{_ESCAPED})*)|([^\s"\\\]=\[{_UNSAFE}]*))"?)?)?$'
 )
-_CUT = re.compile(r"…\(([0-9]{1,18}) bytes left out\)$")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @lru_cache(maxsize=1024)
 def _is(pattern: re.Pattern[str], name: str) -> bool:
-    """Kept, since a program has few names and writes many lines."""
+    """Cached, since a program has few names and writes many lines."""
     return pattern.fullmatch(name) is not None
 
 
 class LineError(ValueError):
-    """A text that is no line of these logs; says what does not fit."""
+    """A text that is not a line of these logs; says what does not fit."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line read back. `when` has the line's own offset; `fields` are texts as they were before escaping;
-    `left_out` is the number of bytes that were cut off its message, 0 for a whole line (the last field of a
-    cut line may be incomplete).
+    """A parsed line.
+
+    `when` has the line's own offset from UTC. `fields` are texts as they were before escaping. `left_out` is the
+    number of bytes that were cut from values, 0 for a complete line; such a value is what was kept of it.
     """
 
     when: datetime
@@ -70,6 +74,23 @@ class Entry:
     event: str
     fields: Mapping[str, str]
     left_out: int = 0
+
+
+class Excerpt(str):
+    """The beginning of a longer text, of which `left_out` bytes (escaped) are missing."""
+
+    __slots__ = ("left_out",)
+    left_out: int
+
+    @classmethod
+    def of(cls, text: str, length: int, head: str) -> Excerpt:
+        """`head`, which represents the first `length` characters of `text`."""
+        excerpt = cls(head)
+        step = 65536  # in slices, so that a megabyte is not in memory twice
+        excerpt.left_out = sum(
+            len(escape(text[at : at + step]).encode()) for at in range(length, len(text), step)
+        )
+        return excerpt
 
 
 def _escape_one(match: re.Match[str]) -> str:
@@ -86,16 +107,10 @@ def _unescape_one(match: re.Match[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` with everything escaped that may not stand raw in a line."""
-    if text.isprintable():  # which nothing is that has to be escaped, but for these two
+    """`text` with every character escaped that a line must not contain."""
+    if text.isprintable():  # then only these two can need it
         return text.replace("\\", "\\\\").replace('"', '\\"')
     return _TO_ESCAPE.sub(_escape_one, text)
-
-
-def _size(text: str, start: int = 0) -> int:
-    """Bytes of `text` from `start` on, escaped, as UTF-8; in slices, so that a megabyte is not in memory twice."""
-    step = 65536
-    return sum(len(escape(text[at : at + step]).encode()) for at in range(start, len(text), step))
 
 
 def as_text(value: object) -> str:
@@ -113,9 +128,9 @@ def as_text(value: object) -> str:
 
 
 def compact_json(data: object) -> str:
-    """`data` as JSON without spaces; bytes as a text that gives their number, what JSON cannot say by its repr.
+    """`data` as JSON without spaces; bytes become a text with their number, other objects their repr.
 
-    Never raises: what is nested too deeply to be written says so.
+    Never raises: a value that cannot be serialized, such as one nested too deeply, is replaced by the reason.
     """
 
     def other(value: object) -> str:
@@ -124,66 +139,113 @@ def compact_json(data: object) -> str:
     try:
         return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=other)
     except (RecursionError, ValueError, TypeError) as exc:
-        return f"<data that JSON cannot say: {type(exc).__name__}>"
+        return f"<not serializable as JSON: {type(exc).__name__}>"
 
 
-def format_message(
-    event: str, fields: Mapping[str, object], redact: Callable[[str], str] = str, margin: int = 0
-) -> str:
+@dataclass
+class _Field:
+    """A field on its way into a line: the value as escaped bytes, and how many of them were cut."""
+
+    key: str
+    value: bytes
+    quoted: bool
+    left_out: int
+
+    def __bytes__(self) -> bytes:
+        value = self.value
+        if self.left_out:
+            value += f"…({self.left_out}{_MARK_END}".encode()
+        elif value.endswith(_MARK_END.encode()):
+            value = _protected(value.decode()).encode()
+        return (
+            b' %s="%s"' % (self.key.encode(), value)
+            if self.quoted
+            else b" %s=%s" % (self.key.encode(), value)
+        )
+
+    def cut(self, excess: int) -> None:
+        """Make it shorter by at least `excess` bytes, or as short as it can be."""
+        # its mark, which may be new or get longer, and its quotes
+        grown = len(f"…({self.left_out + len(self.value)}{_MARK_END}".encode()) + 2
+        keep = max(0, len(self.value) - excess - (0 if self.left_out else grown))
+        whole = _WHOLE_ESCAPES.match(self.value[:keep].decode(errors="ignore"))
+        kept = whole.group().encode() if whole else b""
+        self.left_out += len(self.value) - len(kept)
+        self.value, self.quoted = kept, True
+
+
+def format_message(event: str, fields: Mapping[str, object]) -> str:
     """The message of a line: the event's name, then its fields; those that are None are left out.
 
-    `redact` replaces secrets in each value; `margin` is the length of the longest text that it replaces, so
-    that none is cut in two and missed. Raises ValueError for a name that can be none.
+    The longest values are cut until the message fits. Raises ValueError for an invalid name.
     """
     if not _is(_NAME, event):
-        raise ValueError(f"{event!r} is no name of an event")
+        raise ValueError(f"invalid event name {event!r}")
     parts = [event]
-    rest = 0
+    cut = False
     for key, value in fields.items():
         if value is None:
             continue
         if not _is(_KEY, key):
-            raise ValueError(f"{key!r} is no name of a field")
+            raise ValueError(f"invalid field name {key!r}")
         text = as_text(value)
-        if rest:
-            quotes = 2 if not text or _TO_QUOTE.search(text) else 0
-            rest += _size(text) + len(f" {key}=") + quotes
-        elif len(text) > 2 * (LINE_LIMIT + margin):
-            # the end of the slice may hold half a secret: it is dropped with the margin
-            head = redact(text[: 2 * LINE_LIMIT + margin])
-            parts.append(f'{key}="{escape(head[: max(0, min(LINE_LIMIT, len(head) - margin))])}')
-            rest = _size(text, LINE_LIMIT) + 1
-        else:
-            text = redact(text)
-            parts.append(f'{key}="{escape(text)}"' if not text or _TO_QUOTE.search(text) else f"{key}={text}")
+        cut = cut or isinstance(value, Excerpt)
+        parts.append(f"{key}={_quoted(text)}" if not text or _TO_QUOTE.search(text) else f"{key}={text}")
     body = " ".join(parts)
-    if rest or (len(body) * 4 > _BODY_LIMIT and len(body.encode()) > _BODY_LIMIT):
-        return _cut(body, rest)
+    # no character takes more than four bytes
+    if cut or (len(body) * 4 > _BODY_LIMIT and len(body.encode()) > _BODY_LIMIT):
+        return _fit(event, fields)
     return body
 
 
-def _cut(body: str, rest: int) -> str:
-    raw = body.encode()
-    marker = len(_LEFT_OUT.format(len(raw) + rest).encode())
-    kept = raw[: _BODY_LIMIT - marker].decode(errors="ignore")
-    whole = _WHOLE_ESCAPES.match(kept)
-    kept = whole.group() if whole else ""
-    return kept + _LEFT_OUT.format(len(raw) - len(kept.encode()) + rest)
+def _quoted(text: str) -> str:
+    escaped = escape(text)
+    return f'"{_protected(escaped) if escaped.endswith(_MARK_END) else escaped}"'
+
+
+def _protected(escaped: str) -> str:
+    """The text of a value that was not cut, but ends as if it were."""
+    return _MARK.sub(r"\\u2026(\1 bytes left out)", escaped)
+
+
+def _fit(event: str, fields: Mapping[str, object]) -> str:
+    pieces = []
+    for key, value in fields.items():
+        if value is None:
+            continue
+        text = as_text(value)
+        quoted = not text or isinstance(value, Excerpt) or _TO_QUOTE.search(text) is not None
+        left_out = value.left_out if isinstance(value, Excerpt) else 0
+        pieces.append(_Field(key, escape(text).encode(), quoted, left_out))
+    room = _BODY_LIMIT - len(event)
+    for piece in sorted(pieces, key=lambda piece: len(piece.value), reverse=True):
+        excess = sum(len(bytes(each)) for each in pieces) - room
+        if excess <= 0:
+            break
+        piece.cut(excess)
+    dropped = 0
+    while sum(len(bytes(each)) for each in pieces) > room:
+        # nothing that comes from a peer can be that many fields; still, no line is too long
+        pieces = [piece for piece in pieces if piece.key != _FIELDS_LEFT_OUT]
+        pieces.pop()
+        dropped += 1
+        pieces.append(_Field(_FIELDS_LEFT_OUT, str(dropped).encode(), quoted=False, left_out=0))
+    return event + b"".join(map(bytes, pieces)).decode()
 
 
 def format_line(when: datetime, level: str, event: str, fields: Mapping[str, object]) -> str:
-    """A whole line without its newline. `when` must know its offset from UTC, whole minutes."""
+    """A complete line without its newline. `when` must know its offset from UTC, in whole minutes."""
     offset = when.strftime("%z")[:5]
     if not offset:
         raise ValueError(f"{when!r} does not know its offset from UTC")
     if level not in LEVELS:
-        raise ValueError(f"{level!r} is none of {', '.join(LEVELS)}")
+        raise ValueError(f"invalid level {level!r}; expected one of {', '.join(LEVELS)}")
     stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}{offset}"
     return f"[{stamp}] : [{level}] - [{format_message(event, fields)}]"
 
 
 class Stamp:
-    """Writes times of the wall clock as a line's timestamp; the part above a second is kept for the next."""
+    """Formats times of the wall clock as a line's timestamp. The part above a second is kept for the next call."""
 
     def __init__(self) -> None:
         self._second = -1
@@ -201,34 +263,38 @@ class Stamp:
 
 
 def parse_line(text: str) -> Entry:
-    """Read a line back; one newline at its end is allowed. Raises LineError for any other text."""
+    """Parse a line; one newline at its end is allowed. Raises LineError for any other text."""
     line = _LINE.fullmatch(text.removesuffix("\n"))
     if not line:
         raise LineError("not of the form [TIMESTAMP] : [LEVEL] - [event key=value …]")
     date, *numbers, millis, offset, level, event, rest = line.groups()
     try:
-        # strptime, which looks its form up anew each time, takes twice as long as all the rest
+        # strptime, which looks its format up each time, takes twice as long as all the rest
         year, month, day, hour, minute, second = map(int, numbers)
         when = datetime(year, month, day, hour, minute, second, int(millis) * 1000, _zone(offset))
     except ValueError as exc:
         raise LineError(f"no such time: {date} {offset}") from exc
     left_out = 0
-    cut = _CUT.search(rest)
+    cut = _MARK.search(rest)
     if cut:
         left_out = int(cut.group(1))
         rest = rest[: cut.start()]
     fields: dict[str, str] = {}
     at = 0
     while at < len(rest):
-        field = _FIELD.match(rest, at)
+        field = _FIELD.match(rest, at) or (_FIELD_OF_1_0.match(rest, at) if left_out else None)
         if not field:
-            field = _CUT_FIELD.match(rest, at) if left_out else None
-            if not field:
-                raise LineError(f"no key=value at {rest[at : at + 40]!r}")
+            raise LineError(f"no key=value at {rest[at : at + 40]!r}")
         key, quoted, bare = field.groups()
-        if key is not None and (quoted is not None or bare is not None):
-            fields[key] = bare if quoted is None else _unescaped(quoted)
         at = field.end()
+        if quoted is not None:
+            mark = _MARK.search(quoted) if quoted.endswith(_MARK_END) else None
+            if mark:
+                left_out += int(mark.group(1))
+                quoted = quoted[: mark.start()]
+            fields[key] = _unescaped(quoted)
+        elif key is not None and bare is not None:
+            fields[key] = bare
     return Entry(when, level, event, fields, left_out)
 
 
@@ -243,7 +309,7 @@ def _unescaped(text: str) -> str:
     backslashes = text.count("\\")
     if not backslashes:
         return text
-    # JSON is full of quotes and of nothing else that is escaped
+    # JSON is full of quotes, and of nothing else that is escaped
     if backslashes == text.count('\\"'):
         return text.replace('\\"', '"')
     return _ESCAPE.sub(_unescape_one, text)

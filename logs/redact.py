@@ -1,23 +1,29 @@
-"""Takes secrets out of what is logged, however the text that holds them spells them. No I/O."""
+"""Removes secrets from what is logged, however the text that contains them spells them. No I/O."""
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from itertools import groupby
+
+from logs.format import LINE_LIMIT, Excerpt, as_text
+from logs.records import Message, message_of
 
 _DEEP = 16
 """Backslashes that may stand before one character: four layers of JSON, each in a text of the next."""
 _NAMED = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
 
-class Redactor:
+class Redactor(logging.Filter):
     """Replaces secrets by `***`: as they are, and as JSON, Python and URLs spell them, one inside the other too.
 
-    `margin` is the length of the longest text that it replaces.
+    As a filter of a handler it lets every record through, redacted. `margin` is the length of the longest text that
+    it replaces.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__()
         longest_first = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self.margin = max((_longest(secret) for secret in longest_first), default=0)
         self._plain = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
@@ -26,15 +32,31 @@ class Redactor:
     def __call__(self, text: str) -> str:
         if self._plain is None:
             return text
-        # every spelling but the plain one needs one of these, and looking for all of them takes its time
+        # every spelling but the plain one contains one of these, and looking for all of them takes its time
         if "\\" in text or "%" in text or "+" in text:
             return self._spelled.sub("***", text)
         return self._plain.sub("***", text)
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = message_of(record)
+        cleaned = {key: self._clean(value) for key, value in message.fields.items()}
+        record.msg, record.args = Message(message.event, cleaned), None
+        return True
+
+    def _clean(self, value: object) -> object:
+        if value is None:
+            return None
+        text = as_text(value)
+        if len(text) <= 2 * (LINE_LIMIT + self.margin):
+            return self(text)
+        # more than a line can take; the end of the slice may be half a secret, so it goes with the margin
+        head = self(text[: 2 * LINE_LIMIT + self.margin])
+        return Excerpt.of(text, LINE_LIMIT, head[: max(0, min(LINE_LIMIT, len(head) - self.margin))])
+
 
 def _spellings(secret: str) -> str:
-    """A pattern for each way to spell it. A run of backslashes is one piece, for else there were too many ways
-    to share them out.
+    """A pattern for each way to spell it. A run of backslashes is one piece, since otherwise there would be too many
+    ways to divide them.
     """
     parts = []
     for char, group in groupby(secret):

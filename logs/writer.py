@@ -1,137 +1,155 @@
-"""One log file as its writer keeps it: whole lines, rotation, and a count of what could not be written."""
+"""The thread that writes the lines of both logs to their files and to stderr, and the queue in front of it."""
 
 from __future__ import annotations
 
-import contextlib
-import os
+import logging
+import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Optional
+import traceback
+from collections.abc import Mapping
 
-from logs.buffer import Waiting
+from logs.buffer import LineBuffer
+from logs.console import Console
+from logs.file import RETRY_S, LogFile
+from logs.records import LineFormatter, Message
 
-QUEUE_LIMIT = 8 << 20
-"""Bytes that wait for a disk that is slow or full; lines past that are dropped, and counted."""
-RETRY_S = 1.0
-CHUNK = 1 << 20
+CONSOLE_FAREWELL_S = 0.3
+"""How long the end waits for a stderr that is slow to take the last lines."""
+GATHER_S = 0.01
+"""How long lines gather before the writer takes them."""
+FOLLOW_S = 2.0
+"""Seconds at most between two looks at whether a file was moved away."""
 
 
-class LogFile(Waiting):
-    """The queue of a file, and the file. `write` is for the writer's thread alone."""
+class Writer:
+    """The queue of a QueueHandler: it takes records that are formatted, and never blocks.
 
-    def __init__(self, path: Path, max_bytes: int, backup_count: int) -> None:
-        super().__init__(QUEUE_LIMIT)
-        self._path = path
-        self._max_bytes = max_bytes
-        self._backup_count = backup_count
-        self._fd: Optional[int] = None
-        self._size = 0
-        self._checked_at = self._failed_at = self._rotate_after = float("-inf")
+    A record goes to the file of its logger's name, else to `default`'s, and to the console.
+    """
 
-    def is_open(self) -> bool:
-        return self._fd is not None
+    def __init__(self, files: Mapping[str, LogFile], default: str, console: Console | None) -> None:
+        self._files = files
+        self._default = files[default]
+        self._console = console
+        # since when, and why
+        self._failed: dict[LogFile, tuple[float, str]] = {}
+        self._formatter = LineFormatter()
+        # held for an append or a swap of a queue, never across a system call
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._hurry = threading.Event()
+        self._reopen = self._closing = False
+        self._opened = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
 
-    def stuck(self) -> bool:
-        """Whether a write failed less than RETRY_S ago, so that another is not worth its while."""
-        return time.monotonic() - self._failed_at < RETRY_S
+    @property
+    def lines_lost(self) -> int:
+        return sum(file.lost_total for file in self._files.values())
 
-    def write(self, batch: list[bytes], lost: int, lost_line: Callable[[str, int], bytes]) -> None:
-        """Write the lines, whole ones only, then, where some were lost, the line that tells their number."""
-        self._pending = batch
-        now = time.monotonic()
-        try:
-            if self._fd is None or now - self._checked_at >= RETRY_S:
-                self._checked_at = now
-                self._follow()
-            while self._pending:
-                chunk = self._next_chunk(now)
-                if chunk:
-                    self._write_whole(chunk)
-                else:
-                    self._rotate(now)
-            if lost:
-                self._write_whole(lost_line(self._path.name, lost))
-                self._told_lost = lost
-        except OSError:
-            self._failed_at = time.monotonic()
-            self.close()
+    @property
+    def opened(self) -> bool:
+        return self._opened.is_set()
 
-    def close(self) -> None:
-        """Close the file; the next `write` opens it anew by its name. That some file systems (NFS, quotas) tell only
-        now what went wrong with an earlier write is no news: whatever is wrong is met again.
-        """
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
-            with contextlib.suppress(OSError):
-                os.close(fd)
+    @property
+    def problems(self) -> tuple[str, ...]:
+        return tuple(f"{file.path.name}: {file.problem}" for file in self._files.values() if file.problem)
 
-    def _next_chunk(self, now: float) -> bytes:
-        """The lines that still fit into the file, about 1 MiB at most; nothing: it is time to rotate."""
-        limit = CHUNK
-        if self._max_bytes and now >= self._rotate_after:
-            limit = min(CHUNK, self._max_bytes - self._size)
-        size = count = 0
-        for line in self._pending:
-            if size + len(line) > limit and (count or self._size):
-                break
-            size += len(line)
-            count += 1
-        return b"".join(self._pending[:count])
+    def put_nowait(self, record: logging.LogRecord) -> None:
+        data = f"{record.msg}\n".encode()
+        file = self._files.get(record.name, self._default)
+        with self._lock:
+            file.append(data)
+            if self._console:
+                self._console.append(data)
+        if not self._wake.is_set():
+            self._wake.set()
 
-    def _write_whole(self, data: bytes) -> None:
-        """Append `data`; when the disk takes a part, keep its whole lines and raise OSError."""
-        if self._fd is None:
-            raise OSError(f"{self._path} is not open")
-        written = 0
-        try:
-            while written < len(data):
-                written += os.write(self._fd, data[written:])
-        finally:
-            whole = data.rfind(b"\n", 0, written) + 1
-            if whole < written:
-                os.ftruncate(self._fd, os.fstat(self._fd).st_size - (written - whole))
-            self._size += whole
-            if self._pending:
-                self._written_bytes += whole
-                del self._pending[: data.count(b"\n", 0, whole)]
+    def reopen(self) -> None:
+        self._opened.clear()
+        self._reopen = True
+        self._wake.set()
 
-    def _follow(self) -> None:
-        """Open the file, anew when it was moved away or its folder removed; end a line that a crash cut."""
-        if self._fd is not None:
+    def close(self, timeout_s: float) -> None:
+        self._closing = True
+        self._hurry.set()
+        self._wake.set()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        closing = False
+        while not closing:
+            self._wake.wait(FOLLOW_S)
+            self._wake.clear()
+            # a line of comms.log is often an order's: the order's work comes before the disk, and lines that come
+            # together are written together
+            if self._default.has_lines():
+                self._hurry.wait(GATHER_S)
+            closing = self._closing
             try:
-                there, ours = os.stat(self._path), os.fstat(self._fd)
-                if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
-                    self._size = ours.st_size
-                    return
-            except FileNotFoundError:
-                pass
-            self.close()
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
-        self._size = os.fstat(self._fd).st_size
-        if self._size:
-            os.lseek(self._fd, -1, os.SEEK_END)
-            if os.read(self._fd, 1) != b"\n":
-                os.write(self._fd, b"\n")
-                self._size += 1
+                self._write_all(closing)
+            except Exception as exc:  # noqa: BLE001 - whatever it is, the logs go on
+                data = self._line(
+                    logging.CRITICAL,
+                    "crashed",
+                    thread="log-writer",
+                    error=repr(exc),
+                    traceback=traceback.format_exc(),
+                )
+                with self._lock:
+                    self._default.append(data)
+                time.sleep(RETRY_S)
 
-    def _rotate(self, now: float) -> None:
-        """Make NAME.1 of the file, NAME.2 of that, and so on. Where that can't be, go on in the same file and try
-        again a second later: on Windows while it is tailed, for ever where the file itself is mounted.
-        """
-        self.close()
+    def _write_all(self, closing: bool) -> None:
+        reopen, self._reopen = self._reopen, False
+        for file in self._files.values():
+            if reopen or closing:
+                file.close()
+            elif file.stuck():
+                continue
+            self._pass_on(file)
+            self._report_problem(file)
+        if not self._reopen and all(file.is_open() for file in self._files.values()):
+            self._opened.set()
+        if self._console:
+            self._pass_on(self._console)
+            end_s = time.monotonic() + CONSOLE_FAREWELL_S
+            while closing and self._console.takes_more(end_s - time.monotonic()):
+                self._pass_on(self._console)
+
+    def _pass_on(self, target: LogFile | Console) -> None:
+        with self._lock:
+            batch, lost = target.take()
         try:
-            if self._backup_count:
-                for n in range(self._backup_count - 1, 0, -1):
-                    older = f"{self._path}.{n}"
-                    if os.path.exists(older):
-                        os.replace(older, f"{self._path}.{n + 1}")
-                os.replace(self._path, f"{self._path}.1")
-            else:
-                os.remove(self._path)
-        except FileNotFoundError:
-            pass
-        except OSError:
-            self._rotate_after = now + RETRY_S
-        self._follow()
+            target.write(batch, lost, self._lost_line)
+        finally:
+            with self._lock:
+                target.requeue_unwritten()
+
+    def _report_problem(self, file: LogFile) -> None:
+        """Each problem once on the console, and once it is over in the file."""
+        failed = self._failed.get(file)
+        if file.problem and failed is None:
+            self._failed[file] = (time.monotonic(), file.problem)
+            target: LineBuffer | None = self._console
+            data = self._line(logging.WARNING, "log_failed", file=file.path.name, reason=file.problem)
+        elif failed and not file.problem:
+            since_s, reason = self._failed.pop(file)
+            target = file
+            after_s = time.monotonic() - since_s
+            data = self._line(
+                logging.INFO, "log_resumed", file=file.path.name, after_s=after_s, reason=reason
+            )
+            self._wake.set()
+        else:
+            return
+        if target:
+            with self._lock:
+                target.append(data)
+
+    def _lost_line(self, file: str, count: int) -> bytes:
+        return self._line(logging.WARNING, "log_lines_lost", file=file, count=count)
+
+    def _line(self, level: int, event: str, **fields: object) -> bytes:
+        record = logging.LogRecord("", level, "", 0, Message(event, fields), None, None)
+        return f"{self._formatter.format(record)}\n".encode()

@@ -1,4 +1,4 @@
-"""The seam between the rules of failover and the machine they act on.
+"""The interface between the rules of failover and the machine they act on.
 
 A backend implements `Network`. Its methods may be called from one thread only, the owner's; each returns
 within a second or raises `NetworkError`. What the wire and the kernel say on their own is posted as events
@@ -7,12 +7,10 @@ from the backend's own thread.
 MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
-from typing import Optional, Protocol, Union
+from typing import Protocol
 
 
 class NetworkError(Exception):
@@ -23,17 +21,17 @@ class NetworkError(Exception):
 class Address:
     """An IPv4 address as an interface of this machine holds it.
 
-    `owner` is the node for which this worker holds it, read from our mark on it; None: no loan of this node's
+    `owner` is the node for which this worker holds it, read from our label on it; None: no virtual address of this node's
     (the machine's own, an operator's, or another worker's on the same machine).
     """
 
     interface: str
     ip: IPv4Interface
-    owner: Optional[int] = None
+    owner: int | None = None
 
 
 @dataclass(frozen=True)
-class Loan:
+class Vip:
     """An address that this node holds, or is to hold, for the node `owner`."""
 
     owner: int
@@ -60,17 +58,26 @@ class ArpSeen:
 
 @dataclass(frozen=True)
 class LinkUp:
-    """An interface came back (RFC 2863 operational state up) after it was down or away."""
+    """An interface came back (RFC 2863 operational state up) after it was down or away, or has another name or MAC."""
+
+    interface: str
+
+
+@dataclass(frozen=True)
+class LinkDown:
+    """An interface lost its carrier or was switched off; its addresses stay on it, and nobody hears of them."""
 
     interface: str
 
 
 @dataclass(frozen=True)
 class AddressesChanged:
-    """Addresses were added or removed; read `addresses()` to see which."""
+    """Addresses of an interface were added or removed, or it went away; read `addresses()` to see which."""
+
+    interface: str
 
 
-Event = Union[ArpSeen, LinkUp, AddressesChanged]
+NetworkEvent = ArpSeen | LinkUp | LinkDown | AddressesChanged
 
 
 class Network(Protocol):
@@ -79,7 +86,7 @@ class Network(Protocol):
     backend: str
     """The name of the backend as VIP_BACKEND spells it."""
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         """Open what is needed and begin to post events. `post` may be called from any thread.
 
         Raises NetworkError where this machine or this user cannot change addresses; the reason says how to
@@ -89,8 +96,18 @@ class Network(Protocol):
     def close(self) -> None:
         """End threads and sockets; addresses stay as they are."""
 
-    def addresses(self) -> tuple[Address, ...]:
-        """Every IPv4 address of every interface, the interface's first address first."""
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
+        """The IPv4 addresses of an interface, its first address first; None: of every interface. Of one that is not
+        there, none.
+        """
+
+    def resolve(self, interface: str) -> str:
+        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises NetworkError
+        where there is none.
+        """
+
+    def has_carrier(self, interface: str) -> bool:
+        """Whether it is there, switched on and has a carrier."""
 
     def interface_for(self, ip: IPv4Address) -> str:
         """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
@@ -98,7 +115,7 @@ class Network(Protocol):
         Raises NetworkError when there is none, or it is down.
         """
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         """The interface of the default route; None: there is none."""
 
     def gateways(self) -> frozenset[IPv4Address]:
@@ -126,23 +143,23 @@ class Network(Protocol):
         Raises NetworkError when it could not be sent.
         """
 
-    def hold(self, loan: Loan) -> None:
-        """Add the address, marked as ours, on a lease; or renew its lease where it is there with our mark.
+    def hold(self, vip: Vip) -> None:
+        """Add the address, labeled as ours, on a lease; or renew its lease where it is there with our label.
 
         Never as the interface's first address, without a route of its own. Once it returns, the interface was
         seen to hold it. Raises NetworkError otherwise, also where somebody else's such address is already there.
         """
 
-    def renew(self, loan: Loan) -> None:
-        """Begin its lease anew; never adds it. Raises NetworkError when it is not there with our mark, since
+    def renew(self, vip: Vip) -> None:
+        """Begin its lease anew; never adds it. Raises NetworkError when it is not there with our label, since
         an address that vanished may have a new holder: the wire has to be asked before hold().
         """
 
-    def release(self, loan: Loan) -> None:
-        """Remove the address if it is there with our mark; nothing else is touched. Absence is success."""
+    def release(self, vip: Vip) -> None:
+        """Remove the address if it is there with our label; nothing else is touched. Absence is success."""
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        """The MAC that was last seen to use `ip`, from the neighbour table or the watch.
+    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
+        """The MAC that was last seen to use `ip`, from the neighbor table or the watch.
 
         None: unknown, or it uses other addresses too, and so may be another node that held this one.
         """

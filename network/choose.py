@@ -1,12 +1,9 @@
 """From VIP_BACKEND to a network. Each backend's libraries are imported here, so that none pays for another's."""
 
-from __future__ import annotations
-
 import os
 import sys
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Optional
 
 from network.base import Network, NetworkError
 
@@ -36,16 +33,16 @@ def resolve(backend: str) -> tuple[str, str]:
 def open_network(
     backend: str,
     node_id: int,
-    interface: Optional[str],
+    interface: str | None,
     lease_s: int,
     *,
-    password: Optional[str] = None,
-    allowed: Optional[tuple[IPv4Network, ...]] = None,
-    journal_dir: Optional[Path] = None,
+    password: str | None = None,
+    allowed: tuple[IPv4Network, ...] | None = None,
+    journal_dir: Path | None = None,
 ) -> Network:
     """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
     the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
-    loans, where the kernel carries no mark. Raises NetworkError where this system has no such backend.
+    virtual addresses, where the kernel carries no label. Raises NetworkError where this system has no such backend.
     """
     name, _why = resolve(backend)
     if name == "simulated":
@@ -64,20 +61,20 @@ def open_network(
     )
 
 
-def _local(node_id: int, interface: Optional[str], lease_s: int, journal_dir: Path) -> Network:
+def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path) -> Network:
     """What this system does by itself, given the privilege."""
     if sys.platform == "linux":
         from network.netlink.backend import Netlink
 
         return Netlink(node_id, interface, lease_s)
-    from network.command.backend import Aliases
+    from network.command.backend import CommandBackend
     from network.command.journal import Journal
 
     journal = Journal(journal_dir / f"addresses-{node_id}.json")
     if sys.platform == "darwin":
         from network.command.macos import MacOS
 
-        return Aliases(MacOS(), interface, journal)
+        return CommandBackend(MacOS(), interface, journal)
     from network.command.windows import Windows
 
-    return Aliases(Windows(), interface, journal)
+    return CommandBackend(Windows(), interface, journal)

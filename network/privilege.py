@@ -1,7 +1,5 @@
 """What a Linux process may do to the network (capabilities(7)), and how to grant it what it lacks."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 _NEEDED = {"CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13}

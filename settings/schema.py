@@ -88,7 +88,7 @@ VARIABLES = (
     ),
     Variable(
         "NETWORK_CONFIG",
-        "neighbours",
+        "neighbors",
         files.neighbours(),
         "A file with a line for each node: its number and its neighbours', separated by commas.",
         unset="network_config.txt in the folder of client.py",

@@ -7,8 +7,6 @@ import contextlib
 import hypothesis
 import pytest
 
-from story.reading import Folder
-from story.timeline import Diary, tell
 from tests.lab.workers import Worker
 
 # the time of one example says more of the machine than of the code
@@ -42,20 +40,3 @@ def serve():
             return master
 
         yield keep
-
-
-@pytest.fixture
-def story_of(tmp_path):
-    """The story of workers, each with a folder of its own whose name tells nothing."""
-
-    def tell_it(*workers, names="abcdefghi"):
-        diaries = []
-        for name, worker in zip(names, workers):
-            folder = Folder(worker.write(tmp_path / name))
-            diary = Diary(name, folder.number)
-            diary.read(folder.items())
-            assert (folder.unreadable, folder.faults) == (0, [])
-            diaries.append(diary)
-        return tell(diaries)
-
-    return tell_it

@@ -11,10 +11,10 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
-from demo.master import RequestHandler
 from demo.scenario import Conformance
 from tests.lab.processes import free_port, start_master
 from tests.lab.workers import REPOSITORY
+from tests.lab.wsgi import RequestHandler
 
 TOKEN = "hunter2hunter2"
 NODES = (901, 902, 903)

@@ -31,7 +31,7 @@ LIMITS = {"netsh": _NOTHING_LENT, "ifconfig": _NOTHING_LENT}
 """What holds less with a backend."""
 
 
-def check(config: Config, *, as_json: bool = False) -> int:
+def check(config: Config, *, as_json: bool = False, account: str | None = None) -> int:  # noqa: ARG001
     """Print a line for each item, or all as JSON; 0 when all is well, 1 when the machine or a master falls short."""
     found = []
     for item in items(config):
@@ -67,7 +67,7 @@ def _said(lines: Sequence[str]) -> Iterator[Item]:
 
 def items(config: Config) -> Iterator[Item]:
     yield Item(
-        True, "configuration", f"node {config.node_id}, neighbours {_list(config.neighbours[config.node_id])}"
+        True, "configuration", f"node {config.node_id}, neighbours {_list(config.neighbors[config.node_id])}"
     )
     yield from _said(warnings_of(config))
     yield Item(True, "logs", f"{config.log_dir} is writable")

@@ -7,7 +7,7 @@ from queue import Empty, SimpleQueue
 from typing import Optional
 
 from connection.link import Received
-from network.base import AddressesChanged, Event
+from network.base import AddressesChanged, NetworkEvent
 
 ORDERS = 200
 """The master's orders that may wait here. The thread that reads the connection waits with the next one, and TCP
@@ -23,15 +23,15 @@ class Inbox:
         self._messages: SimpleQueue[object] = SimpleQueue()
         self._room = threading.Semaphore(ORDERS)
         self._beyond = threading.Semaphore(0)
-        self._looks = False
+        self._changes: set[AddressesChanged] = set()
         self.put = self._messages.put
 
-    def put_event(self, event: Event) -> None:
-        """Of AddressesChanged one at a time: whoever takes it will read all that has changed until then."""
+    def put_event(self, event: NetworkEvent) -> None:
+        """Of each AddressesChanged one at a time: its reader will see all that has changed until then."""
         if isinstance(event, AddressesChanged):
-            if self._looks:
+            if event in self._changes:
                 return
-            self._looks = True
+            self._changes.add(event)
         self._messages.put(event)
 
     def put_order(self, order: Received, limit_s: float) -> bool:
@@ -55,5 +55,5 @@ class Inbox:
             if not self._beyond.acquire(blocking=False):
                 self._room.release()
         elif isinstance(message, AddressesChanged):
-            self._looks = False
+            self._changes.discard(message)
         return message

@@ -1,17 +1,23 @@
-"""One worker on a LOG_DIR, one of a NODE_ID in a network namespace: the second one learns of the first."""
+"""One worker for each LOG_DIR, and one for each NODE_ID in a network namespace.
+
+Two locks are taken, and both end with the process, however it ends. A file in LOG_DIR is locked with flock(2): it
+covers every network namespace. On Linux the folder and the number are also names of abstract sockets (unix(7)),
+which need no file system. Neither is trusted blindly, since any user of the machine can bind a name, or lock a file
+that it can open: only the superuser, this user and the owner of LOG_DIR can make a worker stop.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import socket
+import stat
 import struct
 import sys
 import tempfile
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Optional
 
 if sys.platform == "win32":
     import msvcrt
@@ -19,82 +25,137 @@ else:
     import fcntl
 
 LOCK_NAME = ".worker.lock"
+NAMES = 8
+"""Names to choose from for one abstract socket, so that another user would have to hold them all."""
 _PATIENCE_S = 0.5
-"""What a first one may take from its claim to its pid."""
+"""Seconds that another worker may take between taking a lock and being identifiable."""
 _BACKLOG = 4096
-"""Nobody accepts, so each worker that was turned away stays in the queue; a full one names no pid."""
+"""The listener accepts nobody, so that each refused worker stays in its queue; a full queue identifies nobody."""
 
 
-class ClaimError(Exception):
-    """The claim cannot be made; the text names the reason and the remedy."""
+class LockError(Exception):
+    """The lock cannot be taken; the text names the reason and the remedy."""
 
 
-class AlreadyRunning(ClaimError):
-    """Another process has `what`, such as "NODE_ID 3". `pid` None: which one could not be learnt."""
+class AlreadyRunning(LockError):
+    """Another worker has `what`, such as "NODE_ID 3". `pid` is None where it is not known."""
 
-    def __init__(self, what: str, pid: Optional[int]) -> None:
-        first = f"pid {pid}" if pid else "its pid could not be learnt"
+    def __init__(self, what: str, pid: int | None) -> None:
+        first = f"pid {pid}, which is alive" if pid else "its pid is not known"
         variable = what.partition(" ")[0]
         super().__init__(f"another worker ({first}) has {what}; stop it, or give this one another {variable}")
         self.what = what
         self.pid = pid
 
 
-class Claim:
-    """What this process holds until it ends, however it ends. Programs that it starts do not inherit it."""
+class InstanceLock:
+    """The locks that this process holds until it ends. Programs that it starts do not inherit them.
 
-    def __init__(self, descriptors: list[int]) -> None:
+    `warnings` names each lock that could not be taken although no other worker has it.
+    """
+
+    def __init__(self, descriptors: list[int], warnings: tuple[str, ...]) -> None:
+        self.warnings = warnings
         self._descriptors = descriptors
 
-    def close(self) -> None:
-        """Give it back while the process goes on."""
+    @classmethod
+    def acquire(cls, log_dir: Path, node_id: int | None) -> InstanceLock:
+        """Lock the folder, and the node's number in this network namespace.
+
+        Args:
+            log_dir: The folder of the logs, which exists.
+            node_id: The node's number. None: no number is locked, as for simulated addresses, which disturb nobody.
+
+        Raises:
+            AlreadyRunning: Another worker has one of them.
+            LockError: Whether another worker has one of them cannot be found out. Nothing is held then.
+        """
+        folder = f"LOG_DIR {str(log_dir)!r}"
+        with ExitStack() as undo:
+            descriptors: list[int] = []
+            warnings: list[str] = []
+
+            def keep(descriptor: int) -> None:
+                undo.callback(os.close, descriptor)
+                descriptors.append(descriptor)
+
+            try:
+                status = log_dir.stat()
+                trusted = frozenset({0, _own_uid(), status.st_uid})
+                keep(_lock(log_dir / LOCK_NAME, folder, trusted))
+            except OSError as exc:
+                if sys.platform != "linux":
+                    if exc.errno == errno.EBUSY:
+                        raise AlreadyRunning(folder, None) from exc
+                    raise LockError(
+                        f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
+                        f" local file system, or remove the file {LOCK_NAME} in it"
+                    ) from exc
+                trusted = frozenset({0, _own_uid()})
+                warnings.append(
+                    f"{folder} is not locked for workers of other network namespaces: {exc.strerror or exc};"
+                    f" remove the file {LOCK_NAME} in it, or set LOG_DIR to a local folder that only this user can write"
+                )
+            names = {f"NODE_ID {node_id}": f"failover-worker.node-{node_id}"} if node_id is not None else {}
+            if sys.platform == "linux":
+                with suppress(OSError):
+                    status = log_dir.stat()
+                    names[folder] = f"failover-worker.dir-{status.st_dev}-{status.st_ino}"
+                for what, name in names.items():
+                    descriptor = _listen(name, what, trusted)
+                    if descriptor is None:
+                        warnings.append(
+                            f"{what} is not locked: other users of this machine hold every socket name for it"
+                        )
+                    else:
+                        keep(descriptor)
+            else:
+                for what, name in names.items():
+                    try:
+                        keep(_lock(Path(tempfile.gettempdir(), f"{name}.lock"), what, trusted))
+                    except OSError as exc:
+                        raise LockError(f"{what} cannot be locked: {exc.strerror}; set TMPDIR") from exc
+            undo.pop_all()
+        return cls(descriptors, tuple(warnings))
+
+    def release(self) -> None:
+        """Release the locks while the process goes on."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 
 
-def claim(log_dir: Path, node_id: Optional[int]) -> Claim:
-    """Claim the folder, and the node's number in this network namespace.
-
-    `node_id` None: no number is claimed, as for simulated addresses, which disturb nobody. Off Linux the number
-    is claimed among those who share a temporary folder. Raises AlreadyRunning when another process has one of
-    them, ClaimError when that cannot be found out; nothing is held then.
-    """
-    with ExitStack() as undo:
-        descriptors = [_lock(log_dir / LOCK_NAME, f"LOG_DIR {str(log_dir)!r}")]
-        undo.callback(os.close, descriptors[0])
-        if node_id is not None:
-            what, name = f"NODE_ID {node_id}", f"failover-worker.node-{node_id}"
-            if sys.platform == "linux":
-                descriptors.append(_listen(f"\0{name}", what))
-            else:
-                descriptors.append(_lock(Path(tempfile.gettempdir(), f"{name}.lock"), what))
-        undo.pop_all()
-    return Claim(descriptors)
+def _own_uid() -> int:
+    return -1 if sys.platform == "win32" else os.geteuid()
 
 
-def _lock(path: Path, what: str) -> int:
+def _lock(path: Path, what: str, trusted: frozenset[int]) -> int:
     """Lock the file, write this process's pid into it, and return its descriptor.
 
-    The file is never removed: somebody could then lock a new one beside the one that is still held.
+    The file is never removed: another worker could then lock a new one beside the one that is still held. Raises
+    AlreadyRunning, and OSError where the file, or its lock, is not to be had.
     """
     with ExitStack() as undo:
-        try:
-            # Not through a link: in a folder that all may write it could lead to any file of this user.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
-            undo.callback(os.close, descriptor)
-            deadline = time.monotonic() + _PATIENCE_S
-            while not _try_lock(descriptor):
-                pid = _pid_in(descriptor)
-                if (pid and _is_alive(pid)) or time.monotonic() > deadline:
-                    raise AlreadyRunning(what, pid)
-                time.sleep(0.01)
-            os.ftruncate(descriptor, 0)
-        except OSError as exc:
-            raise ClaimError(
-                f"{what} cannot be claimed, since {str(path)!r} cannot be locked: {exc.strerror};"
-                " where no worker runs, remove that file"
-            ) from exc
+        # not through a link: in a folder that others can write, it could lead to any file of this user
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        undo.callback(os.close, descriptor)
+        if sys.platform != "win32":
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid not in trusted:
+                raise OSError(errno.EPERM, "its lock file is another user's")
+            if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                os.fchmod(descriptor, 0o600)  # who cannot open it cannot lock it
+        deadline = time.monotonic() + _PATIENCE_S
+        while not _try_lock(descriptor):
+            pid = _pid_in(descriptor)
+            if pid and _is_alive(pid, trusted):
+                raise AlreadyRunning(what, pid)
+            if time.monotonic() > deadline:
+                raise OSError(
+                    errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
+                )
+            time.sleep(0.01)
         with suppress(OSError):  # on a full disk the lock is worth more than the pid in it
+            os.ftruncate(descriptor, 0)
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.write(descriptor, b"%d\n" % os.getpid())
         undo.pop_all()
@@ -102,9 +163,9 @@ def _lock(path: Path, what: str) -> int:
 
 
 def _try_lock(descriptor: int) -> bool:
-    """Whether the lock is ours now. Raises OSError where the file's system has no locks."""
+    """Whether the lock is ours now. Raises OSError where the file system has no locks."""
     if sys.platform == "win32":
-        # A locked byte cannot be read by others there: one is taken that the pid never reaches.
+        # a locked byte cannot be read by others there: one is taken that the pid never reaches
         os.lseek(descriptor, 1 << 30, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -118,53 +179,82 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _pid_in(descriptor: int) -> Optional[int]:
+def _pid_in(descriptor: int) -> int | None:
     os.lseek(descriptor, 0, os.SEEK_SET)
     text = os.read(descriptor, 32)
     return int(text) if text.endswith(b"\n") and text[:-1].isdigit() else None
 
 
-def _is_alive(pid: int) -> bool:
-    """False: the pid was left by an earlier worker, and the one that has the lock has yet to write its own."""
+def _is_alive(pid: int, trusted: frozenset[int]) -> bool:
+    """Whether a process of a trusted user has this pid.
+
+    False: the pid was left by an earlier worker, and the process that has the lock has yet to write its own.
+    """
     if sys.platform == "win32":  # os.kill would end it there
         return True
+    if sys.platform == "linux":
+        try:
+            return os.stat(f"/proc/{pid}").st_uid in trusted
+        except FileNotFoundError:  # it ended, or it is hidden from this user (hidepid)
+            pass
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
-        pass
+    except PermissionError:
+        return 0 in trusted
     return True
 
 
-if sys.platform == "linux":
+def _listen(name: str, what: str, trusted: frozenset[int]) -> int | None:
+    """Listen on an abstract socket and return its descriptor; None: others hold every name.
 
-    def _listen(name: str, what: str) -> int:
-        """Listen on an abstract socket, of which a network namespace has one by each name (unix(7)), and return
-        its descriptor. The kernel gives the name free with the process.
-        """
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-                try:
-                    listener.bind(name)
-                    listener.listen(_BACKLOG)
-                    return listener.detach()
-                except OSError as exc:
-                    if exc.errno != errno.EADDRINUSE:
-                        raise ClaimError(f"{what} cannot be claimed: {exc.strerror}") from exc
-            pid = _listening_pid(name)
-            if pid or time.monotonic() > deadline:
-                raise AlreadyRunning(what, pid)
-            time.sleep(0.01)
+    A network namespace has each name once, and the kernel frees it with the process. A name that somebody else
+    holds is passed over, and since a worker may have taken a later name for that reason, all are looked at.
+    """
+    ours: socket.socket | None = None
+    with ExitStack() as undo:
+        for number in range(NAMES):
+            candidate = f"\0{name}.{number}" if number else f"\0{name}"
+            if ours is None:
+                ours = _bind(candidate, what, trusted)
+                if ours is not None:
+                    undo.callback(ours.close)
+                    continue
+            _refuse_trusted(candidate, what, trusted)
+        undo.pop_all()
+    return ours.detach() if ours is not None else None
 
-    def _listening_pid(name: str) -> Optional[int]:
-        """The pid of the process that listens there; None: nobody does (yet), its queue is full, or it is in a
-        pid namespace that cannot be seen from here.
-        """
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question, suppress(OSError):
-            question.setblocking(False)  # else a full queue would be waited for
+
+def _bind(name: str, what: str, trusted: frozenset[int]) -> socket.socket | None:
+    """A socket that listens on the name; None: an untrusted user's process has it."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(name)
+            listener.listen(_BACKLOG)
+            return listener
+        except OSError as exc:
+            listener.close()
+            if exc.errno != errno.EADDRINUSE:
+                raise LockError(f"{what} cannot be locked: {exc.strerror}") from exc
+        if _refuse_trusted(name, what, trusted) or time.monotonic() > deadline:
+            return None
+        time.sleep(0.01)
+
+
+def _refuse_trusted(name: str, what: str, trusted: frozenset[int]) -> bool:
+    """Raise AlreadyRunning where a trusted user's process listens on the name; whether an untrusted user's does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
+        question.setblocking(False)  # else a full queue would be waited for
+        try:
             question.connect(name)
-            pid: int = struct.unpack("3i", question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
-            return pid or None
-        return None
+            # the listener's pid (0 in another pid namespace) and uid, as they were when it began to listen
+            credentials = question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        except OSError:
+            return False
+    pid, uid, _gid = struct.unpack("3i", credentials)
+    if uid in trusted:
+        raise AlreadyRunning(what, pid or None)
+    return True

@@ -11,34 +11,34 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from typing import Optional
 from urllib.parse import urlsplit
 
 from config import Config
 from connection.link import Down, Hooks, Received, Up
 from connection.reconnect import Connection
-from failover.actions import Rules
+from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import network_of, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.metrics import Tally
 from worker.reports import Reports
-from worker.status import Parts, ShowState, Status
-from worker.suspend import Clocks
-from worker.systemd import Notifier
+from worker.status import DumpState, Status, StatusSources
+from worker.suspend import SuspendDetector
+from worker.systemd import SystemdNotifier
 from worker.watchdog import Pulse, Watchdog
 
 BEAT_S = 1.0
-"""The loop turns at least this often."""
+"""Longest time between two turns of the loop, in seconds."""
 CRASHED_S = 0.05
-"""For which it rests after a fault of its own, which may be there again at once."""
+"""Pause after an error of its own, in seconds: it may come back at once."""
 CRASH_AGAIN_S = 60.0
+"""Seconds between two reports of the same error."""
 GOODBYE_S = 0.6
-"""For which a stop waits for the last answers to go out."""
+"""Seconds for which a stop waits until the last answers are sent."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +47,24 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Reopen:
+class ReopenLogs:
     """SIGHUP."""
 
 
 @dataclass(frozen=True)
-class MasterGone:
+class MasterTimeout:
     reason: str
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Posted when a silence may be judged: all that the wire said before stands before it in the inbox."""
+class ProbeTimeout:
+    """Posted when probes may have gone unanswered: whatever the wire said before is ahead of it in the inbox."""
 
     as_of: float
 
 
 class Worker:
-    def __init__(self, config: Config, version: str, inbox: Inbox, notifier: Notifier) -> None:
+    def __init__(self, config: Config, version: str, inbox: Inbox, notifier: SystemdNotifier) -> None:
         self._config = config
         self._version = version
         self._inbox = inbox
@@ -78,11 +78,13 @@ class Worker:
         )
         self._log = Tally(self._logs.comms)
         self._network = network_of(config)
-        neighbours = config.neighbours[config.node_id]
-        self._node = Node(config.node_id, neighbours, config.interface, self._network, self._log)
-        rules = Rules(**{field.name: getattr(config, field.name) for field in fields(Rules)})
+        neighbors = config.neighbors[config.node_id]
+        self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
+        settings = FailoverSettings(
+            **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
+        )
         self._failover = Failover(
-            rules, self._node, self._network, self._log, lambda outcome: self._reports.answer(outcome)
+            settings, self._node, self._network, self._log, lambda reply: self._reports.answer(reply)
         )
         hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
@@ -95,18 +97,18 @@ class Worker:
             config.ping_timeout_s,
             config.ping_max_missed,
             self._logs.ping,
-            lambda reason: inbox.put(MasterGone(reason)),
+            lambda reason: inbox.put(MasterTimeout(reason)),
         )
-        self._clocks = Clocks()
+        self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
         self._pulse = Pulse()
         pulses = {"owner": self._pulse, "ping": self._pings.pulse}
         self._watchdog = Watchdog(pulses, self._log, self._logs.close)
-        self._judging = False
-        self._begun = False
+        self._probe_timeout_posted = False
+        self._joined = False
         self._crash, self._crash_s, self._crashes = "", 0.0, 0
         self._started_s = time.monotonic()
-        parts = Parts(
+        sources = StatusSources(
             config,
             version,
             self._network.backend,
@@ -118,21 +120,23 @@ class Worker:
             self._failover,
             self._reports,
         )
-        self._status = Status(notifier, parts, self._started_s)
+        self._status = Status(notifier, sources, self._started_s)
 
     def run(self) -> None:
-        """Work until a Stop comes; gives back every address on the way out, whatever the way is."""
+        """Work until a Stop comes; release every address on the way out, whatever the reason."""
         config = self._config
-        self._logs.take_over_python_s_own()
+        self._logs.install_hooks()
         self._log.info(
             "started",
             node=config.node_id,
             version=self._version,
             pid=os.getpid(),
+            run=self._logs.run,
             master=",".join(config.masters),
             backend=self._network.backend,
             simulated=True if self._network.backend == "simulated" else None,
         )
+        self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
         try:
             self._prepare()
@@ -147,18 +151,18 @@ class Worker:
                     break
                 try:
                     self._turn(message)
-                # the last resort: a fault of ours must not end what keeps addresses alive
+                # the last resort: an error of ours must not end what keeps addresses alive
                 except Exception as exc:  # noqa: BLE001
                     self._crashed(exc)
                     time.sleep(CRASHED_S)
                 message = self._next()
         finally:
             self._shut_down()
-        # not after a fault: whatever meets it at last tells it in the logs, and closes them
+        # not after an exception: the hook that logs it closes them
         self._logs.close()
 
     def _crashed(self, exc: Exception) -> None:
-        """Say it, and the same again at most once a minute: one that comes at each turn would fill the disk."""
+        """Log an error of our own, the same one at most once a minute: one in each turn would fill the disk."""
         text, now = traceback.format_exc(), time.monotonic()
         if text == self._crash and now - self._crash_s < CRASH_AGAIN_S:
             self._crashes += 1
@@ -196,7 +200,7 @@ class Worker:
         """The next message, or None when it is time for something else."""
         now = time.monotonic()
         due = min(self._failover.tick_due(), self._connection.due(), self._reports.due(), self._status.due())
-        if not self._judging:
+        if not self._probe_timeout_posted:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
         self._expected_s = self._pulse.due_s = now + wait_s
@@ -206,7 +210,7 @@ class Worker:
 
     def _turn(self, message: object) -> None:
         now = time.monotonic()
-        stood_still = self._clocks.stood_still(self._expected_s)
+        stood_still = self._suspend_detector.stood_still(self._expected_s)
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
@@ -215,11 +219,11 @@ class Worker:
             self._handle(message, now)
         if self._failover.tick_due() <= now:
             self._failover.tick(now)
-        if self._failover.judge_due() <= now and not self._judging:
-            self._judging = True
-            self._inbox.put(Judge(now))
-        if not self._begun and self._failover.settled:
-            self._begun = True
+        if self._failover.judge_due() <= now and not self._probe_timeout_posted:
+            self._probe_timeout_posted = True
+            self._inbox.put(ProbeTimeout(now))
+        if not self._joined and self._failover.settled:
+            self._joined = True
             self._connection.begin(now)
             self._status.begun(now)
         self._connection.tick(now)
@@ -230,39 +234,41 @@ class Worker:
         self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
-        if isinstance(message, Received):
-            self._obey(message, now)
-        elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
-            self._failover.seen(message, now)
-            if not isinstance(message, ArpSeen):
+        match message:
+            case Received():
+                self._obey(message, now)
+            case ArpSeen():
+                self._failover.seen(message, now)
+            case LinkUp() | LinkDown() | AddressesChanged():
+                self._failover.seen(message, now)
                 up = self._connection.up
                 self._find_own_address(up.local_ip if up else None)
-        elif isinstance(message, Judge):
-            self._judging = False
-            self._failover.judge(message.as_of)
-        elif isinstance(message, Up):
-            if self._connection.accepted(message, now):
-                self._find_own_address(message.local_ip)
-                self._node.announce()
-                self._reports.join_anew()
-                self._reports.tell(now)
-                self._pings.resume(message.quiet_s)
-        elif isinstance(message, Down):
-            reason = self._connection.ended(message, now)
-            self._reports.answer_again(message.undelivered)
-            if reason:
-                self._pings.pause(reason)
-        elif isinstance(message, MasterGone):
-            self._connection.drop(message.reason)
-        elif isinstance(message, Reopen):
-            self._logs.reopen()
-            self._status.reloading(now)
-        elif isinstance(message, ShowState):
-            self._status.show(now)
+            case ProbeTimeout(as_of):
+                self._probe_timeout_posted = False
+                self._failover.judge(as_of)
+            case Up():
+                if self._connection.accepted(message, now):
+                    self._find_own_address(message.local_ip)
+                    self._node.announce()
+                    self._reports.join_anew()
+                    self._reports.tell(now)
+                    self._pings.resume(message.quiet_s)
+            case Down():
+                reason = self._connection.ended(message, now)
+                self._reports.answer_again(message.undelivered)
+                if reason:
+                    self._pings.pause(reason)
+            case MasterTimeout(reason):
+                self._connection.drop(reason)
+            case ReopenLogs():
+                self._logs.reopen()
+                self._status.reloading(now)
+            case DumpState():
+                self._status.dump(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):
-            error: Optional[str] = f"{order.event} wants an object"
+            error: str | None = f"{order.event} wants an object"
             self._log.error("order_refused", event=order.event, reason=error)
         elif order.event == "recover":
             error = self._failover.recover(order.data, now, order.arrived_s)
@@ -272,7 +278,7 @@ class Worker:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.attempt, order.ack_id, answer)
 
-    def _find_own_address(self, local_ip: Optional[str]) -> None:
+    def _find_own_address(self, local_ip: str | None) -> None:
         try:
             self._node.find(local_ip)
             self._failover.watch()

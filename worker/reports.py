@@ -10,7 +10,7 @@ from typing import Any, Optional
 from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
-from failover.vips import Outcome
+from failover.vips import Reply
 
 
 class Reports:
@@ -24,7 +24,7 @@ class Reports:
         self._connection = connection
         self._failover = failover
         self._interval_s = interval_s
-        self._answers: deque[Outcome] = deque()
+        self._answers: deque[Reply] = deque()
         # what the last join on this connection said, None: there was none
         self._said: Optional[dict[str, Any]] = None
         self._said_s = -math.inf
@@ -33,12 +33,12 @@ class Reports:
         """Answers that wait."""
         return len(self._answers)
 
-    def answer(self, outcome: Outcome) -> None:
-        self._answers.append(outcome)
+    def answer(self, reply: Reply) -> None:
+        self._answers.append(reply)
 
     def answer_again(self, kept: Iterable[object]) -> None:
         """What a connection that is over may not have delivered, before whatever waits."""
-        self._answers.extendleft(reversed([outcome for outcome in kept if isinstance(outcome, Outcome)]))
+        self._answers.extendleft(reversed([reply for reply in kept if isinstance(reply, Reply)]))
 
     def join_anew(self) -> None:
         """Whatever was said, say it again: the connection is new, or the master may have forgotten."""
@@ -55,14 +55,14 @@ class Reports:
         if self._said is None or self.due() <= now:
             self._join(now)
         while self._answers and self._said is not None:
-            outcome = self._answers.popleft()
-            data = dict(outcome.extra)
-            if outcome.with_join:
+            reply = self._answers.popleft()
+            data = dict(reply.extra)
+            if reply.with_join:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._said = join
-            if not self._connection.send(outcome.event, data, keep=outcome):
-                self._answers.appendleft(outcome)
+            if not self._connection.send(reply.event, data, keep=reply):
+                self._answers.appendleft(reply)
                 return
         if self._failover.steady and self._said != self._node.join_data(self._failover.held):
             self._join(now)

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Optional
 
-from failover.vip_state import HOLDING, Claim, State
+from failover.states import HOLDING, State, VipState
 
 STATES = {
-    State.ASKED: "asking for",
-    State.WAITING: "waiting for",
-    State.DOUBTED: "in doubt about",
+    State.PROBING: "asking for",
+    State.OWNER_ALIVE: "waiting for",
+    State.IN_CONFLICT: "in doubt about",
     State.LOST: "trying to get back",
-    State.FOUND: "looking after",
+    State.ADOPTING: "looking after",
 }
 """What the worker is doing about an address that it does not (yet, or any more) hold."""
 
@@ -44,7 +44,7 @@ class Snapshot:
     answer_age_s: Optional[float]
     primary: Optional[str]
     unusable: Optional[str]
-    claims: tuple[Claim, ...]
+    claims: tuple[VipState, ...]
     answers_waiting: int
     orders: Mapping[tuple[str, str], int]
     lines_lost: int
@@ -54,7 +54,7 @@ class Snapshot:
         return self.transport is not None
 
     @property
-    def held(self) -> list[Claim]:
+    def held(self) -> list[VipState]:
         return [claim for claim in self.claims if claim.state in HOLDING]
 
     def words(self) -> str:
@@ -98,17 +98,17 @@ class Snapshot:
             "answers_waiting": self.answers_waiting,
             "lines_lost": self.lines_lost,
             "primary": self.primary,
-            "claims": {claim.loan.owner: _told(claim, now) for claim in self.claims},
+            "claims": {claim.vip.owner: _told(claim, now) for claim in self.claims},
             "trouble": self.trouble,
             "unusable": self.unusable,
         }
 
 
-def _named(claim: Claim) -> str:
-    return f"{claim.loan.ip} for node {claim.loan.owner}"
+def _named(claim: VipState) -> str:
+    return f"{claim.vip.ip} for node {claim.vip.owner}"
 
 
-def _told(claim: Claim, now: float) -> dict[str, object]:
+def _told(claim: VipState, now: float) -> dict[str, object]:
     held_s = {"held_s": round(now - claim.taken_s, 2)} if claim.state in HOLDING else {}
-    place = {"address": str(claim.loan.ip), "interface": claim.loan.interface}
+    place = {"address": str(claim.vip.ip), "interface": claim.vip.interface}
     return {**place, "state": claim.state.name.lower(), **held_s}

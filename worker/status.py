@@ -1,7 +1,7 @@
-"""What the worker shows of itself: to its service manager, to whoever sends SIGUSR1, and in METRICS_FILE.
+"""Shows the worker's state: to its service manager, in comms.log on SIGUSR1, and in METRICS_FILE.
 
-The owner's thread calls everything here, once in every turn of its loop: that the loop turns is what the
-manager's watchdog is fed with.
+The owner's thread calls everything here, once in every turn of its loop: the manager's watchdog is fed only
+while the loop turns.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from ping_monitor import PingMonitor
 from worker import metrics
 from worker.metrics import MetricsFile, Tally
 from worker.snapshot import Snapshot
-from worker.systemd import Notifier
+from worker.systemd import SystemdNotifier
 
-SAY_EVERY_S = 1.0
-"""At the most; what has not changed is not said again."""
-LOOK_S = 0.05
-"""Between two looks at whether the logs are open, while the manager waits for that."""
-LOGS_S = 5.0
-"""After which it is told that all is ready even so: a disk that stalls must not end a worker that works."""
-GOODBYE_S = 0.2
+STATUS_EVERY_S = 1.0
+"""Shortest time between two STATUS= messages, in seconds; an unchanged one is not repeated."""
+POLL_LOGS_S = 0.05
+"""Seconds between two looks at whether the logs are open, while the manager waits for READY=1."""
+READY_LIMIT_S = 5.0
+"""Seconds after which READY=1 is sent even so: a stalled disk must not end a worker that works."""
+CLOSE_S = 0.2
 WORDS_LIMIT = 1000
 
 
 @dataclass(frozen=True)
-class ShowState:
+class DumpState:
     """SIGUSR1."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Where the state is read."""
+class StatusSources:
+    """The parts that the state is read from."""
 
     config: Config
     version: str
@@ -56,9 +56,9 @@ class Parts:
 
 
 class Status:
-    def __init__(self, notifier: Notifier, parts: Parts, now: float) -> None:
+    def __init__(self, notifier: SystemdNotifier, sources: StatusSources, now: float) -> None:
         self._notifier = notifier
-        self._parts = parts
+        self._sources = sources
         self._started_s = now
         self._said = ""
         self._ready = False
@@ -66,13 +66,13 @@ class Status:
         self._waited_s: Optional[float] = None
         self._say_s = now if notifier.listening else math.inf
         self._feed_s = now if notifier.feed_s else math.inf
-        path = parts.config.metrics_file
-        self._file = MetricsFile(path, parts.log) if path else None
+        path = sources.config.metrics_file
+        self._file = MetricsFile(path, sources.log) if path else None
         self._metrics_s = now if path else math.inf
 
     def due(self) -> float:
         """The monotonic time at which `turn` has something to do, infinity: never."""
-        look_s = math.inf if self._waited_s is None else time.monotonic() + LOOK_S
+        look_s = math.inf if self._waited_s is None else time.monotonic() + POLL_LOGS_S
         return min(self._say_s, self._feed_s, self._metrics_s, look_s)
 
     def begun(self, now: float) -> None:
@@ -82,31 +82,31 @@ class Status:
     def reloading(self, now: float) -> None:
         """The logs are being opened anew."""
         if self._ready:
-            self._notifier.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._waited_s = now
 
     def turn(self, now: float) -> None:
-        if self._waited_s is not None and (self._parts.logs.opened or now - self._waited_s > LOGS_S):
+        if self._waited_s is not None and (self._sources.logs.opened or now - self._waited_s > READY_LIMIT_S):
             text = self._words(now)
-            if self._notifier.tell("READY=1", f"STATUS={text}"):
+            if self._notifier.send("READY=1", f"STATUS={text}"):
                 self._ready, self._said, self._waited_s = True, text, None
-        if self._feed_s <= now and self._notifier.feed_s and self._notifier.tell("WATCHDOG=1"):
+        if self._feed_s <= now and self._notifier.feed_s and self._notifier.send("WATCHDOG=1"):
             self._feed_s = now + self._notifier.feed_s
         if self._say_s <= now:
-            self._say_s = now + SAY_EVERY_S
+            self._say_s = now + STATUS_EVERY_S
             text = self._words(now)
-            if text != self._said and self._notifier.tell(f"STATUS={text}"):
+            if text != self._said and self._notifier.send(f"STATUS={text}"):
                 self._said = text
         if self._metrics_s <= now and self._file:
             self._metrics_s = now + metrics.EVERY_S
             self._file.put(metrics.exposition(self.look(now)))
 
-    def show(self, now: float) -> None:
+    def dump(self, now: float) -> None:
         """Write the whole state into comms.log, whatever LOG_LEVEL is: somebody asked for it."""
-        self._parts.log.always("state", **self.look(now).fields(now))
+        self._sources.log.always("state", **self.look(now).fields(now))
 
     def stopping(self) -> None:
-        self._notifier.tell("STOPPING=1", "STATUS=giving the addresses back")
+        self._notifier.send("STOPPING=1", "STATUS=giving the addresses back")
         self._say_s = math.inf
 
     def close(self) -> None:
@@ -114,21 +114,21 @@ class Status:
         if self._file:
             last = replace(self.look(time.monotonic()), up=False, transport=None)
             self._file.put(metrics.exposition(last))
-            self._file.close(GOODBYE_S)
+            self._file.close(CLOSE_S)
 
     def look(self, now: float) -> Snapshot:
-        parts = self._parts
-        connection, counts, primary = parts.connection, parts.pings.counts, parts.node.primary
+        sources = self._sources
+        connection, counts, primary = sources.connection, sources.pings.counts, sources.node.primary
         up = connection.up
         since_s = connection.up_s if up else connection.lost_s
         # a master that never acknowledges still sends something
         answered_s = counts.answered_s or connection.last_packet_s or None
         return Snapshot(
             up=True,
-            node=parts.config.node_id,
-            version=parts.version,
+            node=sources.config.node_id,
+            version=sources.version,
             pid=os.getpid(),
-            backend=parts.backend,
+            backend=sources.backend,
             uptime_s=now - self._started_s,
             master=connection.url,
             transport=up.transport if up else None,
@@ -140,13 +140,13 @@ class Status:
             rtt_s=counts.rtt_s,
             answer_age_s=None if answered_s is None else max(0.0, now - answered_s),
             primary=str(primary.ip) if primary else None,
-            unusable=parts.failover.unusable,
-            claims=parts.failover.claims,
-            answers_waiting=len(parts.answers),
-            orders=parts.log.orders,
-            lines_lost=parts.logs.lines_lost,
+            unusable=sources.failover.unusable,
+            claims=sources.failover.entries,
+            answers_waiting=len(sources.answers),
+            orders=sources.log.orders,
+            lines_lost=sources.logs.lines_lost,
         )
 
     def _words(self, now: float) -> str:
         # a master may give a reason of any length
-        return self._parts.logs.clean(self.look(now).words())[:WORDS_LIMIT]
+        return self._sources.logs.clean(self.look(now).words())[:WORDS_LIMIT]

@@ -1,42 +1,41 @@
-"""Whether this process, or its machine, stood still: what its clocks say when they are laid side by side."""
+"""Whether this process, or its machine, stood still: found by comparing clocks."""
 
 from __future__ import annotations
 
 import math
 import time
-from typing import Optional
 
-GAP_S = 1.5
-"""Scheduling on a busy machine is late by less."""
+LATE_S = 1.5
+"""Lateness, in seconds, that scheduling on a busy machine stays below."""
 TURN_S = 1.0
-"""Whoever asks does so at least this often."""
+"""Longest time between two calls, in seconds."""
 
 
-class Clocks:
+class SuspendDetector:
     """Compares the monotonic clock with the one that also runs in suspend, and with the wall clock."""
 
     def __init__(self) -> None:
         self._suspended_s = _suspended_s()
-        self._asked_s = math.inf
+        self._called_s = math.inf
         self._wall_s = time.time() - time.monotonic()
 
-    def stood_still(self, expected_s: float) -> Optional[str]:
-        """Why the time since the last call must be doubted, None: it need not.
+    def stood_still(self, expected_s: float) -> str | None:
+        """Why the time since the last call may have been lost, None: it was not.
 
         `expected_s` is the monotonic time at which the call should come at the latest. The wall clock alone
-        may just have been set; whoever asks loses nothing by believing the worst.
+        may just have been set; believing the worst costs nothing.
         """
         now = time.monotonic()
-        asked_s, self._asked_s = self._asked_s, now
+        called_s, self._called_s = self._called_s, now
         suspended_s, self._suspended_s = self._suspended_s, _suspended_s()
         wall_s, self._wall_s = self._wall_s, time.time() - now
-        # the second for one that stood still before it had worked out when it would call
-        late_s = max(now - expected_s, now - asked_s - TURN_S)
-        if late_s > GAP_S:
+        # the second, for a process that stood still before it had worked out when it would call
+        late_s = max(now - expected_s, now - called_s - TURN_S)
+        if late_s > LATE_S:
             return f"the process stood still for {late_s:.1f} s"
-        if self._suspended_s - suspended_s > GAP_S:
+        if self._suspended_s - suspended_s > LATE_S:
             return f"the machine was suspended for {self._suspended_s - suspended_s:.1f} s"
-        if self._wall_s - wall_s > GAP_S:
+        if self._wall_s - wall_s > LATE_S:
             return f"the wall clock went forward by {self._wall_s - wall_s:.1f} s"
         return None
 

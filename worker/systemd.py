@@ -1,6 +1,6 @@
-"""What the service manager is told (sd_notify(3)): one datagram a message, made by hand.
+"""Messages to the service manager (sd_notify(3)): one datagram each.
 
-Started by hand or by another supervisor there is nobody to tell, and nothing is sent.
+A worker that was started by hand or by another supervisor has no socket to send them to, and sends nothing.
 """
 
 from __future__ import annotations
@@ -8,20 +8,23 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import MutableMapping
-from typing import Optional
 
 _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
 
-class Notifier:
-    """`address` is NOTIFY_SOCKET: a path, or `@` and a name for an abstract socket; None: nobody listens.
+class SystemdNotifier:
+    """Sends messages to the service manager that started this process.
 
-    `feed_s` is how often `WATCHDOG=1` must be sent, half of what the watchdog waits for; None: there is none.
+    Args:
+        address: NOTIFY_SOCKET: a path, or `@` and a name for an abstract socket. None: there is no manager.
+        watchdog_s: Seconds after which the manager takes this process for hung. None: it does not watch it.
+
+    `feed_s` is how often `WATCHDOG=1` must be sent, in seconds; None: never.
     """
 
-    def __init__(self, address: Optional[str], watchdog_s: Optional[float] = None) -> None:
+    def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
         self.feed_s = watchdog_s / 2 if watchdog_s else None
-        self._address: Optional[bytes] = None
+        self._address: bytes | None = None
         if address and address[0] in "/@" and hasattr(socket, "AF_UNIX"):
             encoded = os.fsencode(address)
             self._address = b"\0" + encoded[1:] if encoded[:1] == b"@" else encoded
@@ -33,24 +36,26 @@ class Notifier:
     def listening(self) -> bool:
         return self._address is not None
 
-    def tell(self, *assignments: str) -> bool:
-        """Send `NAME=value` assignments as one message; False: they did not arrive, try again later.
+    def send(self, *assignments: str) -> bool:
+        """Send `NAME=value` assignments as one message; False: it did not arrive, try again later.
 
-        A line break in one would begin another, so none may hold text of others that was not escaped.
+        A line break in a value would begin another assignment, so foreign text in one must be escaped.
         """
         if self._address is None:
             return True
         try:
-            # errors are the manager's: it restarts, or its queue is full
             self._socket.sendto("\n".join(assignments).encode(errors="replace"), self._address)
-        except OSError:
+        except OSError:  # the manager restarts, or its queue is full
             return False
         return True
 
 
-def from_environ(environ: MutableMapping[str, str]) -> Notifier:
-    """The manager that started this process. Its variables are taken out, so that no child speaks in our name."""
+def from_environ(environ: MutableMapping[str, str]) -> SystemdNotifier:
+    """A notifier for the manager that started this process.
+
+    Its variables are removed from `environ`, so that no child process speaks in our name.
+    """
     address, usec, pid = (environ.pop(name, "") for name in _VARIABLES)
     meant = not pid or pid == str(os.getpid())
     watched = meant and usec.isascii() and usec.isdigit() and int(usec) > 0
-    return Notifier(address or None, int(usec) / 1e6 if watched and address else None)
+    return SystemdNotifier(address or None, int(usec) / 1e6 if watched and address else None)

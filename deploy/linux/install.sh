@@ -84,7 +84,7 @@ install_code() {
   lib=$destdir$prefix/lib
   rm -rf "$lib.new"
   mkdir -p "$lib.new"
-  cp -R ./*.py worker connection failover network settings logs story demo docs deploy network_config.txt .env.example requirements.txt requirements-eio3.txt ./*.md LICENSE "$lib.new"
+  cp -R ./*.py worker connection failover network settings logs analysis demo docs deploy network_config.txt .env.example requirements.txt requirements-eio3.txt ./*.md LICENSE "$lib.new"
   find "$lib.new" -name __pycache__ -prune -exec rm -rf {} +
   "$destdir$prefix/env/bin/python" -m compileall -q -s "$lib.new" -p "$prefix/lib" "$lib.new"
   swap "$lib"

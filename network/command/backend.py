@@ -1,21 +1,19 @@
 """Addresses by a system's own commands: what the `ifconfig` and `netsh` backends share.
 
-The kernel gives no lease and no mark: a journal file tells loans from the machine's own addresses, and a
+The kernel gives no lease and no label: a journal file tells virtual addresses from the machine's own addresses, and a
 worker that is killed keeps them until it is started again. There is no packet socket either: an address is
 asked for through the system's own ARP, which cannot ask for an address that the machine itself holds, so a
 second holder goes unseen; the system announces an address when it is added, and not again.
 """
 
-from __future__ import annotations
-
 import queue
 import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Optional, Protocol
+from typing import Protocol
 
-from network.base import Address, AddressesChanged, ArpSeen, Event, LinkUp, Loan, NetworkError
-from network.command.interfaces import Card, read_cards
+from network.base import Address, AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError, NetworkEvent, Vip
+from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
 
 _LOOK_S = 1.0
@@ -30,47 +28,49 @@ class System(Protocol):
     def check_privilege(self) -> None:
         """NetworkError, with how to get it, where this process may not change addresses."""
 
-    def add(self, loan: Loan) -> None: ...
+    def add(self, vip: Vip) -> None: ...
 
-    def remove(self, loan: Loan) -> None: ...
+    def remove(self, vip: Vip) -> None: ...
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         """(interface, gateway) of each default route, the preferred one first."""
 
-    def ask(self, ip: IPv4Address) -> Optional[str]:
+    def ask(self, ip: IPv4Address) -> str | None:
         """The MAC that answers for `ip` now; None: silence. Takes up to 3 s."""
 
 
-class Aliases:
+class CommandBackend:
     """`interface` None: the one whose subnet holds the address."""
 
     def __init__(
         self,
         system: System,
-        interface: Optional[str],
+        interface: str | None,
         journal: Journal,
-        cards: Callable[[], tuple[Card, ...]] = read_cards,
+        interfaces: Callable[[], tuple[InterfaceInfo, ...]] = read_interfaces,
     ) -> None:
         self.backend = system.backend
         self._system = system
         self._interface = interface
         self._journal = journal
-        self._cards = cards
-        self._post: Optional[Callable[[Event], None]] = None
+        self._read = interfaces
+        self._post: Callable[[NetworkEvent], None] | None = None
         self._over = threading.Event()
-        self._questions: queue.SimpleQueue[Optional[tuple[str, IPv4Address]]] = queue.SimpleQueue()
+        self._questions: queue.SimpleQueue[tuple[str, IPv4Address] | None] = queue.SimpleQueue()
         self._asked: frozenset[IPv4Address] = frozenset()
         self._ips: frozenset[IPv4Address] = frozenset()
         self._last: dict[tuple[str, IPv4Address], str] = {}
-        self._failed: Optional[str] = None
+        self._failed: str | None = None
         self._threads: list[threading.Thread] = []
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._system.check_privilege()
-        present = {(card.name, ip) for card in self._cards() for ip in card.ips}
-        for loan in self._journal.read():  # what a restart of the machine took away is no loan any more
-            if (loan.interface, loan.ip) not in present:
-                self._journal.strike(loan)
+        present = {(one.name, ip) for one in self._read() for ip in one.ips}
+        for (
+            vip
+        ) in self._journal.read():  # what a restart of the machine took away is no virtual address any more
+            if (vip.interface, vip.ip) not in present:
+                self._journal.remove(vip)
         self._post = post
         for name, work in (("network-look", self._look), ("network-ask", self._ask)):
             thread = threading.Thread(target=work, name=name, args=(post,), daemon=True)
@@ -84,11 +84,20 @@ class Aliases:
         for thread in self._threads:
             thread.join(1.0)
 
-    def addresses(self) -> tuple[Address, ...]:
-        owners = {(loan.interface, loan.ip): loan.owner for loan in self._journal.read()}
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
+        owners = {(vip.interface, vip.ip): vip.owner for vip in self._journal.read()}
         return tuple(
-            Address(card.name, ip, owners.get((card.name, ip))) for card in self._cards() for ip in card.ips
+            Address(one.name, ip, owners.get((one.name, ip)))
+            for one in self._read()
+            for ip in one.ips
+            if interface in {None, one.name}
         )
+
+    def resolve(self, interface: str) -> str:
+        return self._info(interface).name
+
+    def has_carrier(self, interface: str) -> bool:
+        return any(one.name == interface and one.up for one in self._read())
 
     def interface_for(self, ip: IPv4Address) -> str:
         if self._interface is not None:
@@ -98,14 +107,14 @@ class Aliases:
             raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
         return self._running(max(fitting, key=lambda own: own.ip.network.prefixlen).interface).name
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         return next((interface for interface, _gateway in self._system.default_routes()), None)
 
     def gateways(self) -> frozenset[IPv4Address]:
         return frozenset(gateway for _interface, gateway in self._system.default_routes())
 
     def mac(self, interface: str) -> str:
-        mac = self._card(interface).mac
+        mac = self._info(interface).mac
         if mac is None:
             raise NetworkError(f"interface {interface} has no MAC")
         return mac
@@ -128,69 +137,74 @@ class Aliases:
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._running(interface)
 
-    def hold(self, loan: Loan) -> None:
+    def hold(self, vip: Vip) -> None:
         addresses = self.addresses()
-        if Address(loan.interface, loan.ip, loan.owner) in addresses:
+        if Address(vip.interface, vip.ip, vip.owner) in addresses:
             return
         for other in addresses:
-            if other.ip.ip == loan.ip.ip:
+            if other.ip.ip == vip.ip.ip:
                 raise NetworkError(f"{other.interface} already has {other.ip}")
-        self._running(loan.interface)
+        self._running(vip.interface)
         if not any(
-            own.interface == loan.interface and own.owner is None and loan.ip.ip in own.ip.network
+            own.interface == vip.interface and own.owner is None and vip.ip.ip in own.ip.network
             for own in addresses
         ):
-            raise NetworkError(f"{loan.interface} has no address of its own in a subnet that holds {loan.ip}")
-        self._journal.note(loan)  # first, so that whatever happens a restart knows it
+            raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
+        self._journal.add(vip)  # first, so that whatever happens a restart knows it
         try:
-            self._system.add(loan)
-            self.renew(loan)
+            self._system.add(vip)
+            self.renew(vip)
         except NetworkError:
-            if all(there.ip != loan.ip for there in self.addresses()):
-                self._journal.strike(loan)
+            if all(there.ip != vip.ip for there in self.addresses()):
+                self._journal.remove(vip)
             raise
 
-    def renew(self, loan: Loan) -> None:
-        if Address(loan.interface, loan.ip, loan.owner) not in self.addresses():
-            raise NetworkError(f"{loan.ip} is not on {loan.interface} as a loan of node {loan.owner}")
+    def renew(self, vip: Vip) -> None:
+        if Address(vip.interface, vip.ip, vip.owner) not in self.addresses():
+            raise NetworkError(f"{vip.ip} is not on {vip.interface} as a virtual address of node {vip.owner}")
 
-    def release(self, loan: Loan) -> None:
-        if Address(loan.interface, loan.ip, loan.owner) in self.addresses():
-            self._system.remove(loan)
-        self._journal.strike(loan)
+    def release(self, vip: Vip) -> None:
+        if Address(vip.interface, vip.ip, vip.owner) in self.addresses():
+            self._system.remove(vip)
+        self._journal.remove(vip)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
         return self._last.get((interface, ip))
 
-    def _card(self, name: str) -> Card:
-        card = next((card for card in self._cards() if card.name == name), None)
-        if card is None:
+    def _info(self, name: str) -> InterfaceInfo:
+        one = next((one for one in self._read() if one.name == name), None)
+        if one is None:
             raise NetworkError(f"there is no interface {name}")
-        return card
+        return one
 
-    def _running(self, name: str) -> Card:
-        card = self._card(name)
-        if not card.up:
+    def _running(self, name: str) -> InterfaceInfo:
+        one = self._info(name)
+        if not one.up:
             raise NetworkError(f"interface {name} is down")
-        return card
+        return one
 
-    def _look(self, post: Callable[[Event], None]) -> None:
+    def _look(self, post: Callable[[NetworkEvent], None]) -> None:
         """These systems' notifications need code of their own for each; a look every second serves both."""
-        before = self._cards()
+        before = self._read()
         while not self._over.wait(_LOOK_S):
             try:
-                now = self._cards()
+                now = self._read()
             except NetworkError:
                 continue
-            was_up = {card.name for card in before if card.up}
-            for card in now:
-                if card.up and card.name not in was_up:
-                    post(LinkUp(card.name))
-            if {(c.name, c.ips) for c in before} != {(c.name, c.ips) for c in now}:
-                post(AddressesChanged())
+            known = {one.name: one for one in before}
+            for one in now:
+                was = known.pop(one.name, None)
+                if one.up and not (was and was.up):
+                    post(LinkUp(one.name))
+                elif was and was.up and not one.up:
+                    post(LinkDown(one.name))
+                if was is None or was.ips != one.ips:
+                    post(AddressesChanged(one.name))
+            for name in known:
+                post(AddressesChanged(name))
             before = now
 
-    def _ask(self, post: Callable[[Event], None]) -> None:
+    def _ask(self, post: Callable[[NetworkEvent], None]) -> None:
         while True:
             question = self._questions.get()
             if question is None:
@@ -202,7 +216,7 @@ class Aliases:
             except NetworkError as exc:
                 self._failed = str(exc)  # for the next probe to tell
                 continue
-            if mac is not None and all(mac != card.mac for card in self._cards()):
+            if mac is not None and all(mac != one.mac for one in self._read()):
                 self._last[interface, ip] = mac
                 if ip in self._ips:
                     post(ArpSeen(interface, True, mac, ip, _UNSPECIFIED))

@@ -1,34 +1,31 @@
 """The machine's interfaces as psutil shows them, where there is no rtnetlink."""
 
-from __future__ import annotations
-
 import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
-from typing import Optional
 
 from network.base import NetworkError
 
 
 @dataclass(frozen=True)
-class Card:
+class InterfaceInfo:
     """`mac` is lower-case with colons; None: it has none. `up`: it is on and has a link."""
 
     name: str
-    mac: Optional[str]
+    mac: str | None
     up: bool
     ips: tuple[IPv4Interface, ...]
 
 
-def read_cards() -> tuple[Card, ...]:
-    """In the system's order, each card's first address first. Raises NetworkError."""
-    import psutil  # here, so that the rules that use cards can be tested where it is not installed
+def read_interfaces() -> tuple[InterfaceInfo, ...]:
+    """In the system's order, each one's first address first. Raises NetworkError."""
+    import psutil  # here, so that the rules that use them can be tested where it is not installed
 
     try:
         stats, addresses = psutil.net_if_stats(), psutil.net_if_addrs()
     except OSError as exc:
         raise NetworkError(f"the interfaces of this machine could not be read: {exc.strerror}") from exc
-    cards = []
+    interfaces = []
     for name, entries in addresses.items():
         macs = [entry.address for entry in entries if entry.family == psutil.AF_LINK]
         ips = tuple(
@@ -37,5 +34,5 @@ def read_cards() -> tuple[Card, ...]:
             if entry.family == socket.AF_INET
         )
         mac = macs[0].lower().replace("-", ":") if macs and macs[0] else None
-        cards.append(Card(name, mac, name in stats and stats[name].isup, ips))
-    return tuple(cards)
+        interfaces.append(InterfaceInfo(name, mac, name in stats and stats[name].isup, ips))
+    return tuple(interfaces)

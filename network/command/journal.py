@@ -1,28 +1,26 @@
-"""Which addresses are loans, for kernels that carry no mark and no lease: a file that outlives the worker."""
-
-from __future__ import annotations
+"""Which addresses are virtual addresses, for kernels that carry no label and no lease: a file that outlives the worker."""
 
 import json
 import os
 from ipaddress import IPv4Interface
 from pathlib import Path
 
-from network.base import Loan, NetworkError
+from network.base import NetworkError, Vip
 
 
 class Journal:
-    """The loans of one node, one JSON array in `path`. Written whole, beside and then in place of the old one,
-    so that it is never half written. A file that can't be read is a NetworkError, never "no loans".
+    """The virtual addresses of one node, one JSON array in `path`. Written whole, beside and then in place of the old one,
+    so that it is never half written. A file that can't be read is a NetworkError, never "no virtual addresses".
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def read(self) -> tuple[Loan, ...]:
+    def read(self) -> tuple[Vip, ...]:
         try:
             entries = json.loads(self._path.read_text(encoding="utf-8"))
             return tuple(
-                Loan(int(one["owner"]), IPv4Interface(one["ip"]), str(one["interface"])) for one in entries
+                Vip(int(one["owner"]), IPv4Interface(one["ip"]), str(one["interface"])) for one in entries
             )
         except FileNotFoundError:
             return ()
@@ -36,16 +34,16 @@ class Journal:
                 "machine, then remove the file"
             ) from exc
 
-    def note(self, loan: Loan) -> None:
-        self._write((*(one for one in self.read() if one.ip.ip != loan.ip.ip), loan))
+    def add(self, vip: Vip) -> None:
+        self._write((*(one for one in self.read() if one.ip.ip != vip.ip.ip), vip))
 
-    def strike(self, loan: Loan) -> None:
-        loans = self.read()
-        if loan in loans:
-            self._write(tuple(one for one in loans if one != loan))
+    def remove(self, vip: Vip) -> None:
+        vips = self.read()
+        if vip in vips:
+            self._write(tuple(one for one in vips if one != vip))
 
-    def _write(self, loans: tuple[Loan, ...]) -> None:
-        entries = [{"owner": one.owner, "ip": str(one.ip), "interface": one.interface} for one in loans]
+    def _write(self, vips: tuple[Vip, ...]) -> None:
+        entries = [{"owner": one.owner, "ip": str(one.ip), "interface": one.interface} for one in vips]
         beside = self._path.with_name(self._path.name + ".new")
         try:
             with beside.open("w", encoding="utf-8") as file:

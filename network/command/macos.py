@@ -3,27 +3,24 @@
 Written from Apple's manual pages and from outputs that others published; it was never run on a Mac.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from ipaddress import AddressValueError, IPv4Address
-from typing import Optional
 
-from network.base import Loan, NetworkError
+from network.base import NetworkError, Vip
 from network.command.run import Run, run
 
 _ARP_ENTRY = re.compile(r"\S+ \(([0-9.]+)\) at ([0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}) on ")
 
 
-def add_argv(loan: Loan) -> list[str]:
+def add_argv(vip: Vip) -> list[str]:
     return [
-        "/sbin/ifconfig", loan.interface, "inet", str(loan.ip.ip), "netmask", str(loan.ip.netmask), "alias",
+        "/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "netmask", str(vip.ip.netmask), "alias",
     ]  # fmt: skip
 
 
-def remove_argv(loan: Loan) -> list[str]:
-    return ["/sbin/ifconfig", loan.interface, "inet", str(loan.ip.ip), "-alias"]
+def remove_argv(vip: Vip) -> list[str]:
+    return ["/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "-alias"]
 
 
 def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
@@ -42,7 +39,7 @@ def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
     return tuple(found)
 
 
-def arp_entry(arp: str, ip: IPv4Address) -> Optional[str]:
+def arp_entry(arp: str, ip: IPv4Address) -> str | None:
     """The MAC that `arp -n ADDRESS` tells of; None: there is no entry, or it is incomplete."""
     for line in arp.splitlines():
         entry = _ARP_ENTRY.match(line)
@@ -63,16 +60,16 @@ class MacOS:
                 "ifconfig changes addresses for root alone: run this as root, or VIP_BACKEND=sudo"
             )
 
-    def add(self, loan: Loan) -> None:
-        self._run(add_argv(loan))
+    def add(self, vip: Vip) -> None:
+        self._run(add_argv(vip))
 
-    def remove(self, loan: Loan) -> None:
-        self._run(remove_argv(loan))
+    def remove(self, vip: Vip) -> None:
+        self._run(remove_argv(vip))
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         return default_routes(self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]))
 
-    def ask(self, ip: IPv4Address) -> Optional[str]:
+    def ask(self, ip: IPv4Address) -> str | None:
         """A ping makes the system ask by ARP; whether anything answers the ping itself is no matter."""
         # The entry of a host that died would pass for its answer.
         self._run(["/usr/sbin/arp", "-d", str(ip)], (0, 1))

@@ -1,7 +1,5 @@
 """A system's own commands: argument lists, never a shell, under a time limit, in the C locale."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Sequence

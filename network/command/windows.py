@@ -3,14 +3,12 @@
 Written from Microsoft's documentation; it was never run on Windows.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 from ipaddress import IPv4Address
-from typing import Any, Optional
+from typing import Any
 
-from network.base import Loan, NetworkError
+from network.base import NetworkError, Vip
 from network.command.run import Run, run
 
 _NO_ERROR, _ERROR_BAD_NET_NAME = 0, 67
@@ -23,17 +21,17 @@ _ROUTES = (
 ROUTES_ARGV = ("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", _ROUTES)
 
 
-def add_argv(loan: Loan) -> list[str]:
+def add_argv(vip: Vip) -> list[str]:
     """`store=active`: nothing outlives a restart. `skipassource`: never the source of the machine's traffic."""
     return [
-        "netsh", "interface", "ipv4", "add", "address", f"name={loan.interface}", f"address={loan.ip.ip}",
-        f"mask={loan.ip.netmask}", "store=active", "skipassource=true",
+        "netsh", "interface", "ipv4", "add", "address", f"name={vip.interface}", f"address={vip.ip.ip}",
+        f"mask={vip.ip.netmask}", "store=active", "skipassource=true",
     ]  # fmt: skip
 
 
-def remove_argv(loan: Loan) -> list[str]:
+def remove_argv(vip: Vip) -> list[str]:
     return [
-        "netsh", "interface", "ipv4", "delete", "address", f"name={loan.interface}", f"address={loan.ip.ip}",
+        "netsh", "interface", "ipv4", "delete", "address", f"name={vip.interface}", f"address={vip.ip.ip}",
         "store=active",
     ]  # fmt: skip
 
@@ -73,16 +71,16 @@ class Windows:
         if not _library("shell32").IsUserAnAdmin():
             raise NetworkError("netsh changes addresses for administrators alone: run this as administrator")
 
-    def add(self, loan: Loan) -> None:
-        self._run(add_argv(loan))
+    def add(self, vip: Vip) -> None:
+        self._run(add_argv(vip))
 
-    def remove(self, loan: Loan) -> None:
-        self._run(remove_argv(loan))
+    def remove(self, vip: Vip) -> None:
+        self._run(remove_argv(vip))
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         return default_routes(self._run(ROUTES_ARGV))
 
-    def ask(self, ip: IPv4Address) -> Optional[str]:
+    def ask(self, ip: IPv4Address) -> str | None:
         # The entry of a host that died would pass for its answer.
         self._run(["netsh", "interface", "ipv4", "delete", "neighbors", f"address={ip}"], (0, 1))
         mac = (ctypes.c_ubyte * 8)()

@@ -1,22 +1,20 @@
-"""Reading and changing addresses through rtnetlink(7), and the mark by which a loan is known again.
+"""Reading and changing addresses through rtnetlink(7), and the label by which a virtual address is known again.
 
-A loan's mark is its label, `eth0:f3.2`: held by node 3 for node 2. A label has 15 characters at most; where
-the whole would be longer, the interface's name is cut and the mark kept, as the kernel itself does when it
+A virtual address carries a label, `eth0:f3.2`: held by node 3 for node 2. A label has 15 characters at most; where
+the whole would be longer, the interface's name is cut and the numbers kept, as the kernel itself does when it
 renames an interface that has labels.
 """
-
-from __future__ import annotations
 
 import errno
 import re
 import socket
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Interface
-from typing import Optional
 
-from network.base import Loan, NetworkError
+from network.base import NetworkError, Vip
 from network.netlink.messages import (
     CACHEINFO,
     IFA_ADDRESS,
@@ -32,112 +30,129 @@ from network.netlink.messages import (
     RTM_GETADDR,
     RTM_NEWADDR,
 )
-from network.netlink.netlink_socket import Route, reasons
+from network.netlink.netlink_socket import NetlinkSocket, reasons
 
 _LABEL_LENGTH = 15
-_MARK = re.compile(r"(?P<name>.+):f(?P<holder>[0-9]+)\.(?P<owner>[0-9]+)", re.ASCII)
-_IFA_F_NOPREFIXROUTE = 0x200
+_LABEL = re.compile(r"(?P<name>.+):f(?P<holder>[0-9]+)\.(?P<owner>[0-9]+)", re.ASCII)
+_IFA_F_SECONDARY, _IFA_F_NOPREFIXROUTE = 0x1, 0x200
 _FOREVER = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class Mark:
+class VipLabel:
+    """The numbers of the node that holds a virtual address and of the node that owns it."""
+
     holder: int
     owner: int
 
 
 @dataclass(frozen=True)
 class KernelAddress:
-    """`mark` is None for what no worker of this project has added."""
+    """`label` is None for what no worker of this project has added. `secondary`: another address of its subnet, with
+    the same mask, was there before it.
+    """
 
     index: int
     interface: str
     ip: IPv4Interface
-    mark: Optional[Mark]
+    label: VipLabel | None
+    secondary: bool = False
 
 
-def label(interface: str, mark: Mark) -> str:
+def format_label(interface: str, label: VipLabel) -> str:
     """Raises NetworkError for node numbers so long that no label holds them."""
-    tail = f":f{mark.holder}.{mark.owner}"
+    tail = f":f{label.holder}.{label.owner}"
     if len(tail) >= _LABEL_LENGTH:
-        raise NetworkError(f"the node numbers {mark.holder} and {mark.owner} are too long for a label")
+        raise NetworkError(f"the node numbers {label.holder} and {label.owner} are too long for a label")
     return interface[: _LABEL_LENGTH - len(tail)] + tail
 
 
-def read_mark(text: Optional[str], interface: str) -> Optional[Mark]:
-    """The mark in a label of `interface`; None: it is none of ours."""
-    found = _MARK.fullmatch(text or "")
+def parse_label(text: str | None, interface: str) -> VipLabel | None:
+    """The node numbers in an address label of `interface`; None: it is none of ours."""
+    found = _LABEL.fullmatch(text or "")
     if not found:
         return None
-    mark = Mark(int(found["holder"]), int(found["owner"]))
-    return mark if text == label(interface, mark) else None
+    label = VipLabel(int(found["holder"]), int(found["owner"]))
+    return label if text == format_label(interface, label) else None
 
 
-def is_marked(text: Optional[str]) -> bool:
-    """Whether a label looks like a loan's, of whatever worker and interface."""
-    return _MARK.fullmatch(text or "") is not None
+def is_vip_label(text: str | None) -> bool:
+    """Whether a label looks like a virtual address's, of whatever worker and interface."""
+    return _LABEL.fullmatch(text or "") is not None
 
 
-def read(route: Route) -> tuple[KernelAddress, ...]:
-    """Every IPv4 address, in the kernel's order: each interface's first address first.
+def read(route: NetlinkSocket, index: int = 0) -> tuple[KernelAddress, ...]:
+    """The IPv4 addresses of the interface with that index, 0: of every one, in the kernel's order, each interface's
+    first address first.
 
     Raises NetworkError where the kernel could not be asked.
     """
     with reasons("the addresses of this machine could not be read"):
-        answers = route.dump(RTM_GETADDR, IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, 0))
+        try:
+            answers = route.dump(RTM_GETADDR, IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, index))
+        except OSError as exc:
+            if exc.errno != errno.ENODEV:
+                raise
+            return ()  # it went away, and its addresses with it
     names: dict[int, str] = {}
     found = []
     for answer in answers:
-        _family, prefix, _flags, _scope, index = answer.head
-        if index not in names:
+        _family, prefix, flags, _scope, of = answer.head
+        if index not in {0, of}:
+            continue  # a kernel that does not narrow down what it dumps
+        if of not in names:
             try:
-                names[index] = socket.if_indextoname(index)
+                names[of] = socket.if_indextoname(of)
             except OSError:  # it went away since; so did its addresses
                 continue
         ip = _interface(answer.attributes[IFA_LOCAL], prefix)
-        found.append(KernelAddress(index, names[index], ip, read_mark(answer.text(IFA_LABEL), names[index])))
+        label = parse_label(answer.text(IFA_LABEL), names[of])
+        found.append(KernelAddress(of, names[of], ip, label, bool(flags & _IFA_F_SECONDARY)))
     return tuple(found)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _interface(packed: bytes, prefix: int) -> IPv4Interface:
-    """Kept, since making one costs as much as reading it, and a machine has few."""
+    """Kept, since making one costs as much as reading it."""
     return IPv4Interface((packed, prefix))
 
 
-def stands_behind(loan: KernelAddress, addresses: tuple[KernelAddress, ...]) -> bool:
-    """Whether an address of the machine's own, in whose subnet the loan is, comes before it on its interface.
+def stands_behind(vip: KernelAddress, addresses: Iterable[KernelAddress]) -> bool:
+    """Whether an address of the machine's own, whose subnet contains the virtual one, comes before it on its interface.
 
-    If not, the kernel takes the loan for the source of this machine's own traffic, and makes the machine's
+    If not, the kernel takes the virtual address for the source of this machine's own traffic, and makes the machine's
     address its secondary, without the subnet's route, when that one is added again.
     """
     for there in addresses:
-        if there.index == loan.index:
-            if there == loan:
+        if there.index == vip.index:
+            if there == vip:
                 return False
-            if there.mark is None and loan.ip.ip in there.ip.network:
+            if there.label is None and vip.ip.ip in there.ip.network:
                 return True
     return False
 
 
-def add(route: Route, index: int, loan: Loan, mark: Mark, lease_s: int) -> None:
-    """Add a loan; `lease_s` 0: for ever. Raises NetworkError, also where it is there already."""
-    with reasons(f"{loan.ip} could not be added to {loan.interface}"):
-        address = KernelAddress(index, loan.interface, loan.ip, mark)
-        route.change(RTM_NEWADDR, _head(address), _lent(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
+def add(route: NetlinkSocket, index: int, vip: Vip, label: VipLabel, lease_s: int) -> None:
+    """Add a virtual address; `lease_s` 0: forever. Raises NetworkError, also where it is there already."""
+    with reasons(f"{vip.ip} could not be added to {vip.interface}"):
+        address = KernelAddress(index, vip.interface, vip.ip, label)
+        route.change(RTM_NEWADDR, _head(address), _leased(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
 
 
-def renew(route: Route, there: KernelAddress, lease_s: int) -> None:
+def renew(route: NetlinkSocket, there: KernelAddress, lease_s: int) -> None:
     """Begin the lease anew. The kernel adds the address when it is gone, so the caller has looked just now."""
     with reasons(f"the lease of {there.ip} on {there.interface} could not be renewed"):
-        route.change(RTM_NEWADDR, _head(there), _lent(there, lease_s), NLM_F_REPLACE)
+        route.change(RTM_NEWADDR, _head(there), _leased(there, lease_s), NLM_F_REPLACE)
 
 
-def remove(route: Route, there: KernelAddress) -> None:
-    """Remove exactly this loan: the kernel compares prefix and label once more. Absence is success."""
+def remove(route: NetlinkSocket, there: KernelAddress) -> None:
+    """Remove exactly this virtual address: the kernel compares prefix and label once more. Absence is success.
+
+    One that is no secondary takes its secondaries along, unless a `SecondaryGuard` was asked to protect them.
+    """
     with reasons(f"{there.ip} could not be removed from {there.interface}"):
         try:
-            route.change(RTM_DELADDR, _head(there), _named(there))
+            route.change(RTM_DELADDR, _head(there), _identity(there))
         except OSError as exc:
             if exc.errno not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
                 raise
@@ -147,33 +162,21 @@ def _head(address: KernelAddress) -> bytes:
     return IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index)
 
 
-def _named(address: KernelAddress) -> list[tuple[int, bytes]]:
-    if address.mark is None:
-        raise NetworkError(f"{address.ip} on {address.interface} is no loan and is left alone")
+def _identity(address: KernelAddress) -> list[tuple[int, bytes]]:
+    if address.label is None:
+        raise NetworkError(f"{address.ip} on {address.interface} is no virtual address and is left alone")
     return [
         (IFA_LOCAL, address.ip.ip.packed),
         (IFA_ADDRESS, address.ip.ip.packed),
-        (IFA_LABEL, label(address.interface, address.mark).encode() + b"\0"),
+        (IFA_LABEL, format_label(address.interface, address.label).encode() + b"\0"),
     ]
 
 
-def _lent(address: KernelAddress, lease_s: int) -> list[tuple[int, bytes]]:
+def _leased(address: KernelAddress, lease_s: int) -> list[tuple[int, bytes]]:
     # No broadcast address: the machine's own has it already. No route: the subnet's stays the machine's own.
     lifetime = lease_s or _FOREVER
     return [
-        *_named(address),
+        *_identity(address),
         (IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
         (IFA_CACHEINFO, CACHEINFO.pack(lifetime, lifetime, 0, 0)),
     ]
-
-
-def remove_leading(route: Route, holder: int) -> None:
-    """Remove the loans of `holder` that have come to stand before the machine's own address.
-
-    That happens where `promote_secondaries` is 1 and the machine's address is taken off: without it, the
-    kernel removes the loan by itself.
-    """
-    addresses = read(route)
-    for there in addresses:
-        if there.mark is not None and there.mark.holder == holder and not stands_behind(there, addresses):
-            remove(route, there)

@@ -3,16 +3,14 @@
 It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made in. Reading needs neither.
 """
 
-from __future__ import annotations
-
+import contextlib
 import socket
 from collections.abc import Callable
-from ipaddress import IPv4Address
-from typing import Optional
+from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, Event, Loan, NetworkError
+from network.base import Address, NetworkError, NetworkEvent, Vip
 from network.netlink import addresses as rtnl
-from network.netlink import arp
+from network.netlink import arp, links
 from network.netlink.messages import (
     NDA_DST,
     NDA_LLADDR,
@@ -28,7 +26,8 @@ from network.netlink.messages import (
     Message,
     next_hops,
 )
-from network.netlink.netlink_socket import Route, reasons
+from network.netlink.netlink_socket import NetlinkSocket, reasons
+from network.netlink.secondaries import SecondaryGuard
 from network.netlink.watch import Watch
 from network.privilege import HOW_TO_GRANT, missing_capabilities
 
@@ -37,28 +36,30 @@ _RTN_UNICAST = 1
 
 
 class Netlink:
-    """`interface` None: the one whose subnet holds the address. `lease_s` 0: loans never run out by
+    """`interface` None: the one whose subnet holds the address. `lease_s` 0: virtual addresses never run out by
     themselves. The methods are for the thread that made the object.
     """
 
     backend = "netlink"
 
-    def __init__(self, node_id: int, interface: Optional[str], lease_s: int) -> None:
+    def __init__(self, node_id: int, interface: str | None, lease_s: int) -> None:
         self._node_id = node_id
         self._interface = interface
         self._lease_s = lease_s
-        self._watch: Optional[Watch] = None
+        self._watch: Watch | None = None
         self._not_started = "the network was not opened"
+        self._guard = SecondaryGuard()
+        self._vips: frozenset[tuple[int, IPv4Address]] = frozenset()
         with reasons("netlink could not be opened"):
-            self._route = Route()
+            self._route = NetlinkSocket()
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         try:
             missing = missing_capabilities()
             if missing:
                 raise NetworkError(f"this process lacks {' and '.join(missing)}: {HOW_TO_GRANT}")
             with reasons("the network could not be opened"):
-                self._watch = Watch(self._node_id, post)
+                self._watch = Watch(post, self._on_removed)
         except NetworkError as exc:
             self._not_started = str(exc)
             raise
@@ -67,21 +68,56 @@ class Netlink:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
+        with contextlib.suppress(NetworkError):  # it could not be put back, and there is nobody to say it to
+            self._guard.put_back(self._route)
         self._route.close()
 
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         return tuple(
-            Address(there.interface, there.ip, there.mark.owner)
-            if there.mark is not None and there.mark.holder == self._node_id
+            Address(there.interface, there.ip, there.label.owner)
+            if there.label is not None and there.label.holder == self._node_id
             else Address(there.interface, there.ip)
-            for there in rtnl.read(self._route)
+            for there in self._read(interface)
         )
+
+    def resolve(self, interface: str) -> str:
+        return links.resolve(self._route, interface)
+
+    def has_carrier(self, interface: str) -> bool:
+        try:
+            return arp.is_running(interface)
+        except NetworkError:
+            return False
+
+    def _read(self, interface: str | None = None) -> tuple[rtnl.KernelAddress, ...]:
+        """The addresses of an interface, None: of all; the virtual ones among them are remembered."""
+        try:
+            index = 0 if interface is None else socket.if_nametoindex(interface)
+        except OSError:
+            return ()
+        found = rtnl.read(self._route, index)
+        ours = {
+            (there.index, there.ip.ip)
+            for there in found
+            if there.label is not None and there.label.holder == self._node_id
+        }
+        self._vips = frozenset(ours | {vip for vip in self._vips if index not in {0, vip[0]}})
+        return found
+
+    def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
+        """Called by the watch's thread, since each millisecond counts: a virtual address that stands before the machine's
+        own address spoils its return.
+        """
+        if removed is None or any(of == index and ip in removed.network for of, ip in self._vips):
+            with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out
+                self._guard.remove_leading(requests, self._node_id, index)
 
     def interface_for(self, ip: IPv4Address) -> str:
         if self._interface is not None:
-            arp.check_running(self._interface)
-            return self._interface
-        fitting = [there for there in rtnl.read(self._route) if there.mark is None and ip in there.ip.network]
+            name = self.resolve(self._interface)
+            arp.check_running(name)
+            return name
+        fitting = [there for there in self._read() if there.label is None and ip in there.ip.network]
         if not fitting:
             raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
         longest = max(there.ip.network.prefixlen for there in fitting)
@@ -91,7 +127,7 @@ class Netlink:
         arp.check_running(name)
         return name
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         routes = [route for route in self._default_routes() if route.number(RTA_OIF)]
         routes.sort(key=lambda route: (route.number(RTA_TABLE) != _RT_TABLE_MAIN, route.number(RTA_PRIORITY)))
         for route in routes:
@@ -111,7 +147,9 @@ class Netlink:
 
     def _default_routes(self) -> list[Message]:
         with reasons("the routes of this machine could not be read"):
-            routes = self._route.dump(RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
+            routes = self._route.dump(
+                RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
+            )
         return [route for route in routes if route.head[1] == 0 and route.head[7] == _RTN_UNICAST]
 
     def mac(self, interface: str) -> str:
@@ -127,61 +165,67 @@ class Netlink:
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._started().send(interface, *arp.announcements(arp.mac(interface), ip))
 
-    def hold(self, loan: Loan) -> None:
-        before = rtnl.read(self._route)
-        there = self._held(loan, before)
+    def hold(self, vip: Vip) -> None:
+        before = self._read()
+        there = self._held(vip, before)
         if there is not None:
             self._renew(there, before)
             return
         for other in before:
-            if other.ip.ip == loan.ip.ip:
+            if other.ip.ip == vip.ip.ip:
                 raise NetworkError(f"{other.interface} already has {other.ip}, {_whose(other)}")
-        arp.check_running(loan.interface)
+        arp.check_running(vip.interface)
         if not any(
-            own.interface == loan.interface and own.mark is None and loan.ip.ip in own.ip.network
+            own.interface == vip.interface and own.label is None and vip.ip.ip in own.ip.network
             for own in before
         ):
-            raise NetworkError(f"{loan.interface} has no address of its own in a subnet that holds {loan.ip}")
-        rtnl.add(self._route, self._index(loan.interface), loan, self._mark(loan), self._lease_s)
-        after = rtnl.read(self._route)
-        there = self._held(loan, after)
+            raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
+        rtnl.add(self._route, self._index(vip.interface), vip, self._label(vip), self._lease_s)
+        after = self._read(vip.interface)
+        there = self._held(vip, after)
         if there is None:
-            raise NetworkError(f"{loan.ip} was added to {loan.interface} and is not there")
+            raise NetworkError(f"{vip.ip} was added to {vip.interface} and is not there")
+        self._guard.protect(self._route, there)
         if not rtnl.stands_behind(there, after):
-            rtnl.remove(self._route, there)
-            raise NetworkError(f"{loan.interface} lost its own address while {loan.ip} was added")
+            self._guard.remove(self._route, there)
+            raise NetworkError(f"{vip.interface} lost its own address while {vip.ip} was added")
 
-    def renew(self, loan: Loan) -> None:
-        addresses = rtnl.read(self._route)
-        there = self._held(loan, addresses)
+    def renew(self, vip: Vip) -> None:
+        addresses = self._read(vip.interface)
+        there = self._held(vip, addresses)
         if there is None:
-            raise NetworkError(f"{loan.ip} is no longer on {loan.interface} as a loan of node {loan.owner}")
+            raise NetworkError(
+                f"{vip.ip} is no longer on {vip.interface} as a virtual address of node {vip.owner}"
+            )
         self._renew(there, addresses)
 
     def _renew(self, there: rtnl.KernelAddress, addresses: tuple[rtnl.KernelAddress, ...]) -> None:
         if not rtnl.stands_behind(there, addresses):
             raise NetworkError(f"{there.ip} stands before {there.interface}'s own address")
+        self._guard.protect(self._route, there)
         rtnl.renew(self._route, there, self._lease_s)
 
-    def release(self, loan: Loan) -> None:
+    def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
-        for there in rtnl.read(self._route):
-            if there.ip == loan.ip and there.mark == self._mark(loan):
-                rtnl.remove(self._route, there)
+        there = self._held(vip, self._read(vip.interface)) or next(
+            (one for one in self._read() if (one.ip, one.label) == (vip.ip, self._label(vip))), None
+        )
+        if there is not None:
+            self._guard.remove(self._route, there)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
         watch = self._watch
         if watch is None:
             return None
         told = [
-            arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbours(interface, ip)
+            arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbors(interface, ip)
         ]
         for mac in (*told, watch.last_mac(interface, ip)):
             if mac and not watch.is_own(mac):
                 return None if watch.uses_others(interface, mac, ip) else mac
         return None
 
-    def _neighbours(self, interface: str, ip: IPv4Address) -> list[Message]:
+    def _neighbors(self, interface: str, ip: IPv4Address) -> list[Message]:
         try:
             head = NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
             return self._route.get(RTM_GETNEIGH, head, [(NDA_DST, ip.packed)])
@@ -193,12 +237,12 @@ class Netlink:
             raise NetworkError(self._not_started)
         return self._watch
 
-    def _mark(self, loan: Loan) -> rtnl.Mark:
-        return rtnl.Mark(self._node_id, loan.owner)
+    def _label(self, vip: Vip) -> rtnl.VipLabel:
+        return rtnl.VipLabel(self._node_id, vip.owner)
 
-    def _held(self, loan: Loan, among: tuple[rtnl.KernelAddress, ...]) -> Optional[rtnl.KernelAddress]:
-        wanted = (loan.interface, loan.ip, self._mark(loan))
-        return next((there for there in among if (there.interface, there.ip, there.mark) == wanted), None)
+    def _held(self, vip: Vip, among: tuple[rtnl.KernelAddress, ...]) -> rtnl.KernelAddress | None:
+        wanted = (vip.interface, vip.ip, self._label(vip))
+        return next((there for there in among if (there.interface, there.ip, there.label) == wanted), None)
 
     @staticmethod
     def _index(interface: str) -> int:
@@ -209,6 +253,6 @@ class Netlink:
 
 
 def _whose(address: rtnl.KernelAddress) -> str:
-    if address.mark is None:
-        return "which is no loan"
-    return f"held by node {address.mark.holder} for node {address.mark.owner}"
+    if address.label is None:
+        return "which is no virtual address"
+    return f"held by node {address.label.holder} for node {address.label.owner}"

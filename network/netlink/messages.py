@@ -15,12 +15,15 @@ from typing import Literal
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
-RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_CACHEINFO, IFA_FLAGS = 1, 2, 3, 6, 8
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_PERM_ADDRESS = 1, 3, 54
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_AF_SPEC, IFLA_EXT_MASK = 1, 3, 26, 29
+IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS = 53, 54
+IFLA_INET_CONF = 1
+RTEXT_FILTER_SKIP_STATS = 8
 RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 4, 5, 6, 9, 15
 NDA_DST, NDA_LLADDR = 1, 2
 
@@ -72,14 +75,20 @@ def _padded(length: int) -> int:
 def build(
     kind: int, flags: int, sequence: int, head: bytes, attributes: Iterable[tuple[int, bytes]]
 ) -> bytes:
-    body = bytearray(head)
-    for name, value in attributes:
-        body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), name) + value.ljust(_padded(len(value)), b"\0")
-    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + bytes(body)
+    body = head + nested(*attributes)
+    return _HEADER.pack(_HEADER.size + len(body), kind, flags, sequence, 0) + body
 
 
 def parse(data: bytes) -> Iterator[Message]:
     """The messages of a datagram. Raises ValueError where one is cut short."""
+    for kind, flags, sequence, body in frames(data):
+        yield _message(kind, flags, sequence, data[body])
+
+
+def frames(data: bytes) -> Iterator[tuple[int, int, int, slice]]:
+    """Kind, flags, sequence and the place of the body of each message in a datagram, which costs a tenth of parsing
+    them. Raises ValueError where one is cut short.
+    """
     offset = 0
     while offset < len(data):
         if len(data) - offset < _HEADER.size:
@@ -87,7 +96,7 @@ def parse(data: bytes) -> Iterator[Message]:
         length, kind, flags, sequence, _port = _HEADER.unpack_from(data, offset)
         if not _HEADER.size <= length <= len(data) - offset:
             raise ValueError("a netlink message is cut short")
-        yield _message(kind, flags, sequence, data[offset + _HEADER.size : offset + length])
+        yield kind, flags, sequence, slice(offset + _HEADER.size, offset + length)
         offset += _padded(length)
 
 
@@ -103,6 +112,14 @@ def _message(kind: int, flags: int, sequence: int, body: bytes) -> Message:
         return Message(kind, flags, sequence, head, attributes(body[_padded(structure.size) :]))
     except struct.error as exc:
         raise ValueError("a netlink message is cut short") from exc
+
+
+def nested(*attributes: tuple[int, bytes]) -> bytes:
+    """The value of an attribute that holds others."""
+    return b"".join(
+        _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), name) + value.ljust(_padded(len(value)), b"\0")
+        for name, value in attributes
+    )
 
 
 def attributes(data: bytes) -> Attributes:

@@ -1,7 +1,5 @@
 """A netlink socket (rtnetlink(7)): requests to the kernel, and its notifications."""
 
-from __future__ import annotations
-
 import os
 import socket
 import time
@@ -18,19 +16,21 @@ from network.netlink.messages import (
     NLMSG_ERROR,
     Message,
     build,
+    frames,
     parse,
 )
 
 Attributes = Sequence[tuple[int, bytes]]
 _LIMIT_S = 0.8
+"""Seconds within which the kernel has to answer a request, or a dump has to succeed."""
 _BUFFER_BYTES = 1 << 17
-_DUMP_ATTEMPTS = 5
 _SO_RCVBUFFORCE = 33
+_SOL_NETLINK, _NETLINK_GET_STRICT_CHK = 270, 12
 
 
 @contextmanager
 def reasons(what: str) -> Iterator[None]:
-    """Turn the errors of a Route into NetworkError; `what` failed, because."""
+    """Turn the errors of a NetlinkSocket into NetworkError; `what` failed, because."""
     try:
         yield
     except OSError as exc:
@@ -39,7 +39,7 @@ def reasons(what: str) -> Iterator[None]:
         raise NetworkError(f"{what}: the kernel's answer could not be read") from exc
 
 
-class Route:
+class NetlinkSocket:
     """Requests to the kernel, one at a time, by one thread; with `groups`, its notifications instead.
 
     Methods raise OSError, whose errno is the kernel's where it refused, and ValueError for an answer that can't
@@ -55,6 +55,9 @@ class Route:
                 # Fewer notifications are lost in a burst; old kernels refuse it in a container.
                 with suppress(PermissionError):
                     self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+            # The kernel then heeds the interface or type named in a dump; one before 4.20 dumps everything.
+            with suppress(OSError):
+                self._sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
             self._sock.bind((0, groups))
         except OSError:
             self._sock.close()
@@ -75,30 +78,43 @@ class Route:
         self._exchange(kind, NLM_F_REQUEST | NLM_F_ACK | flags, head, attributes)
 
     def get(self, kind: int, head: bytes, attributes: Attributes) -> list[Message]:
-        """Ask for one thing; OSError with ENOENT where it is not there."""
+        """Ask for one thing; OSError with ENOENT or ENODEV where it is not there."""
         return self._exchange(kind, NLM_F_REQUEST | NLM_F_ACK, head, attributes)
 
-    def dump(self, kind: int, head: bytes) -> list[Message]:
-        """Everything of a kind, in the kernel's order."""
-        for _ in range(_DUMP_ATTEMPTS):
-            found = self._exchange(kind, NLM_F_REQUEST | NLM_F_DUMP, head, ())
+    def dump(self, kind: int, head: bytes, attributes: Attributes = ()) -> list[Message]:
+        """Everything of a kind, in the kernel's order. What `head` names may narrow it down, see __init__."""
+        until_s = time.monotonic() + _LIMIT_S
+        while True:
+            found = self._exchange(kind, NLM_F_REQUEST | NLM_F_DUMP, head, attributes)
             # Set where things changed between two parts of the answer, so that one may be missing.
             if not any(one.flags & NLM_F_DUMP_INTR for one in found):
                 return found
-        raise OSError("it changes faster than it can be read")
+            if time.monotonic() > until_s:
+                raise OSError("it changes faster than it can be read")
 
     def _exchange(self, kind: int, flags: int, head: bytes, attributes: Attributes) -> list[Message]:
         self._sequence += 1
         self._sock.send(build(kind, flags, self._sequence, head, attributes))
-        found: list[Message] = []
+        datagrams: list[bytes] = []
         until_s = time.monotonic() + _LIMIT_S
-        while time.monotonic() < until_s:
-            for answer in self.receive():
-                if answer.sequence != self._sequence:
-                    continue  # it belongs to a request that was given up
-                if answer.error:
-                    raise OSError(answer.error, os.strerror(answer.error))
-                if answer.kind in {NLMSG_ERROR, NLMSG_DONE}:  # an error of 0 is the acknowledgement
-                    return found
+        # All is received before any of it is parsed: the longer a dump takes, the likelier a change interrupts it.
+        while not datagrams or not self._ends(datagrams[-1]):
+            if time.monotonic() > until_s:
+                raise TimeoutError("the kernel did not answer in time")
+            datagrams.append(self._sock.recv(_BUFFER_BYTES))
+        found: list[Message] = []
+        for answer in (one for datagram in datagrams for one in parse(datagram)):
+            if answer.sequence != self._sequence:
+                continue  # it belongs to a request that was given up
+            if answer.error:
+                raise OSError(answer.error, os.strerror(answer.error))
+            if answer.kind not in {NLMSG_ERROR, NLMSG_DONE}:  # an error of 0 is the acknowledgement
                 found.append(answer)
-        raise TimeoutError("the kernel did not answer in time")
+        return found
+
+    def _ends(self, datagram: bytes) -> bool:
+        """Whether it has the last message of the answer to the last request."""
+        return any(
+            kind in {NLMSG_ERROR, NLMSG_DONE} and sequence == self._sequence
+            for kind, _flags, sequence, _body in frames(datagram)
+        )

@@ -1,64 +1,26 @@
 """The background thread of the netlink backend: what the wire and the kernel say becomes events."""
 
-from __future__ import annotations
-
-import errno
+import math
 import selectors
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Optional
 
-from network.base import AddressesChanged, ArpSeen, Event, LinkUp, NetworkError
-from network.netlink import addresses as rtnl
+from network.base import ArpSeen, NetworkError, NetworkEvent
 from network.netlink import arp
-from network.netlink.messages import (
-    IFA_LABEL,
-    IFA_LOCAL,
-    IFINFOMSG,
-    IFLA_ADDRESS,
-    IFLA_IFNAME,
-    IFLA_PERM_ADDRESS,
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_GETLINK,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    Message,
-)
-from network.netlink.netlink_socket import Route, reasons
+from network.netlink.kernel_events import KernelEvents, OnRemoved
 
-_RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
-_IFF_UP, _IFF_RUNNING = 0x1, 0x40
 _START_S = 2.0
 _AT_ONCE = 64  # packets read before the other sockets have their turn
 _REMEMBERED = 4096
 _PER_MAC, _PER_ADDRESS = 10, 100  # events a second
 
 
-@dataclass(frozen=True)
-class _Link:
-    name: str
-    up: bool
-    macs: frozenset[str]
-
-
-def _link(message: Message) -> _Link:
-    flags = message.head[3]
-    macs = {arp.mac_text(message.attributes.get(name, b"")) for name in (IFLA_ADDRESS, IFLA_PERM_ADDRESS)}
-    return _Link(
-        message.text(IFLA_IFNAME),
-        bool(flags & _IFF_UP and flags & _IFF_RUNNING),
-        frozenset(macs - {"", arp.NOBODY}),
-    )
-
-
-class Thinning:
+class RateLimiter:
     """Says which events of a flood are passed on. Claims and questions are counted apart, so that a host
     whom many ask does not lose sight of one who claims, and each question of this machine's own makes room
     for its answers anew: in a flood too, silence must mean that nobody answered.
@@ -88,21 +50,20 @@ class Thinning:
 class Watch:
     """One thread, which alone reads both sockets; `watch`, `send` and `last_mac` are for the owner's thread.
 
-    Raises PermissionError without CAP_NET_RAW.
+    `on_removed` is KernelEvents's. Raises PermissionError without CAP_NET_RAW.
     """
 
-    def __init__(self, node_id: int, post: Callable[[Event], None]) -> None:
-        self._node_id = node_id
+    def __init__(
+        self,
+        post: Callable[[NetworkEvent], None],
+        on_removed: OnRemoved,
+    ) -> None:
         self._post = post
         self._ips: frozenset[IPv4Address] = frozenset()
-        self._links: dict[int, _Link] = {}
-        self._own: frozenset[str] = frozenset()
-        self._known: set[tuple[int, bytes, int]] = set()
         self._last: dict[tuple[str, IPv4Address], str] = {}
-        self._thinning = Thinning()
+        self._thinning = RateLimiter()
         self._wire = arp.Wire()
-        self._kernel = Route(_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR)
-        self._route = Route()
+        self._kernel = KernelEvents(post, on_removed)
         self._wake, self._woken = socket.socketpair()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="network-watch", daemon=True)
@@ -116,7 +77,6 @@ class Watch:
         self._thread.join(_START_S)
         self._wire.close()
         self._kernel.close()
-        self._route.close()
         self._woken.close()
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
@@ -133,7 +93,7 @@ class Watch:
         self._thinning.asked(ip)
         self.send(interface, frame)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
         return self._last.get((interface, ip))
 
     def uses_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
@@ -142,26 +102,28 @@ class Watch:
         return any(user == mac and there == interface and other != ip for (there, other), user in last)
 
     def is_own(self, mac: str) -> bool:
-        return mac in self._own
+        return mac in self._kernel.own_macs
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             for source in (self._wire, self._kernel, self._woken):
                 selector.register(source, selectors.EVENT_READ)
-            self._read_links()
-            self._tidy()
+            self._kernel.start()
             self._ready.set()
             while True:
-                ready = [key.fileobj for key, _ in selector.select()]
+                due_s = self._kernel.due_s()
+                wait_s = None if math.isinf(due_s) else max(due_s - time.monotonic(), 0.0)
+                ready = [key.fileobj for key, _ in selector.select(wait_s)]
+                now_s = time.monotonic()
                 if self._woken in ready:
                     return
                 if self._kernel in ready:
-                    self._kernel_says()
+                    self._kernel.receive(now_s)
+                self._kernel.flush(now_s)
                 if self._wire in ready:
-                    self._wire_says()
+                    self._read_wire(now_s)
 
-    def _wire_says(self) -> None:
-        now_s = time.monotonic()
+    def _read_wire(self, now_s: float) -> None:
         for _ in range(_AT_ONCE):
             try:
                 seen = self._wire.receive()
@@ -169,7 +131,7 @@ class Watch:
                 return
             except OSError:  # what happened to one interface; the socket lives on
                 continue
-            if seen is not None and seen.sender_mac not in self._own:
+            if seen is not None and seen.sender_mac not in self._kernel.own_macs:
                 self._heard(seen, now_s)
 
     def _heard(self, seen: ArpSeen, now_s: float) -> None:
@@ -184,66 +146,3 @@ class Watch:
                     others = probe and self.uses_others(seen.interface, seen.sender_mac, ip)
                     self._post(replace(seen, uses_others=True) if others else seen)
                 return
-
-    def _kernel_says(self) -> None:
-        try:
-            messages = self._kernel.receive()
-        except OSError as exc:
-            if exc.errno == errno.ENOBUFS:
-                self._missed_some()
-            return  # else it was woken for nothing
-        except ValueError:
-            self._missed_some()
-            return
-        for message in messages:
-            if message.kind in {RTM_NEWADDR, RTM_DELADDR}:
-                self._address_changed(message, gone=message.kind == RTM_DELADDR)
-            # A bridge tells of its ports in its own family.
-            elif message.kind in {RTM_NEWLINK, RTM_DELLINK} and message.head[0] == socket.AF_UNSPEC:
-                self._link_changed(message, gone=message.kind == RTM_DELLINK)
-
-    def _link_changed(self, message: Message, *, gone: bool) -> None:
-        before = self._links.pop(message.head[2], None)
-        if not gone:
-            link = self._links[message.head[2]] = _link(message)
-            if link.up and not (before and before.up and before.name == link.name):
-                self._post(LinkUp(link.name))
-        self._own = frozenset().union(*(link.macs for link in self._links.values()))
-
-    def _address_changed(self, message: Message, *, gone: bool) -> None:
-        address = (message.head[4], message.attributes.get(IFA_LOCAL, b""), message.head[1])
-        if gone:
-            self._known.discard(address)
-            if not rtnl.is_marked(message.text(IFA_LABEL)):
-                self._tidy()
-        elif address in self._known:
-            return  # a renewed lease is told in the same words as a new address
-        else:
-            self._known.add(address)
-        self._post(AddressesChanged())
-
-    def _missed_some(self) -> None:
-        """The kernel had more to say than fitted: take everything for changed."""
-        self._known.clear()
-        with suppress(NetworkError):  # the links as they were known are better than no watch
-            self._read_links()
-        for link in self._links.values():
-            if link.up:
-                self._post(LinkUp(link.name))
-        self._tidy()
-        self._post(AddressesChanged())
-
-    def _read_links(self) -> None:
-        with reasons("the interfaces of this machine could not be read"):
-            links = self._route.dump(RTM_GETLINK, IFINFOMSG.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
-        self._links = {message.head[2]: _link(message) for message in links}
-        self._own = frozenset().union(*(link.macs for link in self._links.values()))
-
-    def _tidy(self) -> None:
-        """Here, not in the owner's thread, since each millisecond counts: a loan that stands before the
-        machine's own address spoils its return.
-        """
-        try:
-            rtnl.remove_leading(self._route, self._node_id)
-        except NetworkError:
-            return  # renew() refuses it, and its lease runs out

@@ -4,8 +4,6 @@ Reading needs no privilege and is done here. The rest is asked of network/sudo/h
 and output, so that no order waits for sudo, and a wrong password shows at start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -18,10 +16,10 @@ import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import IO, Any, Optional
+from typing import IO, Any
 
-from network.base import Address, Event, Loan, Network, NetworkError
-from network.sudo.helper import decode_event
+from network.base import Address, Network, NetworkError, NetworkEvent, Vip
+from network.sudo.protocol import decode_event
 
 _PROMPT = "[failover worker: password for sudo]"
 _START_S = 10.0  # PAM lets a wrong password wait 2 s
@@ -43,7 +41,7 @@ class _Helper:
     """
 
     def __init__(
-        self, argv: list[str], password: Optional[str], post: Callable[[Event], None], limit_s: float
+        self, argv: list[str], password: str | None, post: Callable[[NetworkEvent], None], limit_s: float
     ) -> None:
         self._post = post
         self._password = password
@@ -103,7 +101,7 @@ class _Helper:
         with contextlib.suppress(OSError):
             _pipe(self._process.stdin).close()
 
-    def _failure(self, ready: Optional[dict[str, Any]], limit_s: float) -> NetworkError:
+    def _failure(self, ready: dict[str, Any] | None, limit_s: float) -> NetworkError:
         if ready:
             return NetworkError(f"the sudo helper could not open the network: {ready.get('error')}")
         if self._prompts > 1:
@@ -119,7 +117,7 @@ class _Helper:
         except (OSError, ValueError) as exc:  # ValueError: it is closed
             raise NetworkError("the sudo helper ended") from exc
 
-    def _next(self, limit_s: float) -> Optional[dict[str, Any]]:
+    def _next(self, limit_s: float) -> dict[str, Any] | None:
         """The next answer; None: not within the limit; empty: the helper has ended."""
         try:
             return self._answers.get(timeout=max(limit_s, 0))
@@ -169,7 +167,7 @@ class _Helper:
         self._post(event)
 
 
-def _pipe(pipe: Optional[IO[bytes]]) -> IO[bytes]:
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
     if pipe is None:
         raise ValueError("no pipe")
     return pipe
@@ -186,12 +184,12 @@ class Sudo:
         self,
         local: Network,
         node_id: int,
-        interface: Optional[str],
+        interface: str | None,
         lease_s: int,
         *,
-        password: Optional[str],
-        allowed: Optional[tuple[IPv4Network, ...]],
-        journal_dir: Optional[Path],
+        password: str | None,
+        allowed: tuple[IPv4Network, ...] | None,
+        journal_dir: Path | None,
     ) -> None:
         self._local = local
         self._password = password
@@ -210,18 +208,18 @@ class Sudo:
             *(() if journal_dir is None else (f"--journal-dir={journal_dir.resolve()}",)),
             *(() if allowed is None else (f"--allowed={','.join(map(str, allowed))}",)),
         ]
-        self._post: Optional[Callable[[Event], None]] = None
-        self._helper: Optional[_Helper] = None
-        self._refused: Optional[str] = None
+        self._post: Callable[[NetworkEvent], None] | None = None
+        self._helper: _Helper | None = None
+        self._refused: str | None = None
         self._reason = "the network was not opened"
         self._opened_s = 0.0
         self._ips: frozenset[IPv4Address] = frozenset()
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._post = post
         self._open(post, _START_S)
 
-    def _open(self, post: Callable[[Event], None], limit_s: float) -> _Helper:
+    def _open(self, post: Callable[[NetworkEvent], None], limit_s: float) -> _Helper:
         self._opened_s = time.monotonic()
         try:
             self._helper = _Helper(self._argv, self._password, post, limit_s)
@@ -240,13 +238,19 @@ class Sudo:
             self._helper.close()
         self._local.close()
 
-    def addresses(self) -> tuple[Address, ...]:
-        return self._local.addresses()
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
+        return self._local.addresses(interface)
+
+    def resolve(self, interface: str) -> str:
+        return self._local.resolve(interface)
+
+    def has_carrier(self, interface: str) -> bool:
+        return self._local.has_carrier(interface)
 
     def interface_for(self, ip: IPv4Address) -> str:
         return self._local.interface_for(ip)
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         return self._local.default_interface()
 
     def gateways(self) -> frozenset[IPv4Address]:
@@ -267,16 +271,16 @@ class Sudo:
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._ask("announce", interface=interface, ip=str(ip))
 
-    def hold(self, loan: Loan) -> None:
-        self._ask("hold", owner=loan.owner, interface=loan.interface, ip=str(loan.ip))
+    def hold(self, vip: Vip) -> None:
+        self._ask("hold", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
-    def renew(self, loan: Loan) -> None:
-        self._ask("renew", owner=loan.owner, interface=loan.interface, ip=str(loan.ip))
+    def renew(self, vip: Vip) -> None:
+        self._ask("renew", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
-    def release(self, loan: Loan) -> None:
-        self._ask("release", owner=loan.owner, interface=loan.interface, ip=str(loan.ip))
+    def release(self, vip: Vip) -> None:
+        self._ask("release", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
+    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
         try:
             mac = self._ask("last_mac", interface=interface, ip=str(ip))
         except NetworkError:

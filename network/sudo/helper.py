@@ -5,8 +5,6 @@ answers and events, one JSON object a line. It checks each request itself agains
 started with; but its caller can write the code that it runs, so this limits accidents, not a hostile caller.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os
@@ -15,12 +13,14 @@ import sys
 from collections.abc import Callable, Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from network.base import AddressesChanged, ArpSeen, Event, LinkUp, Loan, Network, NetworkError
+from network.base import Network, NetworkError, Vip
+from network.choose import open_network
+from network.sudo.protocol import encode_event
 
 _LINE_BYTES = 1 << 16
 _WATCHED = 1024
@@ -31,56 +31,26 @@ class RequestError(Exception):
     """A request that is none, or reaches beyond what was allowed at start."""
 
 
-def encode_event(event: Event) -> dict[str, object]:
-    if isinstance(event, ArpSeen):
-        return {
-            "event": "arp",
-            "interface": event.interface,
-            "reply": event.reply,
-            "sender_mac": event.sender_mac,
-            "sender_ip": str(event.sender_ip),
-            "target_ip": str(event.target_ip),
-            "uses_others": event.uses_others,
-        }
-    if isinstance(event, LinkUp):
-        return {"event": "link", "interface": event.interface}
-    return {"event": "addresses"}
-
-
-def decode_event(data: dict[str, Any]) -> Event:
-    """The inverse of encode_event; KeyError or ValueError for anything else."""
-    if data["event"] == "arp":
-        return ArpSeen(
-            data["interface"],
-            data["reply"],
-            data["sender_mac"],
-            IPv4Address(data["sender_ip"]),
-            IPv4Address(data["target_ip"]),
-            data["uses_others"],
-        )
-    if data["event"] == "link":
-        return LinkUp(data["interface"])
-    if data["event"] == "addresses":
-        return AddressesChanged()
-    raise ValueError(data["event"])
-
-
 class Requests:
     """Obeys requests to a network. `allowed` None: the subnets of the machine's own addresses."""
 
     def __init__(
-        self, network: Network, allowed: Optional[tuple[IPv4Network, ...]], interface: Optional[str]
+        self, network: Network, allowed: tuple[IPv4Network, ...] | None, interface: str | None
     ) -> None:
         self._network = network
         self._allowed = allowed
         self._interface = interface
-        self._verbs: dict[str, Callable[[dict[str, Any]], Optional[str]]] = {
-            "hold": lambda request: self._network.hold(self._loan(request)),
-            "renew": lambda request: self._network.renew(self._loan(request)),
-            "release": lambda request: self._network.release(self._loan(request)),
-            "probe": lambda request: self._network.probe(self._card(request), self._askable(request)),
-            "announce": lambda request: self._network.announce(self._card(request), self._ours(request)),
-            "last_mac": lambda request: self._network.last_mac(self._card(request), self._askable(request)),
+        self._verbs: dict[str, Callable[[dict[str, Any]], str | None]] = {
+            "hold": lambda request: self._network.hold(self._vip(request)),
+            "renew": lambda request: self._network.renew(self._vip(request)),
+            "release": lambda request: self._network.release(self._vip(request)),
+            "probe": lambda request: self._network.probe(self._interface_of(request), self._askable(request)),
+            "announce": lambda request: self._network.announce(
+                self._interface_of(request), self._ours(request)
+            ),
+            "last_mac": lambda request: self._network.last_mac(
+                self._interface_of(request), self._askable(request)
+            ),
             "watch": lambda request: self._network.watch(self._watched(request)),
         }
 
@@ -103,7 +73,7 @@ class Requests:
     def _subnets(self) -> list[IPv4Network]:
         return [address.ip.network for address in self._network.addresses() if address.owner is None]
 
-    def _loan(self, request: dict[str, Any]) -> Loan:
+    def _vip(self, request: dict[str, Any]) -> Vip:
         owner = request.get("owner")
         if type(owner) is not int or owner < 0:
             raise RequestError("owner is no node number")
@@ -114,11 +84,11 @@ class Requests:
         allowed = self._subnets() if self._allowed is None else self._allowed
         if not any(ip.network.subnet_of(network) for network in allowed):
             raise RequestError(f"{ip} is not in a network allowed to the sudo helper")
-        return Loan(owner, ip, self._card(request))
+        return Vip(owner, ip, self._interface_of(request))
 
-    def _card(self, request: dict[str, Any]) -> str:
+    def _interface_of(self, request: dict[str, Any]) -> str:
         name = _text(request, "interface")
-        if self._interface not in {None, name}:
+        if self._interface is not None and name != self._network.resolve(self._interface):
             raise RequestError(f"{name} is not the interface that the sudo helper was started for")
         return name
 
@@ -184,7 +154,6 @@ def main() -> int:
     # The parent decides when this ends: what stops the parent comes here too, before it released anything.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    from network.choose import open_network
 
     allowed = None
     if args.allowed is not None:

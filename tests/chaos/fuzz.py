@@ -58,8 +58,8 @@ def log_lines(when: datetime, level: str, event: str, fields: dict[str, str], da
     entry = parse_line(line)
     assert (entry.when, entry.level, entry.event) == (when, level, event)
     if entry.left_out:
-        whole = list(entry.fields.items())[:-1]
-        assert whole == list(fields.items())[: len(whole)]
+        assert entry.fields.keys() == fields.keys()
+        assert all(fields[key].startswith(value) for key, value in entry.fields.items())
     else:
         assert entry.fields == fields
     # and with something amiss

@@ -11,7 +11,7 @@ import pytest
 
 from tests.chaos.follow import Follow
 from tests.lab.masters import Puppet
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 
 MB = 1 << 20
 PAYLOADS = {
@@ -40,7 +40,7 @@ PAYLOADS = {
 def node(work, serve):
     puppet = serve(Puppet())
     worker = work(puppet, LOG_LEVEL="DEBUG")
-    assert puppet.up.wait(10)
+    assert puppet.up.wait(PATIENCE_S)
     worker.wait("ping", log="pings")
     return puppet, worker
 

@@ -23,7 +23,7 @@ from tests.lab.masters import Master, Raw, answering, http
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
 from tests.lab.relay import Relay
 from tests.lab.users import PASSWORD, made_up_user
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Tail, Worker
 
 TOKEN = "tok-hunter2-7Qz"
@@ -100,7 +100,7 @@ def test_neither_is_written_nor_told_to_another_host(tmp_path, serve):
         master.order("recover", {**recover(2), "active_neighbors": [TOKEN, PASSWORD]})
         master.wait("update node")
         until((tmp_path / "metrics.prom").exists)
-        assert worker.stop()[0] == 0
+        assert worker.stop() == 0
     finally:
         processes.close()
         worker.end()
@@ -122,7 +122,7 @@ def test_neither_is_written_nor_told_to_another_host(tmp_path, serve):
 def test_with_sudo_no_process_that_it_starts_has_them(tmp_path):
     with made_up_user("ALL=(root) ALL") as user, Lab(nodes=(3,)) as lab, contextlib.ExitStack() as last:
         shutil.copy(users.ROOT / "network_config.txt", user.project)
-        logs = user.project / "logs"
+        logs = user.project / "log"
         logs.mkdir()
         os.chown(logs, user.uid, user.uid)
         master = Master()
@@ -171,7 +171,7 @@ def test_with_sudo_no_process_that_it_starts_has_them(tmp_path):
             master.order("recover", recover(2))
             master.wait("update node", n + 1)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(PATIENCE_S) == 0
         processes.close()
         assert seen()
         assert Tail(logs / "comms.log").read()

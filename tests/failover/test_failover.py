@@ -8,7 +8,7 @@ from typing import Any, Optional
 import pytest
 
 from failover import machine as failover
-from failover.vip_state import Happening, State
+from failover.states import Event, State
 from network.base import Address, LinkUp
 from tests.lab.wire_fake import (
     HIGHER_MAC,
@@ -19,9 +19,9 @@ from tests.lab.wire_fake import (
     Host,
     Wire,
     ip_of,
-    loan_of,
     networks,
     order,
+    vip_of,
 )
 
 IP = ip_of(2)
@@ -39,11 +39,11 @@ JOIN = {
 
 
 class Passed(dict):
-    """failover.TABLE, which notes each cell that a happening led to."""
+    """failover.TABLE, which notes each cell that a event led to."""
 
     def __init__(self, table):
         super().__init__(table)
-        self.cells: list[tuple[State, Happening]] = []
+        self.cells: list[tuple[State, Event]] = []
 
     def get(self, key, default=None):
         if key in self:
@@ -95,16 +95,16 @@ def check_join(data: dict[str, Any], more: set[str]) -> None:
     assert (data["secondary_ip"] is None) == (data["secondary_netmask"] is None) == (not data["held"])
 
 
-def found(desk_rules: Optional[dict[str, Any]] = None, *owners: int) -> Desk:
+def found(desk_settings: Optional[dict[str, Any]] = None, *owners: int) -> Desk:
     """A worker started anew, which finds what its earlier run left."""
     wire = Wire(Clock())
     for owner in owners or (2,):
-        wire.loans[loan_of(owner)] = wire.clock.now + 7
-    return Desk(wire, **(desk_rules or {}))
+        wire.vips[vip_of(owner)] = wire.clock.now + 7
+    return Desk(wire, **(desk_settings or {}))
 
 
-def holding(**rules: Any) -> Desk:
-    desk = Desk(**rules)
+def holding(**settings: Any) -> Desk:
+    desk = Desk(**settings)
     assert desk.recover(order()) is None
     desk.run(1)
     assert desk.held == [2]
@@ -115,24 +115,24 @@ def holding(**rules: Any) -> Desk:
 
 def reach(state: State) -> Desk:
     """A worker whose address for node 2 is in that state, brought there by what leads there outside."""
-    if state is State.FOUND:
+    if state is State.ADOPTING:
         desk = found()
         desk.run(0.05)
-    elif state in {State.FREE, State.ASKED, State.WAITING}:
+    elif state in {State.FREE, State.PROBING, State.OWNER_ALIVE}:
         desk = Desk()
-        if state is State.WAITING:
+        if state is State.OWNER_ALIVE:
             desk.wire.hosts.append(Host(OWNER_MAC, IP))
         if state is not State.FREE:
             desk.recover(order())
             desk.run(0.05)
     else:
         desk = holding()
-        if state is State.UNSURE:
+        if state is State.REVERIFYING:
             desk.wire.mend()
-        elif state is State.DOUBTED:
+        elif state is State.IN_CONFLICT:
             desk.wire.claim(IP)
         elif state is State.LOST:
-            desk.wire.take_away(loan_of(2))
+            desk.wire.take_away(vip_of(2))
         desk.run(0.05)
     assert desk.state() is state
     desk.sent.clear()
@@ -140,104 +140,104 @@ def reach(state: State) -> Desk:
     return desk
 
 
-def cause(happening: Happening, desk: Desk) -> None:
+def cause(event: Event, desk: Desk) -> None:
     """Let it happen from outside."""
-    if happening is Happening.RECOVER:
+    if event is Event.RECOVER:
         desk.recover(order())
-    elif happening is Happening.RESTORE:
+    elif event is Event.RESTORE:
         desk.restore({"restore_node": 2})
-    elif happening is Happening.SILENCE:
+    elif event is Event.NO_CONFLICT:
         desk.wire.hosts.clear()
-        desk.run({State.DOUBTED: 3.0, State.WAITING: 1.25}.get(desk.state(), 0.2))
-    elif happening is Happening.ANSWER:
-        if desk.state() is State.DOUBTED:
+        desk.run({State.IN_CONFLICT: 3.0, State.OWNER_ALIVE: 1.25}.get(desk.state(), 0.2))
+    elif event is Event.CONFLICT:
+        if desk.state() is State.IN_CONFLICT:
             desk.wire.answer(IP)
         else:
             desk.wire.claim(IP)
         desk.run(0)
-    elif happening is Happening.RIVAL:
+    elif event is Event.SIMULTANEOUS_PROBE:
         desk.wire.ask(IP, LOWER_MAC)
         desk.run(0)
-    elif happening is Happening.PATIENCE_OVER:
+    elif event is Event.CONFLICT_WAIT_OVER:
         desk.run(30)
-    elif happening is Happening.MUTE:
+    elif event is Event.PROBE_FAILED:
         desk.wire.cut()
         desk.run(1.1)
-    elif happening is Happening.GONE:
-        desk.wire.take_away(loan_of(2))
+    elif event is Event.REMOVED:
+        desk.wire.take_away(vip_of(2))
         desk.run(0)
-    elif happening is Happening.UNSURE:
+    elif event is Event.REVALIDATE:
         desk.freeze(0.1)
-    elif happening is Happening.MASTER_LOST:
+    elif event is Event.MASTER_LOST:
         desk.failover.master_lost(desk.clock.now)
         desk.run(0)
-    elif happening is Happening.STOP:
+    elif event is Event.STOP:
         desk.stop()
 
 
 F, A, W, H, U, D, L, N = (
     State.FREE,
-    State.ASKED,
-    State.WAITING,
+    State.PROBING,
+    State.OWNER_ALIVE,
     State.HELD,
-    State.UNSURE,
-    State.DOUBTED,
+    State.REVERIFYING,
+    State.IN_CONFLICT,
     State.LOST,
-    State.FOUND,
+    State.ADOPTING,
 )
-OUTCOMES: dict[tuple[State, Happening], tuple[State, list[str], list[str]]] = {
-    (F, Happening.RECOVER): (A, [], ["takeover_started"]),
-    (A, Happening.SILENCE): (H, ["taken"], ["takeover_done"]),
-    (A, Happening.ANSWER): (W, [], ["owner_alive"]),
-    (A, Happening.RIVAL): (F, ["failed"], ["takeover_refused"]),
-    (A, Happening.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
-    (A, Happening.MUTE): (F, ["failed"], ["takeover_failed"]),
-    (A, Happening.UNSURE): (A, [], []),
-    (A, Happening.STOP): (F, ["failed"], []),
-    (W, Happening.SILENCE): (H, ["taken"], ["takeover_done"]),
-    (W, Happening.ANSWER): (W, [], []),
-    (W, Happening.RIVAL): (F, ["failed"], ["takeover_refused"]),
-    (W, Happening.PATIENCE_OVER): (F, ["failed"], ["takeover_refused"]),
-    (W, Happening.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
-    (W, Happening.MUTE): (F, ["failed"], ["takeover_failed"]),
-    (W, Happening.UNSURE): (W, [], []),
-    (W, Happening.STOP): (F, ["failed"], []),
-    (H, Happening.RECOVER): (H, ["taken"], ["takeover_done"]),
-    (H, Happening.RESTORE): (F, ["restored"], ["release_done"]),
-    (H, Happening.ANSWER): (D, [], ["address_conflict", "release_done"]),
-    (H, Happening.GONE): (L, [], ["address_lost"]),
-    (H, Happening.UNSURE): (U, [], []),
-    (H, Happening.MASTER_LOST): (F, ["failed"], ["release_done"]),
-    (H, Happening.STOP): (F, ["failed"], ["release_done"]),
-    (U, Happening.SILENCE): (H, [], []),
-    (U, Happening.ANSWER): (D, [], ["address_conflict", "release_done"]),
-    (U, Happening.MUTE): (H, [], ["watch_failed"]),
-    (U, Happening.RECOVER): (U, ["taken"], ["takeover_done"]),
-    (U, Happening.RESTORE): (F, ["restored"], ["release_done"]),
-    (U, Happening.GONE): (L, [], ["address_lost"]),
-    (U, Happening.UNSURE): (U, [], []),
-    (U, Happening.MASTER_LOST): (F, ["failed"], ["release_done"]),
-    (U, Happening.STOP): (F, ["failed"], ["release_done"]),
-    (D, Happening.SILENCE): (H, [], ["address_restored"]),
-    (D, Happening.ANSWER): (F, ["ceded"], ["address_ceded"]),
-    (D, Happening.RIVAL): (F, ["ceded"], ["address_ceded"]),
-    (D, Happening.RESTORE): (F, ["restored"], []),
-    (D, Happening.MUTE): (F, ["failed"], ["takeover_failed"]),
-    (D, Happening.UNSURE): (D, [], []),
-    (D, Happening.STOP): (F, ["failed"], []),
-    (L, Happening.SILENCE): (H, [], ["address_restored"]),
-    (L, Happening.ANSWER): (F, ["ceded"], ["address_ceded"]),
-    (L, Happening.RIVAL): (F, ["ceded"], ["address_ceded"]),
-    (L, Happening.RESTORE): (F, ["restored"], []),
-    (L, Happening.MUTE): (F, ["failed"], ["takeover_failed"]),
-    (L, Happening.UNSURE): (L, [], []),
-    (L, Happening.STOP): (F, ["failed"], []),
-    (N, Happening.SILENCE): (H, [], ["address_adopted"]),
-    (N, Happening.ANSWER): (F, [], ["release_done"]),
-    (N, Happening.RIVAL): (F, [], ["release_done"]),
-    (N, Happening.MUTE): (F, [], ["release_done"]),
-    (N, Happening.UNSURE): (N, [], []),
-    (N, Happening.STOP): (F, ["failed"], ["release_done"]),
+OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
+    (F, Event.RECOVER): (A, [], ["takeover_started"]),
+    (A, Event.NO_CONFLICT): (H, ["taken"], ["takeover_done"]),
+    (A, Event.CONFLICT): (W, [], ["owner_alive"]),
+    (A, Event.SIMULTANEOUS_PROBE): (F, ["failed"], ["takeover_refused"]),
+    (A, Event.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
+    (A, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
+    (A, Event.REVALIDATE): (A, [], []),
+    (A, Event.STOP): (F, ["failed"], []),
+    (W, Event.NO_CONFLICT): (H, ["taken"], ["takeover_done"]),
+    (W, Event.CONFLICT): (W, [], []),
+    (W, Event.SIMULTANEOUS_PROBE): (F, ["failed"], ["takeover_refused"]),
+    (W, Event.CONFLICT_WAIT_OVER): (F, ["failed"], ["takeover_refused"]),
+    (W, Event.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
+    (W, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
+    (W, Event.REVALIDATE): (W, [], []),
+    (W, Event.STOP): (F, ["failed"], []),
+    (H, Event.RECOVER): (H, ["taken"], ["takeover_done"]),
+    (H, Event.RESTORE): (F, ["restored"], ["release_done"]),
+    (H, Event.CONFLICT): (D, [], ["address_conflict", "release_done"]),
+    (H, Event.REMOVED): (L, [], ["address_lost"]),
+    (H, Event.REVALIDATE): (U, [], []),
+    (H, Event.MASTER_LOST): (F, ["failed"], ["release_done"]),
+    (H, Event.STOP): (F, ["failed"], ["release_done"]),
+    (U, Event.NO_CONFLICT): (H, [], []),
+    (U, Event.CONFLICT): (D, [], ["address_conflict", "release_done"]),
+    (U, Event.PROBE_FAILED): (H, [], ["watch_failed"]),
+    (U, Event.RECOVER): (U, ["taken"], ["takeover_done"]),
+    (U, Event.RESTORE): (F, ["restored"], ["release_done"]),
+    (U, Event.REMOVED): (L, [], ["address_lost"]),
+    (U, Event.REVALIDATE): (U, [], []),
+    (U, Event.MASTER_LOST): (F, ["failed"], ["release_done"]),
+    (U, Event.STOP): (F, ["failed"], ["release_done"]),
+    (D, Event.NO_CONFLICT): (H, [], ["address_restored"]),
+    (D, Event.CONFLICT): (F, ["ceded"], ["address_ceded"]),
+    (D, Event.SIMULTANEOUS_PROBE): (F, ["ceded"], ["address_ceded"]),
+    (D, Event.RESTORE): (F, ["restored"], []),
+    (D, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
+    (D, Event.REVALIDATE): (D, [], []),
+    (D, Event.STOP): (F, ["failed"], []),
+    (L, Event.NO_CONFLICT): (H, [], ["address_restored"]),
+    (L, Event.CONFLICT): (F, ["ceded"], ["address_ceded"]),
+    (L, Event.SIMULTANEOUS_PROBE): (F, ["ceded"], ["address_ceded"]),
+    (L, Event.RESTORE): (F, ["restored"], []),
+    (L, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
+    (L, Event.REVALIDATE): (L, [], []),
+    (L, Event.STOP): (F, ["failed"], []),
+    (N, Event.NO_CONFLICT): (H, [], ["address_adopted"]),
+    (N, Event.CONFLICT): (F, [], ["release_done"]),
+    (N, Event.SIMULTANEOUS_PROBE): (F, [], ["release_done"]),
+    (N, Event.PROBE_FAILED): (F, [], ["release_done"]),
+    (N, Event.REVALIDATE): (N, [], []),
+    (N, Event.STOP): (F, ["failed"], ["release_done"]),
 }
 LEVELS = {
     "takeover_started": "INFO",
@@ -255,24 +255,24 @@ LEVELS = {
 }
 
 
-def named(key: tuple[State, Happening]) -> str:
+def named(key: tuple[State, Event]) -> str:
     return f"{key[0].name}-{key[1].name}"
 
 
 @pytest.mark.parametrize("key", failover.TABLE, ids=named)
 def test_cell(key, passed):
-    state, happening = key
+    state, event = key
     after, answers, events = OUTCOMES[key]
     desk = reach(state)
     passed.cells.clear()
-    cause(happening, desk)
+    cause(event, desk)
     assert key in passed.cells
     assert desk.state() is after
     given = order(active_neighbors=["1", "3", "5"]) if state is N else order()
     assert kinds(desk.sent, given) == answers
     assert desk.log.events() == events
     assert desk.held == ([2] if after in {H, U, N} else [])
-    assert [loan.owner for loan in desk.failover.held] == ([2] if after in {H, U} else [])
+    assert [vip.owner for vip in desk.failover.held] == ([2] if after in {H, U} else [])
     for entry in desk.log.entries:
         assert entry.level == LEVELS[entry.event]
         assert (entry.fields["node"], entry.fields["address"]) == ("2", "10.9.0.2/24")
@@ -290,28 +290,28 @@ def test_every_cell_is_told_here():
 
 
 @pytest.mark.parametrize(
-    ("state", "happening", "done"),
+    ("state", "event", "done"),
     [
-        (F, Happening.RESTORE, ["restored"]),
-        (F, Happening.ANSWER, []),
-        (F, Happening.STOP, []),
-        (A, Happening.RECOVER, []),
-        (A, Happening.MASTER_LOST, []),
-        (W, Happening.RECOVER, []),
-        (W, Happening.MASTER_LOST, []),
-        (H, Happening.RIVAL, []),
-        (H, Happening.MUTE, []),
-        (U, Happening.RIVAL, []),
-        (D, Happening.RECOVER, []),
-        (D, Happening.MASTER_LOST, []),
-        (L, Happening.RECOVER, []),
-        (L, Happening.MASTER_LOST, []),
+        (F, Event.RESTORE, ["restored"]),
+        (F, Event.CONFLICT, []),
+        (F, Event.STOP, []),
+        (A, Event.RECOVER, []),
+        (A, Event.MASTER_LOST, []),
+        (W, Event.RECOVER, []),
+        (W, Event.MASTER_LOST, []),
+        (H, Event.SIMULTANEOUS_PROBE, []),
+        (H, Event.PROBE_FAILED, []),
+        (U, Event.SIMULTANEOUS_PROBE, []),
+        (D, Event.RECOVER, []),
+        (D, Event.MASTER_LOST, []),
+        (L, Event.RECOVER, []),
+        (L, Event.MASTER_LOST, []),
     ],
 )
-def test_what_no_cell_is_for_changes_nothing(state, happening, done):
+def test_what_no_cell_is_for_changes_nothing(state, event, done):
     desk = reach(state)
     before = desk.held
-    cause(happening, desk)
+    cause(event, desk)
     assert desk.state() is state
     assert desk.held == before
     assert kinds(desk.sent) == done
@@ -378,7 +378,7 @@ def test_an_answer_to_the_first_question_is_heard():
 
 @pytest.mark.parametrize(("mac", "goes_on"), [(LOWER_MAC, False), (HIGHER_MAC, True)])
 @pytest.mark.parametrize("state", [A, W])
-def test_asked_and_a_second_loaner_the_lower_mac_goes_on(state, mac, goes_on):
+def test_asked_and_a_second_taker_the_lower_mac_goes_on(state, mac, goes_on):
     desk = reach(state)
     desk.wire.hosts.clear()
     desk.wire.ask(IP, mac)
@@ -417,12 +417,12 @@ def test_waiting_until_conflict_wait_is_over_refuses_with_the_mac():
 
 
 @pytest.mark.parametrize("state", [A, W])
-@pytest.mark.parametrize("happening", [Happening.RESTORE, Happening.STOP])
-def test_asked_or_waiting_and_restore_or_stop(state, happening):
+@pytest.mark.parametrize("event", [Event.RESTORE, Event.STOP])
+def test_asked_or_waiting_and_restore_or_stop(state, event):
     desk = reach(state)
-    cause(happening, desk)
-    assert kinds(desk.sent) == (["failed", "restored"] if happening is Happening.RESTORE else ["failed"])
-    if happening is Happening.STOP:
+    cause(event, desk)
+    assert kinds(desk.sent) == (["failed", "restored"] if event is Event.RESTORE else ["failed"])
+    if event is Event.STOP:
         assert desk.sent[0][1]["error"] == "stopping"
     else:
         desk.run(40)
@@ -584,7 +584,7 @@ def test_doubts_of_more_than_ten_minutes_ago_do_not_count():
 
 def test_held_and_gone_asks_before_it_takes_it_again():
     desk = holding()
-    desk.wire.take_away(loan_of(2))
+    desk.wire.take_away(vip_of(2))
     desk.run(0.19)
     assert desk.held == []
     assert desk.log.events() == ["address_lost"]
@@ -592,7 +592,7 @@ def test_held_and_gone_asks_before_it_takes_it_again():
     assert desk.held == [2]
     assert desk.log.events() == ["address_lost", "address_restored"]
     desk.wire.hosts.append(Host(HIGHER_MAC, IP))
-    desk.wire.take_away(loan_of(2))
+    desk.wire.take_away(vip_of(2))
     desk.run(0.1)
     assert kinds(desk.sent) == ["ceded"]
     assert desk.held == []
@@ -601,7 +601,7 @@ def test_held_and_gone_asks_before_it_takes_it_again():
 def test_gone_again_and_again_is_no_doubt():
     desk = holding()
     for _ in range(6):
-        desk.wire.take_away(loan_of(2))
+        desk.wire.take_away(vip_of(2))
         desk.run(1)
     assert desk.state() is H
     assert desk.sent == []
@@ -609,7 +609,7 @@ def test_gone_again_and_again_is_no_doubt():
 
 def test_held_and_gone_without_being_told_is_seen_at_the_next_renewal():
     desk = holding()
-    del desk.wire.loans[loan_of(2)]
+    del desk.wire.vips[vip_of(2)]
     desk.run(3.4)
     assert desk.log.events()[0] == "address_lost"
 
@@ -662,7 +662,7 @@ def test_held_and_frozen_beyond_its_lease_is_taken_again_after_a_question():
 
 def test_held_and_gone_in_a_freeze_without_being_told():
     desk = holding()
-    del desk.wire.loans[loan_of(2)]
+    del desk.wire.vips[vip_of(2)]
     desk.freeze(1)
     assert desk.log.events() == ["address_lost"]
 
@@ -678,12 +678,12 @@ def test_held_and_the_worker_stops():
     assert {data["error"] for _, data in desk.sent} == {"stopping"}
 
 
-@pytest.mark.parametrize(("probe_s", "asked_s"), [(0.2, 0.2), (0.0, 0.2), (1.0, 1.0)])
-def test_found_at_start_and_silence_adopts_it_before_the_first_join(probe_s, asked_s):
+@pytest.mark.parametrize(("probe_s", "probing_since_s"), [(0.2, 0.2), (0.0, 0.2), (1.0, 1.0)])
+def test_found_at_start_and_silence_adopts_it_before_the_first_join(probe_s, probing_since_s):
     desk = found({"conflict_probe_s": probe_s})
     assert not desk.failover.settled
     assert desk.failover.held == []
-    desk.run(asked_s - 0.01)
+    desk.run(probing_since_s - 0.01)
     assert not desk.failover.settled
     desk.run(0.02)
     assert desk.failover.settled
@@ -705,7 +705,7 @@ def test_found_at_start_and_an_answer_removes_it():
 
 def test_found_at_start_the_owner_s_probe_is_known_from_the_neighbour_table():
     wire = Wire(Clock(), macs={IP: OWNER_MAC})
-    wire.loans[loan_of(2)] = wire.clock.now + 7
+    wire.vips[vip_of(2)] = wire.clock.now + 7
     desk = Desk(wire)
     desk.run(1)
     desk.wire.ask(IP, OWNER_MAC)
@@ -742,12 +742,12 @@ def test_what_could_not_be_removed_and_is_held_again_stays():
 
 def test_found_at_start_two_for_one_owner_only_one_stays():
     wire = Wire(Clock())
-    wire.loans[loan_of(2)] = wire.clock.now + 7
-    other = type(loan_of(2))(2, type(loan_of(2).ip)("10.9.0.22/24"), "eth0")
-    wire.loans[other] = wire.clock.now + 7
+    wire.vips[vip_of(2)] = wire.clock.now + 7
+    other = type(vip_of(2))(2, type(vip_of(2).ip)("10.9.0.22/24"), "eth0")
+    wire.vips[other] = wire.clock.now + 7
     desk = Desk(wire)
     desk.run(1)
-    assert list(desk.wire.loans) == [other]
+    assert list(desk.wire.vips) == [other]
     assert list(desk.failover.held) == [other]
 
 
@@ -795,8 +795,8 @@ def test_no_lease_is_never_renewed():
 def test_a_renewal_never_adds_what_is_gone():
     desk = holding()
     there = desk.wire.addresses()
-    desk.wire.addresses = lambda: there  # it vanishes between the look and the renewal
-    del desk.wire.loans[loan_of(2)]
+    desk.wire.addresses = lambda interface=None: there  # it vanishes between the look and the renewal
+    del desk.wire.vips[vip_of(2)]
     desk.run(4)
     assert len(desk.wire.added) == 1
     assert desk.held == []
@@ -903,7 +903,7 @@ def test_the_same_order_again_is_answered_when_it_fails_too(state):
 
 def test_a_recover_that_finds_it_gone_is_answered_once_it_is_back():
     desk = holding()
-    del desk.wire.loans[loan_of(2)]
+    del desk.wire.vips[vip_of(2)]
     desk.recover(order())
     assert desk.sent == []
     desk.run(0.25)
@@ -927,7 +927,7 @@ def test_a_machine_that_cannot_be_asked_fails_the_order_and_keeps_what_is_held()
 
 def test_an_owner_s_mac_that_cannot_be_looked_up_is_unknown():
     desk = Desk()
-    desk.wire.broken["last_mac"] = "no such neighbour"
+    desk.wire.broken["last_mac"] = "no such neighbor"
     desk.recover(order())
     desk.run(1)
     assert kinds(desk.sent) == ["taken"]
@@ -1019,7 +1019,7 @@ def test_master_lost_on_a_machine_that_fails_is_told_once_and_tried_until_it_is_
     assert kinds(desk.sent) == ["failed"]
     desk.wire.broken.clear()
     desk.run(1.01)
-    assert desk.wire.loans == {}
+    assert desk.wire.vips == {}
     assert desk.log.events()[-1] == "release_done"
 
 
@@ -1041,7 +1041,7 @@ def test_two_loans_the_newest_is_secondary():
     desk.recover(order(5))
     desk.run(1)
     assert desk.node.join_data(desk.failover.held)["secondary_ip"] == "10.9.0.5"
-    desk.wire.take_away(loan_of(2))
+    desk.wire.take_away(vip_of(2))
     desk.run(1)
     assert desk.node.join_data(desk.failover.held)["secondary_ip"] == "10.9.0.2"
 
@@ -1149,7 +1149,7 @@ def test_own_address_is_this_end_of_the_connection_else_the_default_route_s(loca
     assert str(desk.node.primary.ip.ip) == primary
 
 
-def test_own_address_is_never_a_loan():
+def test_own_address_is_never_a_virtual_address():
     desk = holding(allowed_networks=networks("10.9.0.0/24"))
     desk.node.find("10.9.0.2")
     assert desk.node.primary is None or desk.node.primary == OWN

@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from failover.actions import HOLDING
 from failover.machine import REPEATS_S
-from failover.vip_state import State
-from network.base import ArpSeen, Loan
+from failover.states import State
+from network.base import ArpSeen, Vip
 from tests.lab.wire_fake import (
     HIGHER_MAC,
     LOWER_MAC,
@@ -24,8 +24,8 @@ from tests.lab.wire_fake import (
     Host,
     Wire,
     ip_of,
-    loan_of,
     order,
+    vip_of,
 )
 
 PROBE_S = 0.2
@@ -42,7 +42,7 @@ def mac_of(node: int) -> str:
 
 class Worker(RuleBasedStateMachine):
     """`waiting` are the accepted orders without an answer, by their number; `taken` the number of the order
-    with which each node's address was last taken; `since` when each loan came to the interface; `up_s` when
+    with which each node's address was last taken; `since` when each virtual address came to the interface; `up_s` when
     each node's machine came up; `fresh_s` when the worker, its process or its link last began.
     """
 
@@ -53,7 +53,7 @@ class Worker(RuleBasedStateMachine):
         self.wire = Wire(Clock(), macs=macs)
         self.wire.on_added = self.added
         self.number = 0
-        self.since: dict[Loan, float] = {}
+        self.since: dict[Vip, float] = {}
         self.up_s: dict[int, float] = {}
         self.start()
 
@@ -69,8 +69,8 @@ class Worker(RuleBasedStateMachine):
 
     # what must be true when an address is added
 
-    def added(self, loan: Loan) -> None:
-        now, ip = self.wire.clock.now, loan.ip.ip
+    def added(self, vip: Vip) -> None:
+        now, ip = self.wire.clock.now, vip.ip.ip
         asked = [at for at, probed in self.wire.probes if probed == ip][-3:]
         assert len(asked) == 3
         assert asked[0] >= self.fresh_s, "it was asked before the link or the process came back"
@@ -79,14 +79,14 @@ class Worker(RuleBasedStateMachine):
         for at, arp in self.wire.heard:
             # after a doubt, what is still said of it at once belongs to the claim that raised it
             echo = asked[2] - asked[0] > 1 and at - asked[0] < REPEATS_S and not arp.reply
-            assert at <= asked[0] or echo or not self.is_claim(arp, loan), f"{arp} after it was asked"
+            assert at <= asked[0] or echo or not self.is_claim(arp, vip), f"{arp} after it was asked"
             rival = (arp.sender_ip, arp.target_ip) == (NOBODY, ip) and arp.sender_mac < OWN_MAC
             assert at <= asked[0] or not rival, f"{arp} goes first"
-        self.since[loan] = now
+        self.since[vip] = now
 
-    def is_claim(self, arp: ArpSeen, loan: Loan) -> bool:
-        ip = loan.ip.ip
-        owner_s = arp.sender_mac == self.desk.failover._claims[loan.owner].owner_mac
+    def is_claim(self, arp: ArpSeen, vip: Vip) -> bool:
+        ip = vip.ip.ip
+        owner_s = arp.sender_mac == self.desk.failover._entries[vip.owner].owner_mac
         probe = arp.sender_ip == NOBODY and arp.target_ip == ip and not arp.reply
         return arp.sender_ip == ip or (owner_s and probe)
 
@@ -94,7 +94,7 @@ class Worker(RuleBasedStateMachine):
 
     @rule(owner=owners, rival=st.none() | macs)
     def recover(self, owner: int, rival: Optional[str]) -> None:
-        """`rival` is a second loaner that asks at the same time."""
+        """`rival` is a second taker that asks at the same time."""
         self.number += 1
         data = order(owner, number=self.number)
         self.waiting[self.number] = data
@@ -185,7 +185,7 @@ class Worker(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def taken_away(self, owner: int) -> None:
-        self.wire.take_away(loan_of(owner))
+        self.wire.take_away(vip_of(owner))
         self.desk.run(0)
 
     @precondition(lambda self: not self.wire.down)
@@ -263,9 +263,9 @@ class Worker(RuleBasedStateMachine):
     @invariant()
     def held_is_what_the_interface_holds(self) -> None:
         held = self.desk.failover.held
-        assert set(held) == set(self.wire.loans)
-        assert len({loan.owner for loan in held}) == len(held)
-        claims = self.desk.failover._claims
+        assert set(held) == set(self.wire.vips)
+        assert len({vip.owner for vip in held}) == len(held)
+        claims = self.desk.failover._entries
         assert {owner for owner, claim in claims.items() if claim.state in HOLDING} == set(self.desk.held)
         assert all(claim.state is not State.FREE for claim in claims.values())
 
@@ -273,8 +273,8 @@ class Worker(RuleBasedStateMachine):
     def join_says_what_is_held(self) -> None:
         held = self.desk.failover.held
         join = self.desk.node.join_data(held)
-        assert join["held"] == {str(loan.owner): str(loan.ip.ip) for loan in held}
-        newest = max(held, key=lambda loan: self.since.get(loan, 0.0), default=None)
+        assert join["held"] == {str(vip.owner): str(vip.ip.ip) for vip in held}
+        newest = max(held, key=lambda vip: self.since.get(vip, 0.0), default=None)
         assert (join["secondary_ip"] is None) == (newest is None)
         if newest and self.since.get(newest, 0.0) > self.fresh_s and not self.adopted:
             assert self.since[held[-1]] == self.since[newest]
@@ -282,17 +282,17 @@ class Worker(RuleBasedStateMachine):
 
     @invariant()
     def what_another_claims_is_let_go_within_a_second(self) -> None:
-        for loan in self.wire.loans:
-            since_s = max(self.since.get(loan, 0.0), self.wire.clock.now - 100)
+        for vip in self.wire.vips:
+            since_s = max(self.since.get(vip, 0.0), self.wire.clock.now - 100)
             for at, arp in self.wire.heard:
-                if at > since_s and self.is_claim(arp, loan):
-                    assert self.wire.clock.now - at <= 1.0, f"{loan} is held, claimed at {at} by {arp}"
+                if at > since_s and self.is_claim(arp, vip):
+                    assert self.wire.clock.now - at <= 1.0, f"{vip} is held, claimed at {at} by {arp}"
 
     @invariant()
     def two_machines_never_hold_one_address_for_longer_than_a_second(self) -> None:
-        for loan in self.wire.loans:
-            if loan.owner in self.up_s and not self.wire.down:
-                both_s = max(self.up_s[loan.owner], self.since.get(loan, 0.0), self.fresh_s)
+        for vip in self.wire.vips:
+            if vip.owner in self.up_s and not self.wire.down:
+                both_s = max(self.up_s[vip.owner], self.since.get(vip, 0.0), self.fresh_s)
                 assert self.wire.clock.now - both_s <= 1.02 + A_LITTLE
 
     def teardown(self) -> None:

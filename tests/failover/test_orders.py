@@ -21,7 +21,7 @@ from failover.orders import (
     refusal,
 )
 from network.base import Address
-from tests.lab.wire_fake import GATEWAY, GRID, OWN, Desk, loan_of, networks, order
+from tests.lab.wire_fake import GATEWAY, GRID, OWN, Desk, networks, order, vip_of
 
 MEGABYTE = "x" * (1 << 20)
 DEEP: Any = []
@@ -225,9 +225,9 @@ def test_the_whole_network_of_address_and_mask_must_be_allowed(ip, allowed, why)
             check_address(IPv4Interface(ip), here, frozenset({GATEWAY}), networks(*allowed))
 
 
-def test_an_own_loan_is_not_this_machine_s_own():
-    loan = loan_of(2)
-    check_address(loan.ip, (OWN, Address("eth0", loan.ip, 2)), frozenset(), None)
+def test_an_own_virtual_address_is_not_this_machine_s_own():
+    vip = vip_of(2)
+    check_address(vip.ip, (OWN, Address("eth0", vip.ip, 2)), frozenset(), None)
 
 
 @pytest.mark.parametrize("node", [*WRONG, 3, 7], ids=lambda value: brief(value)[:20])
@@ -279,14 +279,14 @@ def test_the_echo_is_whole_up_to_64_kib_of_bytes(fill):
 
 
 def test_of_a_large_order_small_values_keep_their_types_and_large_ones_are_cut():
-    neighbours = [*map(str, range(500)), MEGABYTE, [MEGABYTE]]
+    neighbors = [*map(str, range(500)), MEGABYTE, [MEGABYTE]]
     data = order(note=MEGABYTE, ip=MEGABYTE, restore_node=2, secondary_ip="10.9.0.2", error="mine")
     assert refusal(data, "why") == {**order(ip="x" * 200), "error": "why"}
-    cut = refusal({**data, "active_neighbors": neighbours, "netmask": {"a": MEGABYTE}}, "why")
+    cut = refusal({**data, "active_neighbors": neighbors, "netmask": {"a": MEGABYTE}}, "why")
     assert cut["active_neighbors"] == list(map(str, range(10)))
     assert isinstance(cut["netmask"], str)
     assert len(json.dumps(cut)) < 2048
-    cut = refusal({**data, "active_neighbors": neighbours[-2:]}, "why")
+    cut = refusal({**data, "active_neighbors": neighbors[-2:]}, "why")
     assert [len(item) < 300 for item in cut["active_neighbors"]] == [True, True]
     assert refusal({"restore_node": 2, "ip": MEGABYTE}, "why", RESTORE_KEYS) == {
         "restore_node": 2,

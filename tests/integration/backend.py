@@ -7,13 +7,13 @@ from ipaddress import IPv4Interface
 
 import pytest
 
-from network.base import Loan
+from network.base import Vip
 from tests.lab.netns import Lab
 from tests.lab.observers import Inside
 
-LOAN = Loan(2, IPv4Interface("10.9.0.2/24"), "eth0")
+VIP = Vip(2, IPv4Interface("10.9.0.2/24"), "eth0")
 OWN = IPv4Interface("10.9.0.3/24")
-IP = LOAN.ip.ip
+IP = VIP.ip.ip
 
 
 class Node:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cluster import Director
 from tests.integration.scene import Scene
+from tests.lab.cluster import Director
 from tests.lab.netns import Lab
 
 

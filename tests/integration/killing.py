@@ -7,8 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.cluster import PORT, Bundled
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import PORT, Bundled
 from tests.lab.netns import Lab, until
 
 REDIS_PORT = 6379
@@ -55,7 +55,7 @@ def one_failover(
     lab: Lab, scene: Scene, masters: list[Bundled], folder: Path, number: int, times: int
 ) -> Failover:
     until(lambda: all(m.knows(1, 2, 3) and m.holder(2) is None for m in masters), 15)
-    until(lambda: scene[1].loans == scene[3].loans == [], 5)
+    until(lambda: scene[1].vips == scene[3].vips == [], 5)
     logs = [folder / f"master{i}.log" for i in range(2)]
     before = [len(read(log)) for log in logs]
     lab.node(2).cut()
@@ -73,14 +73,14 @@ def one_failover(
     def settled() -> bool:
         state = survivor.told()
         holder = survivor.holder(2)
-        loans = {node: scene[node].loans for node in (1, 3)}
+        vips = {node: scene[node].vips for node in (1, 3)}
         return (
             holder is not None
             and state["inactive"].get("2", {}).get("ordered", "") is None
-            and loans == {node: [f"{OWNER}/24"] if node == holder else [] for node in (1, 3)}
+            and vips == {node: [f"{OWNER}/24"] if node == holder else [] for node in (1, 3)}
         )
 
-    until(settled, 15, lambda: (survivor.told(), scene[1].loans, scene[3].loans))
+    until(settled, 15, lambda: (survivor.told(), scene[1].vips, scene[3].vips))
     took_s = time.monotonic() - killed
     time.sleep(0.5)  # of the wire alone: whoever else held it would answer
     assert settled()

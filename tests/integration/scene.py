@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Optional
 
-from tests.integration.cluster import Director, Worker
+from tests.lab.cluster import Director, Worker
 from tests.lab.netns import Lab
 
 OWNER = "10.9.0.2"

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from tests.integration.cluster import Director, Worker, recover
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Director, Worker, recover
 from tests.lab.netns import Lab, needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]
@@ -28,7 +28,7 @@ def test_interface_gone_and_back(scene: Scene) -> None:
     assert lost["disconnected_node"] == 2
     if "secondary_ip" not in lost:  # the card was away for longer than the wire is asked
         assert "eth0" in lost["error"]
-        assert scene[1].loans == []
+        assert scene[1].vips == []
         scene.take(1)
     assert host.addresses() == ["10.9.0.1/24", f"{OWNER}/24"]
     assert scene.lab.client.answers(OWNER)
@@ -50,7 +50,7 @@ def test_two_orders_for_two_nodes(scene: Scene) -> None:
     assert scene[1].host.addresses() == ["10.9.0.1/24", "10.9.0.3/24", f"{OWNER}/24"]
     given = scene.director.restore(2, 1)
     assert (given["status"], given["secondary_ip"]) == (True, "10.9.0.3")
-    assert scene[1].loans == ["10.9.0.3/24"]
+    assert scene[1].vips == ["10.9.0.3/24"]
     assert scene.lab.client.answers("10.9.0.3")
 
 
@@ -67,8 +67,8 @@ def test_two_masters_order_one_address_at_two_nodes_at_once(scene: Scene) -> Non
         answers = {1: scene.director.wait("update node", 1, at), 3: other.wait("update node", 3, at)}
         (winner,) = (node for node, answer in answers.items() if answer["data"].get("secondary_ip"))
         loser = 4 - winner
-        assert scene[winner].loans == [f"{OWNER}/24"]
-        assert scene[loser].loans == []
+        assert scene[winner].vips == [f"{OWNER}/24"]
+        assert scene[loser].vips == []
         assert scene.lab.node(winner).mac in answers[loser]["data"]["error"]
         (scene.director if winner == 1 else other).restore(2, winner)
 
@@ -89,11 +89,11 @@ def test_two_cards_on_one_segment(scene: Scene) -> None:
         until(lambda: len(capture.probes(OWNER)) >= 5)
     assert scene.holders.macs(taken) == {lab.node(1).mac, second}
     assert scene[1].entries("address_conflict") == []
-    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene[1].vips == [f"{OWNER}/24"]
     back = time.monotonic()
     lab.node(2).mend()
     scene.director.wait("restore node", 1, back)
-    assert scene[1].loans == []
+    assert scene[1].vips == []
 
 
 @pytest.mark.parametrize("promote", [0, 1])
@@ -139,7 +139,7 @@ def test_addresses_that_look_alike(scene: Scene) -> None:
     assert host.addresses() == before
 
 
-def test_a_loan_put_under_another_prefix_by_hand_is_not_the_worker_s(scene: Scene) -> None:
+def test_a_virtual_address_put_under_another_prefix_by_hand_is_not_the_worker_s(scene: Scene) -> None:
     scene.start(1)
     scene.lab.node(2).cut()
     scene.take(1)
@@ -148,22 +148,24 @@ def test_a_loan_put_under_another_prefix_by_hand_is_not_the_worker_s(scene: Scen
     answer = scene.director.wait("update node", 1, at)["data"]
     assert f"{OWNER}/25" in answer["error"]
     assert scene[1].stop() < 2
-    assert scene[1].loans == [f"{OWNER}/25"]
+    assert scene[1].vips == [f"{OWNER}/25"]
 
 
 @pytest.mark.parametrize(
     "length, netmask", [(24, "255.255.255.0"), (16, "255.255.0.0"), (25, "255.255.255.128")]
 )
-def test_the_loan_is_never_the_node_s_own_nor_its_source(scene: Scene, length: int, netmask: str) -> None:
+def test_the_virtual_address_is_never_the_node_s_own_nor_its_source(
+    scene: Scene, length: int, netmask: str
+) -> None:
     """Nor does it bring a route: not with a mask that is shorter than the subnet's, nor with a longer one."""
     scene.start(1, ALLOWED_NETWORKS="10.9.0.0/16")
     host = scene.lab.node(1)
     scene.lab.node(2).cut()
     routes = host.sh("ip route show table all")
     assert scene.director.recover(2, 1, netmask=netmask)["secondary_netmask"] == netmask
-    assert scene[1].loans == [f"{OWNER}/{length}"]
+    assert scene[1].vips == [f"{OWNER}/{length}"]
     added = set(host.sh("ip route show table all").splitlines()) - set(routes.splitlines())
-    # where the masks differ the kernel itself adds the loan's broadcast address
+    # where the masks differ the kernel itself adds the virtual address's broadcast address
     assert [line for line in added if not line.startswith(("local 10.9.0.2 ", "broadcast "))] == []
     sources = {host.source_for(to) for to in ("10.9.0.100", "10.9.0.10", "10.9.0.3")}
     assert sources == {"10.9.0.1"}
@@ -176,7 +178,7 @@ def test_the_loan_is_never_the_node_s_own_nor_its_source(scene: Scene, length: i
 
 
 def test_without_an_address_of_its_own_nothing_is_taken(lab: Lab, scene: Scene) -> None:
-    """A node whose card has no address in the subnet cannot lend it one: the loan would be the first."""
+    """A node whose card has no address in the subnet cannot lend it one: the virtual address would be the first."""
     host = scene.lab.node(1)
     scene.start(1, INTERFACE="eth0", ALLOWED_NETWORKS="10.9.0.0/24")
     lab.node(2).cut()

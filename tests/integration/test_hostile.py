@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import Worker, recover
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Worker, recover
 from tests.lab.netns import needs_namespaces, until
 
 pytestmark = [needs_namespaces, pytest.mark.slow]
@@ -124,7 +124,7 @@ def test_the_same_valid_order_a_thousand_times(scene: Scene) -> None:
     scene.director.tell(1, "recover", *[recover(2, 1)] * 1000)
     until(lambda: len(scene.director.answers("update node", 1)) == 1000, 20, pause_s=0.1)
     assert {answer.get("secondary_ip") for answer in scene.director.answers("update node", 1)} == {OWNER}
-    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene[1].vips == [f"{OWNER}/24"]
 
 
 def test_another_address_for_a_node_whose_address_is_held(scene: Scene) -> None:
@@ -135,4 +135,4 @@ def test_another_address_for_a_node_whose_address_is_held(scene: Scene) -> None:
     until(lambda: len(scene.director.answers("update node", 1, at)) == 2)
     for answer in scene.director.answers("update node", 1, at):
         assert f"{OWNER}" in answer["error"]
-    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene[1].vips == [f"{OWNER}/24"]

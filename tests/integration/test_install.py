@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.cluster import ROOT, Worker
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import ROOT, Worker
 from tests.lab.netns import needs_namespaces
 
 UNIT = "etc/systemd/system/failover-worker.service"
@@ -184,10 +184,10 @@ def test_from_there_an_unprivileged_user_takes_an_address_over(scene: Scene, des
     assert worker.wait_log("started").fields["backend"] == "netlink"
     scene.lab.node(2).cut()
     scene.take(1)
-    assert worker.loans == [f"{OWNER}/24"]
+    assert worker.vips == [f"{OWNER}/24"]
     assert scene.lab.client.answers(OWNER)
     assert worker.stop() < 2
-    assert worker.loans == []
+    assert worker.vips == []
     assert (logs / "comms.log").stat().st_uid == NOBODY
 
 

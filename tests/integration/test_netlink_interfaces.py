@@ -6,23 +6,23 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from network.base import Address, LinkUp, Loan, NetworkError
-from tests.integration.backend import IP, LOAN, Node, lab, node
+from network.base import Address, LinkUp, NetworkError, Vip
+from tests.integration.backend import IP, VIP, Node, lab, node
 from tests.lab.netns import needs_namespaces, until
 
 __all__ = ["lab", "node"]
 pytestmark = needs_namespaces
 
 
-def test_a_renamed_interface_keeps_its_loan(node):
-    node.hold(LOAN)
+def test_a_renamed_interface_keeps_its_virtual_address(node):
+    node.hold(VIP)
     node.host.sh("ip link set eth0 down; ip link set eth0 name uplink0; ip link set uplink0 up")
     until(lambda: LinkUp("uplink0") in node.events)
-    assert Address("uplink0", LOAN.ip, 2) in node.addresses()
-    node.renew(Loan(2, LOAN.ip, "uplink0"))
+    assert Address("uplink0", VIP.ip, 2) in node.addresses()
+    node.renew(Vip(2, VIP.ip, "uplink0"))
     node.probe("uplink0", IP)
-    node.release(LOAN)
-    assert LOAN.ip not in [a.ip for a in node.addresses()]
+    node.release(VIP)
+    assert VIP.ip not in [a.ip for a in node.addresses()]
 
 
 def test_an_interface_that_is_renamed_while_it_is_up(node):

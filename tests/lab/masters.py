@@ -29,7 +29,7 @@ from tests.lab.waiting import until
 
 # a process that has the libraries loaded and is forked for each master: they start in milliseconds
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.masters"])
+_context.set_forkserver_preload(["tests.lab.masters"])
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from typing import Any, Optional
 import pytest
 
 from tests.lab.observers import Capture, Holders, Pings, in_namespace
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 
 __all__ = ["Host", "Lab", "in_namespace", "needs_namespaces", "until", "why_not"]
 
@@ -187,7 +187,7 @@ class Lab:
         _remove([*(host.ns for host in self.hosts.values()), self._switch])
         for host in self.hosts.values():
             for process in host.processes:
-                process.wait(5)
+                process.wait(PATIENCE_S)
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     if pipe is not None:
                         pipe.close()

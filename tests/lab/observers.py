@@ -243,7 +243,7 @@ class Inside:
     the threads that it starts.
 
         net = inside.call(Netlink, 3, None, 10)
-        inside.call(net.hold, loan)
+        inside.call(net.hold, virtual address)
     """
 
     def __init__(self, ns: str) -> None:

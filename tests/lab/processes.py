@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,34 +17,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
+from tests.lab.waiting import PATIENCE_S, stays, until  # noqa: F401 - stays is imported from here too
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_S = 15.0
-"""For what takes well under a second on a machine with nothing else to do."""
-
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], what: str = "", deadline_s: float = DEADLINE_S) -> T:
-    """The first true value of `condition`, asked every 10 ms. AssertionError with the last one at the deadline."""
-    end = time.monotonic() + deadline_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"not within {deadline_s:g} s: {what or condition}; last: {value!r}")
-        time.sleep(0.01)
-
-
-def stays(condition: Callable[[], object], for_s: float, what: str = "") -> None:
-    """AssertionError when `condition` is not true all the time."""
-    end = time.monotonic() + for_s
-    while time.monotonic() < end:
-        assert condition(), what or condition
-        time.sleep(0.01)
+def wait_until(condition: Callable[[], T], what: str = "", deadline_s: float = 0.0) -> T:
+    """As `until`, with the description before the limit."""
+    return until(condition, deadline_s, what)
 
 
 def free_port() -> int:
@@ -103,7 +86,7 @@ class Process:
     def output(self) -> str:
         return "\n".join(["--- stdout", *self.stdout, "--- stderr", *self.stderr])
 
-    def wait_for_line(self, pattern: str, deadline_s: float = DEADLINE_S) -> re.Match[str]:
+    def wait_for_line(self, pattern: str, deadline_s: float = PATIENCE_S) -> re.Match[str]:
         """The first match of `pattern` in a line of either output. AssertionError when it ends or says nothing such."""
 
         def search() -> Optional[re.Match[str]]:
@@ -116,12 +99,9 @@ class Process:
             assert found or running, f"ended with {self.returncode} before {pattern!r}\n{self.output()}"
             return found
 
-        try:
-            return wait_until(search, f"a line like {pattern!r}", deadline_s)
-        except AssertionError as exc:
-            raise AssertionError(f"{exc}\n{self.output()}") from None
+        return until(search, deadline_s, lambda: f"a line like {pattern!r}\n{self.output()}")
 
-    def wait(self, deadline_s: float = DEADLINE_S) -> int:
+    def wait(self, deadline_s: float = PATIENCE_S) -> int:
         """Its exit code, once it has ended by itself; both outputs are complete then."""
         try:
             code = self._child.wait(deadline_s)
@@ -133,7 +113,7 @@ class Process:
     def signal(self, number: int) -> None:
         self._child.send_signal(number)
 
-    def stop(self, deadline_s: float = DEADLINE_S) -> int:
+    def stop(self, deadline_s: float = PATIENCE_S) -> int:
         """Ask it to end (SIGTERM) and return its exit code."""
         self._child.terminate()
         return self.wait(deadline_s)
@@ -176,7 +156,7 @@ class Master(Process):
         request = urllib.request.Request(self.url + path, method=method, headers=dict(headers or {}))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=DEADLINE_S) as response:
+            with opener.open(request, timeout=PATIENCE_S) as response:
                 return response.status, json.load(response)
         except urllib.error.HTTPError as exc:
             with exc:

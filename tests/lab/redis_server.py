@@ -13,7 +13,8 @@ from typing import Optional
 
 import pytest
 
-from tests.lab.processes import DEADLINE_S, Master, Process, free_port, start_master, wait_until
+from tests.lab.processes import Master, Process, free_port, start_master
+from tests.lab.waiting import PATIENCE_S, until
 
 
 def why_not() -> Optional[str]:
@@ -70,14 +71,14 @@ class Several(Master):
     def stderr(self) -> list[str]:
         return [line for master in self.masters for line in master.stderr]
 
-    def wait_for_line(self, pattern: str, deadline_s: float = DEADLINE_S) -> re.Match[str]:
-        return wait_until(
+    def wait_for_line(self, pattern: str, deadline_s: float = PATIENCE_S) -> re.Match[str]:
+        return until(
             lambda: next(filter(None, (re.search(pattern, line) for line in self.stderr)), None),
-            f"a line like {pattern!r}",
             deadline_s,
+            f"a line like {pattern!r}",
         )
 
-    def stop(self, deadline_s: float = DEADLINE_S) -> int:
+    def stop(self, deadline_s: float = PATIENCE_S) -> int:
         return max(master.stop(deadline_s) for master in self.masters)
 
 

@@ -1,27 +1,46 @@
-"""Waiting for something that another process or thread does: with a deadline, never for luck."""
+"""Waiting for what another process or thread does: until a deadline, never for a fixed time."""
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Callable, Optional, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
+
+SCALE = float(os.environ.get("TEST_TIMEOUT_SCALE", "1"))
+"""Factor of every deadline of the tests: above 1 on a slow or very busy machine."""
+PATIENCE_S = 30.0 * SCALE
+"""Deadline for what takes well under a second on an idle machine. Only a test that fails waits this long."""
 
 T = TypeVar("T")
 
 
 def until(
-    condition: Callable[[], Optional[T]],
-    limit_s: float = 5.0,
-    what: Optional[Callable[[], object]] = None,
+    condition: Callable[[], T | None],
+    limit_s: float = 0.0,
+    what: Callable[[], object] | str | None = None,
     pause_s: float = 0.01,
 ) -> T:
-    """The first true value of `condition`; the test fails when there is none within the limit."""
+    """Return the first true value of `condition`; fail the test when there is none by the deadline.
+
+    `limit_s` is for what needs more than PATIENCE_S on an idle machine; it is scaled as well.
+    """
+    limit_s = max(limit_s * SCALE, PATIENCE_S)
     end_s = time.monotonic() + limit_s
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end_s:
-            pytest.fail(f"not within {limit_s:g} s: {what() if what else condition}")
+            pytest.fail(f"not within {limit_s:g} s: {what() if callable(what) else what or condition}")
         time.sleep(pause_s)
+
+
+def stays(condition: Callable[[], object], for_s: float, what: str = "") -> None:
+    """Fail the test when `condition` is false at any time during `for_s` seconds."""
+    end_s = time.monotonic() + for_s
+    while time.monotonic() < end_s:
+        assert condition(), what or condition
+        time.sleep(0.01)

@@ -16,13 +16,13 @@ from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Callable, Optional
 
-from failover.actions import Rules
+from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
-from failover.vip_state import State
-from failover.vips import Outcome
+from failover.states import State
+from failover.vips import Reply
 from logging_setup import Entry, NoLog, format_line, parse_line
-from network.base import Address, AddressesChanged, ArpSeen, Event, LinkUp, Loan, NetworkError
+from network.base import Address, AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError, NetworkEvent, Vip
 
 NOBODY = IPv4Address(0)
 GRID = {1: (2, 4), 2: (1, 3, 5), 3: (2, 6), 4: (1, 5, 7), 5: (2, 4, 6, 8), 6: (3, 5, 9)}
@@ -36,8 +36,8 @@ def ip_of(node: int) -> IPv4Address:
     return IPv4Address(f"10.9.0.{node}")
 
 
-def loan_of(node: int) -> Loan:
-    return Loan(node, IPv4Interface((ip_of(node), 24)), "eth0")
+def vip_of(node: int) -> Vip:
+    return Vip(node, IPv4Interface((ip_of(node), 24)), "eth0")
 
 
 def order(owner: int = 2, **changes: Any) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Host:
 class Wire:
     """`broken` maps a method's name to the reason with which it fails. Times are the clock's seconds.
 
-    `probes` and `announcements` are what went out, `heard` what was posted, `added` each loan that was added
+    `probes` and `announcements` are what went out, `heard` what was posted, `added` each virtual address that was added
     anew.
     """
 
@@ -81,7 +81,7 @@ class Wire:
     lease_s: float = 10.0
     backend: str = "netlink"
     own: list[Address] = field(default_factory=lambda: [OWN])
-    loans: dict[Loan, float] = field(default_factory=dict)
+    vips: dict[Vip, float] = field(default_factory=dict)
     hosts: list[Host] = field(default_factory=list)
     macs: dict[IPv4Address, str] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
@@ -89,12 +89,12 @@ class Wire:
     probes: list[tuple[float, IPv4Address]] = field(default_factory=list)
     announcements: list[tuple[float, IPv4Address]] = field(default_factory=list)
     heard: list[tuple[float, ArpSeen]] = field(default_factory=list)
-    added: list[tuple[float, Loan]] = field(default_factory=list)
-    renewed: list[tuple[float, Loan]] = field(default_factory=list)
-    on_added: Callable[[Loan], None] = lambda loan: None
+    added: list[tuple[float, Vip]] = field(default_factory=list)
+    renewed: list[tuple[float, Vip]] = field(default_factory=list)
+    on_added: Callable[[Vip], None] = lambda vip: None
 
     def __post_init__(self) -> None:
-        self._post: Callable[[Event], None] = lambda event: None
+        self._post: Callable[[NetworkEvent], None] = lambda event: None
         self._watched: frozenset[IPv4Address] = frozenset()
         self._coming: list[tuple[float, int, ArpSeen]] = []
         self._count = itertools.count()
@@ -117,13 +117,14 @@ class Wire:
         """Another machine looks `ip` up."""
         self._say(ArpSeen("eth0", False, mac, sender, ip))
 
-    def take_away(self, loan: Loan) -> None:
+    def take_away(self, vip: Vip) -> None:
         """An operator removes the address by hand."""
-        if self.loans.pop(loan, None) is not None:
-            self._post(AddressesChanged())
+        if self.vips.pop(vip, None) is not None:
+            self._post(AddressesChanged("eth0"))
 
     def cut(self) -> None:
         self.down = True
+        self._post(LinkDown("eth0"))
 
     def mend(self) -> None:
         self.down = False
@@ -131,13 +132,13 @@ class Wire:
 
     def next_s(self) -> float:
         """When something happens next without anybody's doing."""
-        return min([*self.loans.values(), *(at for at, _, _ in self._coming[:1])], default=float("inf"))
+        return min([*self.vips.values(), *(at for at, _, _ in self._coming[:1])], default=float("inf"))
 
     def pass_time(self) -> None:
         """Let happen what is due by the clock."""
-        for loan, ends_s in list(self.loans.items()):
+        for vip, ends_s in list(self.vips.items()):
             if ends_s <= self.clock.now:
-                self.take_away(loan)
+                self.take_away(vip)
         while self._coming and self._coming[0][0] <= self.clock.now:
             at, _, arp = heapq.heappop(self._coming)
             if not self.down and arp.sender_ip != NOBODY:
@@ -151,15 +152,24 @@ class Wire:
 
     # what failover asks for
 
-    def start(self, post: Callable[[Event], None]) -> None:
+    def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._post = post
 
     def close(self) -> None:
         self._post = lambda event: None
 
-    def addresses(self) -> tuple[Address, ...]:
+    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         self._may("addresses")
-        return (*self.own, *(Address(loan.interface, loan.ip, loan.owner) for loan in self.loans))
+        there = (*self.own, *(Address(vip.interface, vip.ip, vip.owner) for vip in self.vips))
+        return tuple(one for one in there if interface in {None, one.interface})
+
+    def resolve(self, interface: str) -> str:
+        if interface not in {one.interface for one in self.own}:
+            raise NetworkError(f"there is no interface {interface}")
+        return interface
+
+    def has_carrier(self, interface: str) -> bool:
+        return interface == "eth0" and not self.down
 
     def interface_for(self, ip: IPv4Address) -> str:
         self._may("interface_for")
@@ -196,29 +206,29 @@ class Wire:
         self._must_be_up()
         self.announcements.append((self.clock.now, ip))
 
-    def hold(self, loan: Loan) -> None:
+    def hold(self, vip: Vip) -> None:
         self._may("hold")
         for there in self.addresses():
-            if there.ip.ip == loan.ip.ip and there != Address(loan.interface, loan.ip, loan.owner):
+            if there.ip.ip == vip.ip.ip and there != Address(vip.interface, vip.ip, vip.owner):
                 raise NetworkError(f"{there.interface} already has {there.ip}")
-        if loan in self.loans:
-            self.renewed.append((self.clock.now, loan))
+        if vip in self.vips:
+            self.renewed.append((self.clock.now, vip))
         else:
-            self.added.append((self.clock.now, loan))
-            self.on_added(loan)
-            self._post(AddressesChanged())
-        self.loans[loan] = self._ends_s()
+            self.added.append((self.clock.now, vip))
+            self.on_added(vip)
+            self._post(AddressesChanged("eth0"))
+        self.vips[vip] = self._ends_s()
 
-    def renew(self, loan: Loan) -> None:
+    def renew(self, vip: Vip) -> None:
         self._may("renew")
-        if loan not in self.loans:
-            raise NetworkError(f"{loan.ip} is not there with our mark")
-        self.renewed.append((self.clock.now, loan))
-        self.loans[loan] = self._ends_s()
+        if vip not in self.vips:
+            raise NetworkError(f"{vip.ip} is not there with our label")
+        self.renewed.append((self.clock.now, vip))
+        self.vips[vip] = self._ends_s()
 
-    def release(self, loan: Loan) -> None:
+    def release(self, vip: Vip) -> None:
         self._may("release")
-        self.take_away(loan)
+        self.take_away(vip)
 
     def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
         self._may("last_mac")
@@ -257,26 +267,26 @@ class _Judge:
 class Desk:
     """The owner's loop over one Wire; `sent` are the answers as the master reads them."""
 
-    def __init__(self, wire: Optional[Wire] = None, **rules: Any) -> None:
-        self.wire = wire or Wire(Clock(), lease_s=rules.get("address_lease_s", 10.0))
+    def __init__(self, wire: Optional[Wire] = None, **settings: Any) -> None:
+        self.wire = wire or Wire(Clock(), lease_s=settings.get("address_lease_s", 10.0))
         self.clock = self.wire.clock
         self.log = Lines()
         self.sent: list[tuple[str, dict[str, Any]]] = []
         values: dict[str, Any] = {
             "node_id": 3,
-            "neighbours": GRID,
+            "neighbors": GRID,
             "allowed_networks": None,
             "address_lease_s": 10.0,
             "conflict_probe_s": 0.2,
             "conflict_wait_s": 30.0,
         }
-        self.rules = Rules(**{**values, **rules})
+        self.settings = FailoverSettings(**{**values, **settings})
         self.node = Node(3, GRID[3], None, self.wire, self.log)
         self._inbox: deque[object] = deque()
-        self._answers: deque[Outcome] = deque()
+        self._answers: deque[Reply] = deque()
         self._judging = False
         self.failover = Failover(
-            self.rules, self.node, self.wire, self.log, self._answers.append, clock=self.clock
+            self.settings, self.node, self.wire, self.log, self._answers.append, clock=self.clock
         )
         self.wire.start(self._inbox.append)
         self.failover.start(self.clock.now)
@@ -286,12 +296,12 @@ class Desk:
 
     @property
     def held(self) -> list[int]:
-        """The owners whose addresses the interface holds with our mark."""
-        return [loan.owner for loan in self.wire.loans]
+        """The owners whose addresses the interface holds with our label."""
+        return [vip.owner for vip in self.wire.vips]
 
     def state(self, owner: int = 2) -> State:
-        claim = self.failover._claims.get(owner)
-        return claim.state if claim else State.FREE
+        entry = self.failover._entries.get(owner)
+        return entry.state if entry else State.FREE
 
     def recover(self, data: Any) -> Optional[str]:
         reason = self.failover.recover(data, self.clock.now, self.clock.now)
@@ -349,7 +359,7 @@ class Desk:
         if isinstance(message, _Judge):
             self._judging = False
             self.failover.judge(message.as_of)
-        elif isinstance(message, (ArpSeen, LinkUp, AddressesChanged)):
+        elif isinstance(message, (ArpSeen, LinkUp, LinkDown, AddressesChanged)):
             self.failover.seen(message, now)
             if not isinstance(message, ArpSeen):
                 try:
@@ -366,11 +376,11 @@ class Desk:
 
     def _tell(self) -> None:
         while self._answers:
-            outcome = self._answers.popleft()
-            data = dict(outcome.extra)
-            if outcome.with_join:
+            reply = self._answers.popleft()
+            data = dict(reply.extra)
+            if reply.with_join:
                 data = {**self.node.join_data(self.failover.held), **data}
-            self.sent.append((outcome.event, json.loads(json.dumps(data))))
+            self.sent.append((reply.event, json.loads(json.dumps(data))))
 
 
 def networks(*texts: str) -> tuple[IPv4Network, ...]:

@@ -100,36 +100,73 @@ def test_what_was_written_is_read_back(when, level, event, fields):
 @example({"a": "ü"}, 2100)
 @example({"a": "\x00"}, 1020)
 @example({"a": "\n", "b": "x"}, 5000)
+@example({"a": "…(3 bytes left out)"}, 500)
 def test_a_long_line_is_cut_and_says_exactly_how_much_is_missing(fields, times):
     fields = {key: value * times for key, value in fields.items()}
     line = format_line(WHEN, "CRITICAL", "received", fields)
     assert len(line.encode()) <= 4095
-    whole = "received"
-    # the first that is sure to be cut is quoted without a look at the rest of it
-    first_long = next((key for key, value in fields.items() if len(value) > 8192), None)
-    for key, value in fields.items():
-        quoted = key == first_long or re.search(r'[\s"\\\]=\[]', value) or escape(value) != value
-        text = f'"{escape(value)}"' if quoted else value
-        whole += f" {key}={text}"
     entry = parse_line(line)
-    body = line[len("[2026-11-24 22:47:01.123+0000] : [CRITICAL] - [") : -1]
-    if len(whole.encode()) <= 4096 - len("[2026-11-24 22:47:01.123+0000] : [CRITICAL] - []\n"):
-        assert entry.left_out == 0
-        assert entry.fields == fields
-    else:
-        kept = re.sub(r"…\(\d+ bytes left out\)$", "", body)
-        assert kept != body
-        assert len(kept.encode()) + entry.left_out == len(whole.encode())
-        assert len(line.encode()) > 4060  # no more is missing than has to be
-        for key, value in entry.fields.items():
-            assert fields[key].startswith(value)
+    assert list(entry.fields) == list(fields)
+    missing = sum(len(escape(value).encode()) for value in fields.values())
+    missing -= sum(len(escape(value).encode()) for value in entry.fields.values())
+    assert entry.left_out == missing
+    for key, value in entry.fields.items():
+        assert fields[key].startswith(value)
+    if missing:
+        assert len(line.encode()) > 4050  # no more is missing than has to be
 
 
-def test_a_megabyte_is_cut_quickly_and_counted():
+def test_a_value_that_is_cut_keeps_its_quote_and_the_fields_after_it():
+    line = line_of(event="news", data={"mark": "x" * 1_000_000}, order=7, reason="two words")
+    assert re.search(r' data="\{\\"mark\\":\\"x+…\(\d+ bytes left out\)" order=7 reason="two words"\]$', line)
+    assert len(line.encode()) in range(4050, 4096)
+    entry = parse_line(line)
+    assert entry.fields["order"] == "7"
+    assert len(escape(entry.fields["data"])) + entry.left_out == 1_000_000 + len('{\\"mark\\":\\"\\"}')
+
+
+def test_the_longest_value_is_cut_first():
+    entry = parse_line(line_of(a="a" * 1000, b="b" * 9000, c="c" * 1000))
+    assert (len(entry.fields["a"]), len(entry.fields["c"])) == (1000, 1000)
+    assert 1900 < len(entry.fields["b"]) < 2100
+
+
+def test_a_value_that_only_looks_cut_is_read_back():
+    text = "x…(12 bytes left out)"
+    for value in (text, text + text, f'{{"a":"{text}'):
+        entry = parse_line(line_of(data=value))
+        assert (entry.fields["data"], entry.left_out) == (value, 0)
+
+
+def test_more_fields_than_a_line_has_room_for_are_counted():
+    entry = parse_line(line_of(**{f"field{n}": "x" * 20 for n in range(500)}))
+    assert int(entry.fields["fields_left_out"]) + len(entry.fields) - 1 == 500
+
+
+@pytest.mark.parametrize(
+    ("end", "fields"),
+    [
+        (' data="[1,2…(99 bytes left out)', {"data": "[1,2"}),
+        (" data=[1,2…(99 bytes left out)", None),
+        (" data=12…(99 bytes left out)", {"data": "12"}),
+        (" da…(99 bytes left out)", {}),
+    ],
+)
+def test_a_line_that_version_1_0_cut_is_read(end, fields):
+    text = f"[2026-11-24 22:47:01.123+0000] : [INFO] - [received event=x{end}]"
+    if fields is None:
+        with pytest.raises(LineError):
+            parse_line(text)
+        return
+    entry = parse_line(text)
+    assert (entry.fields, entry.left_out) == ({"event": "x", **fields}, 99)
+
+
+def test_a_megabyte_is_cut_and_counted():
     text = "ab\n" * 400_000
     entry = parse_line(line_of(data=text))
     shown = escape(entry.fields["data"])
-    assert len(shown) + entry.left_out == len(escape(text)) + len('"')
+    assert len(shown) + entry.left_out == len(escape(text))
     assert text.startswith(entry.fields["data"])
 
 

@@ -82,7 +82,7 @@ def test_no_line_is_lost(work, serve, tmp_path):
     master.say('42["last",0]')
     worker.comms._at, worker.comms.entries = 0, []  # another file by now
     worker.wait("received", event="last")
-    assert worker.stop()[0] == 0
+    assert worker.stop() == 0
     assert list(worker.log_dir.glob("comms.log.*.gz"))
 
     entries = [parse_line(line.decode()) for line in lines_of(worker.log_dir, "comms.log")]

@@ -9,15 +9,15 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from network.base import Address, AddressesChanged, ArpSeen, LinkUp, Loan, NetworkError
+from network.base import Address, AddressesChanged, ArpSeen, LinkUp, NetworkError, Vip
 from network.command import backend as alias
-from network.command.backend import Aliases
-from network.command.interfaces import Card, read_cards
+from network.command.backend import CommandBackend
+from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
 
 OWN = IPv4Interface("10.9.0.3/24")
-LOAN = Loan(2, IPv4Interface("10.9.0.2/24"), "en0")
-IP = LOAN.ip.ip
+VIP = Vip(2, IPv4Interface("10.9.0.2/24"), "en0")
+IP = VIP.ip.ip
 
 
 class Mac:
@@ -26,7 +26,7 @@ class Mac:
     backend = "ifconfig"
 
     def __init__(self):
-        self.cards = {"en0": Card("en0", "02:fc:00:00:00:03", True, (OWN,))}
+        self.cards = {"en0": InterfaceInfo("en0", "02:fc:00:00:00:03", True, (OWN,))}
         self.answers: dict[IPv4Address, str] = {}
         self.refuses = None
         self.asked = self.looks = 0
@@ -37,18 +37,18 @@ class Mac:
 
     def change(self, name, **what):
         card = self.cards[name]
-        self.cards[name] = Card(**{**card.__dict__, **what})
+        self.cards[name] = InterfaceInfo(**{**card.__dict__, **what})
 
     def check_privilege(self):
         if self.refuses:
             raise NetworkError(self.refuses)
 
-    def add(self, loan):
+    def add(self, vip):
         self.check_privilege()
-        self.change(loan.interface, ips=(*self.cards[loan.interface].ips, loan.ip))
+        self.change(vip.interface, ips=(*self.cards[vip.interface].ips, vip.ip))
 
-    def remove(self, loan):
-        self.change(loan.interface, ips=tuple(ip for ip in self.cards[loan.interface].ips if ip != loan.ip))
+    def remove(self, vip):
+        self.change(vip.interface, ips=tuple(ip for ip in self.cards[vip.interface].ips if ip != vip.ip))
 
     def default_routes(self):
         return (("en0", IPv4Address("10.9.0.10")), ("en1", IPv4Address("10.5.0.1")))
@@ -76,7 +76,7 @@ def events():
 
 @pytest.fixture
 def net(mac, path, events):
-    net = Aliases(mac, None, Journal(path), mac.read)
+    net = CommandBackend(mac, None, Journal(path), mac.read)
     net.start(events.append)
     yield net
     net.close()
@@ -89,26 +89,26 @@ def until(condition, limit_s=5):
         time.sleep(0.01)
 
 
-def test_a_loan_is_known_after_a_restart(net, mac, path):
-    net.hold(LOAN)
-    net.hold(LOAN)
-    net.renew(LOAN)
-    assert net.addresses() == (Address("en0", OWN), Address("en0", LOAN.ip, 2))
-    again = Aliases(mac, None, Journal(path), mac.read)
+def test_a_virtual_address_is_known_after_a_restart(net, mac, path):
+    net.hold(VIP)
+    net.hold(VIP)
+    net.renew(VIP)
+    assert net.addresses() == (Address("en0", OWN), Address("en0", VIP.ip, 2))
+    again = CommandBackend(mac, None, Journal(path), mac.read)
     assert again.addresses() == net.addresses()
-    again.release(LOAN)
-    again.release(LOAN)
+    again.release(VIP)
+    again.release(VIP)
     assert net.addresses() == (Address("en0", OWN),)
     assert json.loads(path.read_text()) == []
 
 
-def test_what_a_restart_of_the_machine_took_is_no_loan_any_more(net, mac, path):
-    net.hold(LOAN)
+def test_what_a_restart_of_the_machine_took_is_no_virtual_address_any_more(net, mac, path):
+    net.hold(VIP)
     mac.change("en0", ips=(OWN,))
-    after = Aliases(mac, None, Journal(path), mac.read)
+    after = CommandBackend(mac, None, Journal(path), mac.read)
     after.start(print)
     after.close()
-    mac.change("en0", ips=(OWN, LOAN.ip))
+    mac.change("en0", ips=(OWN, VIP.ip))
     assert [a.owner for a in net.addresses()] == [None, None]
 
 
@@ -116,33 +116,33 @@ def test_what_somebody_else_added_is_left_alone(net, mac):
     there = (OWN, IPv4Interface("10.9.0.2/25"))
     mac.change("en0", ips=there)
     with pytest.raises(NetworkError, match=r"already has 10\.9\.0\.2/25"):
-        net.hold(LOAN)
+        net.hold(VIP)
     with pytest.raises(NetworkError, match="not on en0"):
-        net.renew(LOAN)
-    net.release(LOAN)
+        net.renew(VIP)
+    net.release(VIP)
     assert mac.cards["en0"].ips == there
 
 
 def test_a_system_that_refuses_leaves_nothing_in_the_journal(net, mac, path):
     mac.refuses = "not today"
     with pytest.raises(NetworkError, match="not today"):
-        net.hold(LOAN)
+        net.hold(VIP)
     assert Journal(path).read() == ()
     with pytest.raises(NetworkError, match="not today"):
-        Aliases(mac, None, Journal(path), mac.read).start(print)
+        CommandBackend(mac, None, Journal(path), mac.read).start(print)
 
 
 def test_success_is_what_the_interface_holds_not_what_the_tool_said(net, mac, path):
-    mac.add = lambda loan: None
+    mac.add = lambda vip: None
     with pytest.raises(NetworkError, match="not on en0"):
-        net.hold(LOAN)
+        net.hold(VIP)
     assert Journal(path).read() == ()
 
 
 def test_an_interface_without_an_address_of_its_own_in_the_subnet(net, mac):
     mac.change("en0", ips=(IPv4Interface("10.8.0.3/24"),))
     with pytest.raises(NetworkError, match="no address of its own"):
-        net.hold(LOAN)
+        net.hold(VIP)
     with pytest.raises(NetworkError, match=r"holds 10\.9\.0\.2"):
         net.interface_for(IP)
 
@@ -154,11 +154,11 @@ def test_interfaces(net, mac):
         "02:fc:00:00:00:03",
     )
     assert net.gateways() == {IPv4Address("10.9.0.10"), IPv4Address("10.5.0.1")}
-    mac.cards["lo0"] = Card("lo0", None, True, ())
+    mac.cards["lo0"] = InterfaceInfo("lo0", None, True, ())
     mac.change("en0", up=False)
     for act in (
         lambda: net.interface_for(IP),
-        lambda: net.hold(LOAN),
+        lambda: net.hold(VIP),
         lambda: net.probe("en0", IP),
         lambda: net.announce("en0", IP),
     ):
@@ -195,15 +195,15 @@ def test_a_question_that_failed_is_no_silence(net, mac):
 
 def test_changes_are_told(mac, path, events, monkeypatch):
     monkeypatch.setattr(alias, "_LOOK_S", 0.01)
-    net = Aliases(mac, None, Journal(path), mac.read)
+    net = CommandBackend(mac, None, Journal(path), mac.read)
     net.start(events.append)
     mac.change("en0", up=False)
     seen = mac.looks
     until(lambda: mac.looks >= seen + 2)
-    mac.change("en0", up=True, ips=(OWN, LOAN.ip))
-    until(lambda: len(events) == 2)
+    mac.change("en0", up=True, ips=(OWN, VIP.ip))
+    until(lambda: len(events) == 3)
     net.close()
-    assert events == [LinkUp("en0"), AddressesChanged()]
+    assert events[1:] == [LinkUp("en0"), AddressesChanged("en0")]
 
 
 def test_closed_leaves_no_thread(net):
@@ -216,7 +216,7 @@ def test_closed_leaves_no_thread(net):
 
 def test_the_cards_of_this_machine():
     pytest.importorskip("psutil", reason="psutil is installed where there is no rtnetlink")
-    cards = {card.name: card for card in read_cards()}
+    cards = {card.name: card for card in read_interfaces()}
     assert any(ip.ip.is_loopback for card in cards.values() for ip in card.ips)
     for card in cards.values():
         assert card.mac is None or len(card.mac) >= 17

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network.base import AddressesChanged, ArpSeen, LinkUp
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp
 from network.simulated import Simulated
-from network.sudo.helper import Requests, decode_event, encode_event
+from network.sudo.helper import Requests
+from network.sudo.protocol import decode_event, encode_event
 
-LOAN = {"id": 7, "do": "hold", "owner": 2, "ip": "10.9.0.2/24", "interface": "simulated0"}
+VIP = {"id": 7, "do": "hold", "owner": 2, "ip": "10.9.0.2/24", "interface": "simulated0"}
 ips = st.integers(0, 2**32 - 1).map(IPv4Address)
 
 
@@ -31,7 +32,8 @@ def ask(requests, **request):
     st.one_of(
         st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips),
         st.builds(LinkUp, st.text()),
-        st.just(AddressesChanged()),
+        st.builds(AddressesChanged, st.text()),
+        st.builds(LinkDown, st.text()),
     )
 )
 def test_events_survive_the_pipe(event):
@@ -41,15 +43,15 @@ def test_events_survive_the_pipe(event):
 @pytest.mark.parametrize("allowed", [None, (IPv4Network("10.9.0.0/16"),)])
 def test_each_verb(net, allowed):
     requests = Requests(net, allowed, None)
-    assert ask(requests, **LOAN) == {"id": 7, "value": None}
+    assert ask(requests, **VIP) == {"id": 7, "value": None}
     assert [a.ip for a in net.addresses()] == [IPv4Interface("10.9.0.3/24"), IPv4Interface("10.9.0.2/24")]
     for do in ("renew", "probe", "announce", "last_mac"):
         ip = "10.9.0.2/24" if do == "renew" else "10.9.0.2"
-        assert ask(requests, **{**LOAN, "do": do, "ip": ip}) == {"id": 7, "value": None}
+        assert ask(requests, **{**VIP, "do": do, "ip": ip}) == {"id": 7, "value": None}
     assert ask(requests, id=8, do="watch", ips=["10.9.0.2"]) == {"id": 8, "value": None}
-    assert ask(requests, **{**LOAN, "do": "release"}) == {"id": 7, "value": None}
+    assert ask(requests, **{**VIP, "do": "release"}) == {"id": 7, "value": None}
     assert len(net.addresses()) == 1
-    assert "no longer" in ask(requests, **{**LOAN, "do": "renew"})["error"]
+    assert "no longer" in ask(requests, **{**VIP, "do": "renew"})["error"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +61,7 @@ def test_each_verb(net, allowed):
         (None, {"ip": "10.9.0.2/23"}, "not in a network allowed"),
         ((), {}, "not in a network allowed"),
         ((IPv4Network("10.9.0.0/25"),), {}, "not in a network allowed"),
-        (None, {"ip": "10.9.0.3/24"}, "not a loan"),
+        (None, {"ip": "10.9.0.3/24"}, "not a virtual address"),
         (None, {"do": "announce", "ip": "10.9.0.2"}, "not on this machine"),
         (None, {"do": "probe", "ip": "8.8.8.8"}, "not in a network of this machine"),
         (None, {"do": "start"}, "no such request"),
@@ -80,7 +82,7 @@ def test_each_verb(net, allowed):
 )
 def test_what_is_refused(net, allowed, change, reason):
     requests = Requests(net, allowed, "simulated0")
-    answer = ask(requests, **{**LOAN, **change})
+    answer = ask(requests, **{**VIP, **change})
     assert reason in answer["error"]
     assert answer["id"] == 7
     assert len(net.addresses()) == 1

@@ -7,37 +7,37 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from network.base import Loan, NetworkError
+from network.base import NetworkError, Vip
 from network.command.journal import Journal
 
-loans = st.builds(
-    Loan,
+vips = st.builds(
+    Vip,
     st.integers(0, 10**6),
     st.builds(IPv4Interface, st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32))),
     st.text(min_size=1),
 )
 
 
-@given(st.lists(loans, unique_by=lambda loan: loan.ip.ip, max_size=4))
+@given(st.lists(vips, unique_by=lambda vip: vip.ip.ip, max_size=4))
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 def test_what_is_noted_is_read(tmp_path, noted):
     journal = Journal(tmp_path / "j.json")
-    for loan in noted:
-        journal.note(loan)
+    for vip in noted:
+        journal.add(vip)
     assert journal.read() == tuple(noted)
-    for loan in noted:
-        journal.strike(loan)
+    for vip in noted:
+        journal.remove(vip)
     assert journal.read() == ()
     assert os.listdir(tmp_path) == (["j.json"] if noted else os.listdir(tmp_path))
 
 
-def test_one_loan_for_an_address(tmp_path):
+def test_one_virtual_address_for_an_address(tmp_path):
     journal = Journal(tmp_path / "j.json")
-    first, second = (Loan(owner, IPv4Interface("10.9.0.2/24"), "en0") for owner in (2, 4))
-    journal.note(first)
-    journal.note(second)
+    first, second = (Vip(owner, IPv4Interface("10.9.0.2/24"), "en0") for owner in (2, 4))
+    journal.add(first)
+    journal.add(second)
     assert journal.read() == (second,)
-    journal.strike(first)
+    journal.remove(first)
     assert journal.read() == (second,)
 
 
@@ -51,7 +51,7 @@ def test_a_damaged_journal_is_not_an_empty_one(tmp_path, text):
     with pytest.raises(NetworkError, match=r"j\.json is damaged"):
         journal.read()
     with pytest.raises(NetworkError, match=r"j\.json is damaged"):
-        journal.note(Loan(2, IPv4Interface("10.9.0.2/24"), "en0"))
+        journal.add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
     assert path.read_text() == text
 
 
@@ -59,4 +59,4 @@ def test_a_folder_that_is_not_there(tmp_path):
     journal = Journal(tmp_path / "gone" / "j.json")
     assert journal.read() == ()
     with pytest.raises(NetworkError, match="can't be written"):
-        journal.note(Loan(2, IPv4Interface("10.9.0.2/24"), "en0"))
+        journal.add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))

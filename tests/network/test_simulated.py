@@ -4,10 +4,10 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from network.base import Address, AddressesChanged, Loan, Network, NetworkError
+from network.base import Address, AddressesChanged, Network, NetworkError, Vip
 from network.simulated import Simulated
 
-LOAN = Loan(owner=2, ip=IPv4Interface("10.9.0.2/24"), interface="simulated0")
+VIP = Vip(owner=2, ip=IPv4Interface("10.9.0.2/24"), interface="simulated0")
 OWN = Address("simulated0", IPv4Interface("10.9.0.3/24"))
 
 
@@ -25,26 +25,26 @@ def net(events) -> Network:
 
 def test_own_address_is_first_and_stays(net, events):
     assert net.addresses() == (OWN,)
-    net.hold(LOAN)
-    assert net.addresses() == (OWN, Address("simulated0", LOAN.ip, 2))
-    assert events == [AddressesChanged()]
+    net.hold(VIP)
+    assert net.addresses() == (OWN, Address("simulated0", VIP.ip, 2))
+    assert events == [AddressesChanged("simulated0")]
 
 
 def test_hold_twice_is_one_address_and_one_event(net, events):
-    net.hold(LOAN)
-    net.hold(LOAN)
+    net.hold(VIP)
+    net.hold(VIP)
     assert len(net.addresses()) == 2
     assert len(events) == 1
 
 
 def test_release_takes_only_what_matches_exactly(net, events):
-    net.hold(LOAN)
-    net.release(Loan(1, LOAN.ip, "simulated0"))
-    net.release(Loan(2, IPv4Interface("10.9.0.2/25"), "simulated0"))
-    net.release(Loan(3, OWN.ip, "simulated0"))
+    net.hold(VIP)
+    net.release(Vip(1, VIP.ip, "simulated0"))
+    net.release(Vip(2, IPv4Interface("10.9.0.2/25"), "simulated0"))
+    net.release(Vip(3, OWN.ip, "simulated0"))
     assert len(net.addresses()) == 2
-    net.release(LOAN)
-    net.release(LOAN)
+    net.release(VIP)
+    net.release(VIP)
     assert net.addresses() == (OWN,)
     assert len(events) == 2
 
@@ -53,19 +53,19 @@ def test_release_takes_only_what_matches_exactly(net, events):
     ("owner", "ip"), [(2, "10.9.0.3/24"), (1, "10.9.0.2/24"), (2, "10.9.0.2/25"), (4, "10.8.0.4/24")]
 )
 def test_hold_refuses(net, owner, ip):
-    net.hold(LOAN)
+    net.hold(VIP)
     before = net.addresses()
     with pytest.raises(NetworkError):
-        net.hold(Loan(owner, IPv4Interface(ip), "simulated0"))
+        net.hold(Vip(owner, IPv4Interface(ip), "simulated0"))
     assert net.addresses() == before
 
 
 def test_renew_never_adds(net):
     with pytest.raises(NetworkError, match="no longer"):
-        net.renew(LOAN)
+        net.renew(VIP)
     assert net.addresses() == (OWN,)
-    net.hold(LOAN)
-    net.renew(LOAN)
+    net.hold(VIP)
+    net.renew(VIP)
 
 
 def test_interface_for_and_unknown_names(net):
@@ -77,10 +77,10 @@ def test_interface_for_and_unknown_names(net):
 
 
 def test_a_wire_on_which_nobody_speaks(net, events):
-    net.watch(frozenset({LOAN.ip.ip}))
-    net.probe("simulated0", LOAN.ip.ip)
-    net.announce("simulated0", LOAN.ip.ip)
-    assert net.last_mac("simulated0", LOAN.ip.ip) is None
+    net.watch(frozenset({VIP.ip.ip}))
+    net.probe("simulated0", VIP.ip.ip)
+    net.announce("simulated0", VIP.ip.ip)
+    assert net.last_mac("simulated0", VIP.ip.ip) is None
     assert net.gateways() == frozenset()
     assert net.mac("simulated0") == "02:09:00:00:00:03"
     assert events == []

@@ -7,12 +7,12 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from network.base import Loan, NetworkError
+from network.base import NetworkError, Vip
 from network.choose import open_network, resolve
 from network.command import macos, windows
 from network.command.run import run
 
-LOAN = Loan(2, IPv4Interface("10.9.0.2/24"), "en0")
+VIP = Vip(2, IPv4Interface("10.9.0.2/24"), "en0")
 
 NETSTAT_NEW = """\
 Routing tables
@@ -55,8 +55,8 @@ class Recorded:
 def test_macos_changes():
     commands = Recorded()
     system = macos.MacOS(commands)
-    system.add(LOAN)
-    system.remove(LOAN)
+    system.add(VIP)
+    system.remove(VIP)
     assert commands.ran == [
         ["/sbin/ifconfig", "en0", "inet", "10.9.0.2", "netmask", "255.255.255.0", "alias"],
         ["/sbin/ifconfig", "en0", "inet", "10.9.0.2", "-alias"],
@@ -92,7 +92,7 @@ def test_macos_routes(text, routes):
 )
 def test_macos_asks(text, mac):
     commands = Recorded("", "", text)
-    assert macos.MacOS(commands).ask(LOAN.ip.ip) == mac
+    assert macos.MacOS(commands).ask(VIP.ip.ip) == mac
     assert commands.ran == [
         ["/usr/sbin/arp", "-d", "10.9.0.2"],
         ["/sbin/ping", "-n", "-c", "1", "-t", "1", "10.9.0.2"],
@@ -103,9 +103,9 @@ def test_macos_asks(text, mac):
 def test_windows_changes():
     commands = Recorded()
     system = windows.Windows(commands)
-    loan = Loan(2, LOAN.ip, 'Ethernet 2 & "x"')
-    system.add(loan)
-    system.remove(loan)
+    vip = Vip(2, VIP.ip, 'Ethernet 2 & "x"')
+    system.add(vip)
+    system.remove(vip)
     start = ["netsh", "interface", "ipv4"]
     named = ['name=Ethernet 2 & "x"', "address=10.9.0.2"]
     assert commands.ran == [

@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from tests.lab.processes import free_port
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 
 CONFIG = """
 {user}
@@ -82,4 +82,4 @@ class Nginx:
 
     def end(self):
         self.process.terminate()
-        self.process.wait(5)
+        self.process.wait(PATIENCE_S)

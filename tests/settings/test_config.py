@@ -71,7 +71,7 @@ def test_defaults(home):
         master_token=None,
         master_ca_file=None,
         interface=None,
-        neighbours={
+        neighbors={
             1: (2, 4),
             2: (1, 3, 5),
             3: (2, 6),
@@ -145,7 +145,7 @@ def test_every_variable_can_be_set(tmp_path):
         master_token="t",
         master_ca_file=certificate,
         interface="eth0.100",
-        neighbours={11: (12,), 12: (11,)},
+        neighbors={11: (12,), 12: (11,)},
         allowed_networks=(IPv4Network("10.9.0.0/24"), IPv4Network("192.168.4.0/22")),
         vip_backend="simulated",
         address_lease_s=0,
@@ -176,7 +176,7 @@ def test_config_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.node_id = 4
     with pytest.raises(TypeError):
-        found.neighbours[3] = ()
+        found.neighbors[3] = ()
 
 
 NUMBERS = {
@@ -656,7 +656,7 @@ def test_master_ca_file(tmp_path):
 def test_network_config(content, expected, tmp_path):
     file = tmp_path / "nodes"
     file.write_text(content, encoding="utf-8")
-    assert load({"NODE_ID": "3", "NETWORK_CONFIG": str(file)}).neighbours == expected
+    assert load({"NODE_ID": "3", "NETWORK_CONFIG": str(file)}).neighbors == expected
 
 
 @pytest.mark.parametrize(

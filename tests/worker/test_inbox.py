@@ -47,8 +47,8 @@ def test_the_last_of_a_connection_that_is_over_are_taken_beyond_the_bound():
 def test_changes_of_addresses_are_one_message_until_it_is_taken():
     inbox = Inbox()
     for _ in range(1000):
-        inbox.put_event(AddressesChanged())
+        inbox.put_event(AddressesChanged("eth0"))
     inbox.put_event(LinkUp("eth0"))
-    assert [inbox.get(0) for _ in range(3)] == [AddressesChanged(), LinkUp("eth0"), None]
-    inbox.put_event(AddressesChanged())
-    assert inbox.get(0) == AddressesChanged()
+    assert [inbox.get(0) for _ in range(3)] == [AddressesChanged("eth0"), LinkUp("eth0"), None]
+    inbox.put_event(AddressesChanged("eth0"))
+    assert inbox.get(0) == AddressesChanged("eth0")

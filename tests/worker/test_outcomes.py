@@ -15,7 +15,7 @@ from logging_setup import NoLog
 from tests.lab.masters import Master, Puppet
 from tests.lab.processes import stays
 from tests.lab.relay import DOWN, UP, Relay
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 from tests.worker.test_worker import HOLDING, RECOVER, says
 from worker.inbox import ORDERS, Inbox
 
@@ -125,7 +125,7 @@ def test_a_master_that_says_goodbye_on_hearing_the_answer_hears_it_once(work, se
     puppet = serve(Puppet())
     puppet.acks = False  # so that no acknowledgement tells that the answer arrived
     worker = work(puppet)
-    assert puppet.up.wait(10)
+    assert puppet.up.wait(PATIENCE_S)
     for round_ in range(1, 6):
         puppet.say(f'42["recover",{{"disconnected_node":2,"recovery_node":"3","ip":"10.9.0.2",'
                    f'"netmask":"255.255.255.0","active_neighbors":["{round_}"]}}]')  # fmt: skip
@@ -143,7 +143,7 @@ def test_a_master_that_acknowledges_nothing_has_read_what_was_sent_before_it_spo
     puppet.acks = False
     relay = serve(Relay(puppet))
     worker = work(relay)
-    assert puppet.up.wait(10)
+    assert puppet.up.wait(PATIENCE_S)
     order = '42["recover",{"disconnected_node":%d,"recovery_node":"3","ip":"10.9.0.%d","netmask":"255.255.255.0","active_neighbors":[]}]'  # fmt: skip
     puppet.say(order % (2, 2))
     said = worker.wait("sent", event="update node")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
 
 import pytest
 
-from bench.footprint import cpu_s
+from bench.measure import cpu_s
 from logging_setup import Logs
-from logs.format import LINE_LIMIT, LineError, format_message, parse_line
+from logs.file import LogFile
+from logs.format import LINE_LIMIT, LineError, parse_line
+from logs.records import Message
 from logs.redact import Redactor
-from logs.writer import LogFile
 from tests.lab.masters import Master
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Worker
 
 NO_THREAD = """
@@ -55,7 +57,7 @@ def faulty(serve, tmp_path):
 @pytest.mark.parametrize("console", [0, 1])
 def test_what_ends_the_worker_is_told(faulty, console):
     worker = faulty(NO_THREAD, LOG_CONSOLE=console)
-    assert worker.process.wait(10) == 1
+    assert worker.process.wait(PATIENCE_S) == 1
     (crashed,) = worker.all("crashed")
     assert "can't start new thread" in crashed.fields["error"]
     assert "can't start new thread" in worker.said
@@ -69,8 +71,7 @@ def test_a_fault_at_each_turn_is_told_once_and_does_not_spin(faulty):
     time.sleep(2)
     assert cpu_s(worker.pid) - before_s < 0.5 * (time.monotonic() - began_s)
     assert len(worker.all("crashed")) == 1
-    code, took_s = worker.stop()
-    assert (code, took_s < 2) == (0, True)
+    assert worker.stop() == 0
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def test_who_writes_the_logs_goes_on_after_a_fault(logs, tmp_path, monkeypatch):
 
     monkeypatch.setattr(LogFile, "write", fails)
     logs.comms.info("line", n=1)
-    assert failed.wait(10)
+    assert failed.wait(PATIENCE_S)
     monkeypatch.undo()
     logs.comms.info("line", n=2)
     until(lambda: (tmp_path / "comms.log").exists() and "n=2]" in (tmp_path / "comms.log").read_text())
@@ -141,7 +142,9 @@ def test_no_part_of_a_secret_is_left_at_a_cut():
             filler = 2 * LINE_LIMIT + redact.margin - len(secret) * count - part
             if filler >= 0:
                 text = secret * count + "-" * filler + secret + "y" * 30_000
-                assert secret[:10] not in format_message("received", {"data": text}, redact, redact.margin)
+                record = logging.LogRecord("", 20, "", 0, Message("received", {"data": text}), None, None)
+                redact.filter(record)
+                assert secret[:10] not in record.getMessage()
 
 
 def test_a_line_that_leaves_out_more_than_can_be_is_no_line():

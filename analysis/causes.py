@@ -1,0 +1,135 @@
+"""Why a node was without its master: what its own lines say, then what the other nodes saw. No I/O."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .formatting import listed
+from .model import CAUSES, UNKNOWN, Lane, Offset, Outage
+
+SAME_S = 8.0
+"""Within which all nodes notice that their master is gone: three pings at two seconds, and one under way."""
+MARGIN_S = 0.3
+"""By which clocks that agree, and the writing of two logs, may differ."""
+
+# reasons of version 1.0, which gave no cause; the first that fits
+_TEXTS = tuple(
+    (re.compile(pattern, re.IGNORECASE), cause)
+    for pattern, cause in (
+        (r"\bTLS\b|\bSSL\b|certificate", "tls"),
+        (r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node", "refused"),
+        (
+            r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not",
+            "not_a_master",
+        ),
+        (r"unreachable|no route to host|resolved|resolution|network is down|not known", "network"),
+        (
+            (
+                r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5"
+                r"|unexpected status code|connection broke"
+            ),
+            "master_gone",
+        ),
+        (r"no answer|without an answer|nothing from the master|time[d-]? ?out", "no_answer"),
+    )
+)
+_URL = re.compile(r"https?://\S+")
+_SENT_AWAY = "disconnected this node"
+_SURE = re.compile(r"connection (?:was )?refused|nothing listens", re.IGNORECASE)
+
+
+def of_text(text: str) -> str:
+    """The cause that a reason or an error names; empty: none."""
+    text = _URL.sub("", text[:1000])
+    return next((cause for pattern, cause in _TEXTS if pattern.search(text)), "")
+
+
+def of_texts(cause: str, reason: str, errors: Sequence[tuple[str, str]]) -> str:
+    """The cause of an outage by its own log. `cause`: as its `disconnected` line says it, or empty; `errors`: what
+    attempts failed of meanwhile, each with its cause or an empty text. Empty: nothing says it.
+    """
+    own = cause if cause in CAUSES else of_text(reason)
+    by_errors = [given if given in CAUSES else of_text(text) for text, given in errors]
+    by_errors = [each for each in by_errors if each]
+    sent_away = not cause and _SENT_AWAY in reason
+    if (own in ("no_answer", "") or sent_away) and any(_SURE.search(text) for text, _ in errors):
+        return "master_gone"  # whatever was seen first: a master that is restarted is stopped first
+    if own in ("no_answer", ""):
+        return next(
+            (each for each in by_errors if each != "no_answer"), own or (by_errors[-1] if by_errors else "")
+        )
+    return own
+
+
+def beside_others(lanes: Sequence[Lane], offsets: Sequence[Offset]) -> tuple[Lane, ...]:
+    """The lanes with causes that only the others' logs can show: a master that one node alone has lost is not gone,
+    and one that all have lost at one time is.
+    """
+    ahead = {one.lane: one.ahead_s for one in offsets}
+    views = [_View(lane, ahead.get(lane.key, 0.0)) for lane in lanes]
+    one_master = len({url for lane in lanes for _, url in lane.masters if url}) < 2
+    return tuple(
+        replace(
+            lane, outages=tuple(_seen(outage, view, views, one_master=one_master) for outage in lane.outages)
+        )
+        if lane.outages
+        else lane
+        for lane, view in zip(lanes, views)
+    )
+
+
+class _View:
+    """What one node knows of the master, on the clock that all share."""
+
+    def __init__(self, lane: Lane, ahead_s: float) -> None:
+        self.lane = lane
+        self.ahead_s = ahead_s
+        self._losses = [outage.start for outage in lane.outages if not outage.at_start]
+
+    def url(self, at: float) -> str:
+        """Of its connection then, or of the last one before; empty: no line says it."""
+        place = bisect_left(self.lane.masters, (at + self.ahead_s,))
+        return self.lane.masters[place - 1][1] if place else ""
+
+    def was_there(self, at: float) -> bool:
+        at += self.ahead_s
+        place = bisect_right(self.lane.processes, at, key=lambda process: process.first) - 1
+        return place >= 0 and at <= self.lane.processes[place].last
+
+    def answered(self, start: float, end: float) -> bool:
+        """Whether the master answered it between the two."""
+        place = bisect_right(self.lane.answered_at, start + self.ahead_s)
+        return place < len(self.lane.answered_at) and self.lane.answered_at[place] < end + self.ahead_s
+
+    def lost_it(self, at: float) -> bool:
+        place = bisect_left(self._losses, at + self.ahead_s - SAME_S)
+        return place < len(self._losses) and self._losses[place] <= at + self.ahead_s + SAME_S
+
+
+def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bool) -> Outage:
+    if outage.cause not in ("no_answer", "network", "master_gone", UNKNOWN) or outage.at_start:
+        return outage
+    start = outage.start - view.ahead_s
+    url = view.url(start)
+    others = [
+        other
+        for other in views
+        if other is not view and other.was_there(start) and (one_master or other.url(start - SAME_S) == url)
+    ]
+    if not others:
+        return outage
+    # a master that stands still answers nobody, for as long as this node took to notice
+    first, last = start, outage.until - view.ahead_s
+    if outage.last_answer and outage.cause != "master_gone":
+        first, last = outage.last_answer - view.ahead_s, start
+    kept = [other.lane.name for other in others if other.answered(first + MARGIN_S, last - MARGIN_S)]
+    if kept and all(one_master or other.url(last) == url for other in others):
+        names = listed(kept) if len(kept) < 4 else f"{len(kept)} other nodes"
+        return replace(outage, cause="network", detail=f"the master answered {names} meanwhile")
+    if all(other.lost_it(start) for other in others):
+        gone = outage.cause in ("no_answer", UNKNOWN)
+        return replace(outage, cause="master_gone" if gone else outage.cause, detail="the others lost it too")
+    return outage

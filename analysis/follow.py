@@ -1,0 +1,116 @@
+"""The story as it happens: folders are watched, and each new event is printed once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .narrative import Sentence, sentences
+from .parser import Ping, parse
+from .reader import Folder, Tail
+from .selection import select
+from .timeline import NodeLog, Reading, read, tell
+
+POLL_S = 0.2
+SETTLE_S = 0.4
+"""For which an event waits, so that what another node logged at that moment is printed in its order."""
+BUSY = 10
+"""Times the cost of a look that pass before the next, so that a flood of lines does not take the machine."""
+SILENT_S = 3.0
+"""How often silence is looked for."""
+
+
+class Follower:
+    """`tell`: called with each new event once, from `since` (seconds since 1970) or from now on."""
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        tell: Callable[[Sentence], None],
+        since: float | None = None,
+        nodes: frozenset[int] | None = None,
+    ) -> None:
+        self._paths = paths
+        self._tell = tell
+        self._since = time.time() if since is None else since
+        self._nodes = nodes
+        self._tails = {path: {log: Tail(path / f"{log}.log") for log in ("ping", "comms")} for path in paths}
+        self._reading = Reading(())
+        self._log_of: dict[Path, NodeLog] = {}
+        self._told: set[tuple[float, str]] = set()
+        self._waiting: list[tuple[float, Sentence]] = []
+
+    def begin(self) -> list[str]:
+        """Read what is there; the faults of doing so."""
+        for tails in self._tails.values():
+            for tail in tails.values():
+                tail.skip()
+        folders = [Folder(path) for path in self._paths]
+        self._reading = read(folders)
+        for folder in folders:
+            log = next((each for each in self._reading.logs if folder.name in each.folders), None)
+            if log:
+                self._log_of[folder.path] = log
+        self._look()
+        return [fault for folder in folders for fault in folder.faults]
+
+    def run(self, is_over: Callable[[], bool]) -> None:
+        """Print what happens until it is over."""
+        next_s = silence_s = 0.0
+        changed = False
+        while not is_over():
+            changed = self._read_on() or changed
+            now = time.monotonic()
+            if (changed and now >= next_s) or now >= silence_s:
+                self._look()
+                changed = False
+                next_s = time.monotonic() + BUSY * (time.monotonic() - now)
+                silence_s = max(next_s, time.monotonic() + SILENT_S)
+            self._print()
+            time.sleep(POLL_S)
+
+    def _read_on(self) -> bool:
+        """Whether there is news; a ping that follows the one before is none."""
+        news = False
+        for path, tails in self._tails.items():
+            for name, tail in tails.items():
+                for text in tail.lines():
+                    item = parse(text)
+                    if item is None:
+                        continue
+                    log = self._log(path)
+                    if name == "ping":
+                        log.add_ping(item)
+                    else:
+                        log.pings.settle()
+                        log.add(item)
+                    news = news or not isinstance(item, Ping)
+        return news
+
+    def _log(self, path: Path) -> NodeLog:
+        log = self._log_of.get(path)
+        if log is None:
+            folder = Folder(path)
+            log = self._log_of[path] = NodeLog(folder.name, [folder.name], folder.number)
+            self._reading = Reading((*self._reading.logs, log), self._reading.master)
+        return log
+
+    def _look(self) -> None:
+        story = select(
+            tell(Reading(tuple(log for log in self._reading.logs if not log.is_empty))), self._nodes
+        )
+        due_s = time.monotonic() + SETTLE_S
+        for one in sentences(story):
+            # an event is worded anew once its end is known: when and which node say that it is the same one
+            what = (one.at, one.text.partition(":")[0].partition(" for ")[0].partition(" from ")[0])
+            if what not in self._told:
+                self._told.add(what)
+                if one.at >= self._since:
+                    self._waiting.append((due_s, one))
+
+    def _print(self) -> None:
+        due = [one for due_s, one in self._waiting if due_s <= time.monotonic()]
+        self._waiting = self._waiting[len(due) :]
+        for one in sorted(due, key=lambda each: each.order):
+            self._tell(one)

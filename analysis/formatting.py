@@ -1,0 +1,47 @@
+"""How numbers, durations and texts of a log are spelled. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from logs.format import escape
+
+_ESCAPED_QUOTE = re.compile(r'\\(["\\])')
+LONGEST = 300
+
+
+def visible(text: str) -> str:
+    """`text` with everything escaped that could act on a terminal or reorder a line, and cut where it is long."""
+    safe = text if text.isprintable() else _ESCAPED_QUOTE.sub(r"\1", escape(text))
+    return safe if len(safe) <= LONGEST else f"{safe[:LONGEST]}…"
+
+
+def count(number: int, what: str) -> str:
+    """Such as "1 line" and "2 lines"."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Such as "1, 2 and 3"."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}" if texts else ""
+
+
+def duration(seconds: float) -> str:
+    """With the precision that matters: "0.24 s", "12.3 s", "4 min 05 s", "3 h 02 min"."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 0.995:
+        return f"{seconds:.2f} s"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 172800:
+        return f"{whole // 3600} h {whole // 60 % 60:02d} min"
+    return f"{whole // 86400} days {whole // 3600 % 24} h"
+
+
+def milliseconds(ms: float) -> str:
+    return f"{ms:.1f} ms" if ms < 100 else f"{ms:.0f} ms" if ms < 10_000 else duration(ms / 1000)

@@ -1,0 +1,395 @@
+"use strict";
+// Draws the chart from the page's data, zooms it, and reads a moment out. Every text is set as text, never as markup.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const figure = document.getElementById("chart");
+  if (!data.lanes) return;
+  figure.hidden = false;
+  const plot = figure.querySelector(".plot");
+  const reading = figure.querySelector(".reading");
+  const SVG = "http://www.w3.org/2000/svg";
+  const HEAD = 24, PLOT = 46, ROW = 20, GAP = 10, AXIS = 22, LEAST_S = 0.5, STEP_PX = 4, LABEL_PX = 36;
+  const PATTERNS = { silence: ["--other", "M0 6L6 0"], freeze: ["--other", "M0 3H6"], stopped: ["--muted", "M3 0V6"], doubled: ["--bad", "M1.5 0V6"] };
+  const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
+    172800, 604800, 2592000];
+  const view = { from: 0, length: data.length, at: null };
+  let width = 0, gutter = 0, layout = [];
+
+  const make = (parent, name, attributes, text) => {
+    const element = document.createElementNS(SVG, name);
+    for (const key in attributes) element.setAttribute(key, attributes[key]);
+    if (text !== undefined) element.textContent = text;
+    parent.append(element);
+    return element;
+  };
+  const pen = document.createElement("canvas").getContext("2d");
+  const measure = (text, font) => {
+    pen.font = font || "12px system-ui, sans-serif";
+    return pen.measureText(text).width;
+  };
+  // as much of a text as fits, with an ellipsis; empty where that would say nothing
+  const fit = (text, room, font) => {
+    if (measure(text, font) <= room) return text;
+    if (room < LABEL_PX) return "";
+    let low = 0, high = text.length;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (measure(text.slice(0, middle).trimEnd() + "…", font) <= room) low = middle; else high = middle - 1;
+    }
+    return low < 4 ? "" : text.slice(0, low).trimEnd() + "…";
+  };
+  const x = (at) => gutter + (at - view.from) / view.length * (width - gutter);
+  const clampX = (at) => Math.min(width, Math.max(gutter, x(at)));
+  const shows = (from, to) => to >= view.from && from <= view.from + view.length;
+
+  const two = (number) => String(number).padStart(2, "0");
+  const clock = (at) => new Date(Math.round((data.start + at + data.offset) * 1000));
+  const day = (when) => `${two(when.getUTCMonth() + 1)}-${two(when.getUTCDate())}`;
+  const time = (at, step) => {
+    const when = clock(at);
+    const minutes = `${two(when.getUTCHours())}:${two(when.getUTCMinutes())}`;
+    if (step >= 86400) return day(when);
+    if (step >= 60) return when.getUTCHours() + when.getUTCMinutes() ? minutes : day(when);
+    const seconds = `${minutes}:${two(when.getUTCSeconds())}`;
+    return step >= 1 ? seconds : `${seconds}.${String(when.getUTCMilliseconds()).padStart(3, "0").slice(0, step >= 0.1 ? 1 : 3)}`;
+  };
+  const full = (at) => `${day(clock(at))} ${time(at, 0.01)}`;
+
+  const lanes = data.lanes.map((lane) => {
+    const points = { at: [], low: [], high: [], missed: lane.missed };
+    if (lane.points) {
+      let column = 0;
+      lane.points.steps.forEach((step, i) => {
+        column += step;
+        points.at.push((column + 0.5) * data.length / lane.points.columns);
+        points.low.push(lane.points.lows[i] * data.unit_ms);
+        points.high.push((lane.points.lows[i] + lane.points.rises[i]) * data.unit_ms);
+      });
+      points.break_s = lane.points.break_s;
+    }
+    // what is held for one owner has a row; so have the orders about it
+    const rows = [...new Set([...lane.holds.map((hold) => hold[4]), ...lane.marks.map((mark) => mark[3])])].sort((a, b) => a - b);
+    return { ...lane, points, rows };
+  });
+
+  const first = (sorted, value) => {
+    let low = 0, high = sorted.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (sorted[middle] < value) low = middle + 1; else high = middle;
+    }
+    return low;
+  };
+
+  const LOW_MS = Math.min(0.1, data.high_ms / 100);
+  const share = (ms) => Math.log10(Math.max(ms, LOW_MS) / LOW_MS) / Math.log10(data.high_ms / LOW_MS);
+
+  const draw = () => {
+    width = Math.max(280, Math.round(plot.clientWidth));
+    gutter = width < 600 ? 34 : 46;
+    plot.textContent = "";
+    let y = AXIS;
+    layout = lanes.map((lane) => {
+      const place = { lane, top: y, plot: y + HEAD, rows: y + HEAD + PLOT, bottom: y + HEAD + PLOT + ROW * lane.rows.length };
+      y = place.bottom + GAP;
+      return place;
+    });
+    const height = y + AXIS - GAP;
+    const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    patterns(svg);
+    const defs = make(svg, "clipPath", { id: "inside" });
+    make(defs, "rect", { x: gutter, y: 0, width: width - gutter, height });
+    const layers = {};
+    for (const name of ["back", "areas", "arrows", "front"]) layers[name] = make(svg, "g", {});
+    layout.forEach(({ plot: top, bottom }) => make(layers.back, "rect", { class: "panel", x: gutter, y: top, width: width - gutter, height: bottom - top }));
+    axis(layers.back, height);
+    const arrows = arrowsOf();
+    arrows.forEach((arrow) => drawArrow(layers.arrows, arrow));
+    layout.forEach((place) => drawLane(layers, place, arrows));
+    make(svg, "rect", { class: "pick", y: AXIS, height: height - 2 * AXIS, width: 0 });
+    make(svg, "path", { class: "cursor", d: "" });
+    make(svg, "rect", { class: "now", rx: 3, y: 1, height: 18, width: 0 });
+    make(svg, "text", { class: "nowtext", y: 14 });
+    figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${zone()}`;
+    showCursor();
+  };
+  const zone = () => {
+    const minutes = Math.round(Math.abs(data.offset) / 60);
+    return `${data.offset < 0 ? "−" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
+  };
+  const patterns = (svg) => {
+    const defs = make(svg, "defs", {});
+    for (const kind in PATTERNS) {
+      const [color, d] = PATTERNS[kind];
+      const pattern = make(defs, "pattern", { id: kind, width: 6, height: 6, patternUnits: "userSpaceOnUse" });
+      make(pattern, "path", { d, style: `stroke: var(${color}); stroke-width: ${kind === "doubled" ? 3 : 1}; opacity: ${kind === "doubled" ? 1 : 0.6}` });
+    }
+  };
+
+  // ticks at round times of the logs' own zone; a label is left out where it would touch another or the edge
+  const axis = (layer, height) => {
+    const step = STEPS.find((each) => each / view.length * (width - gutter) >= 76) || STEPS[STEPS.length - 1];
+    const origin = data.start + data.offset;
+    let free = 0;
+    for (let tick = Math.ceil((origin + view.from) / step) * step - origin; tick <= view.from + view.length; tick += step) {
+      const at = Math.round(x(tick)) + 0.5;
+      make(layer, "path", { class: "grid", d: `M${at} ${AXIS}V${height - AXIS}` });
+      const text = time(tick, step), half = measure(text, "11px system-ui, sans-serif") / 2;
+      if (at - half < free || at + half > width) continue;
+      free = at + half + 8;
+      for (const place of [14, height - 6]) make(layer, "text", { class: "small", x: at, y: place, "text-anchor": "middle" }, text);
+    }
+  };
+
+  // from the lane whose address it is to the row that holds it, and back; those a pixel apart are drawn once
+  const arrowsOf = () => {
+    const arrows = [], seen = new Set();
+    layout.forEach(({ lane, rows }, index) => {
+      for (const [from, to, , , owner, back] of lane.holds) {
+        if (owner < 0 || owner === index) continue;
+        const row = rows + ROW * lane.rows.indexOf(owner);
+        const down = owner < index;
+        const near = down ? row + 2 : row + ROW - 2, far = down ? layout[owner].plot + PLOT : layout[owner].plot;
+        for (const [at, kind] of back ? [[from, "take"], [to, "return"]] : [[from, "take"]]) {
+          const key = `${Math.round(x(at))} ${index} ${owner} ${kind}`;
+          if (!shows(at, at) || seen.has(key)) continue;
+          seen.add(key);
+          arrows.push({ x: x(at), start: kind === "take" ? far : near, end: kind === "take" ? near : far, kind });
+        }
+      }
+    });
+    return arrows;
+  };
+  const drawArrow = (layer, { x: at, start, end, kind }) => {
+    const sign = end > start ? -1 : 1;
+    make(layer, "path", { class: `arrow ${kind}`, d: `M${at} ${start}V${end + sign * 6}` });
+    make(layer, "path", { class: "tip", d: `M${at} ${end}l-4 ${sign * 7}h8z` });
+  };
+
+  const drawLane = (layers, place, arrows) => {
+    const { lane, top, plot: plotTop, rows } = place;
+    const inside = make(layers.areas, "g", { "clip-path": "url(#inside)" });
+    // the round trips' scale, and their curve
+    for (let ms = 1; ms < data.high_ms && lane.points.at.length; ms *= 10) {
+      const y = Math.round(plotTop + PLOT * (1 - share(ms))) + 0.5;
+      make(inside, "path", { class: "level", d: `M${gutter} ${y}H${width}` });
+      if (y - 5 > plotTop && y + 4 < plotTop + PLOT + 6) make(layers.areas, "text", { class: "small", x: gutter - 5, y: y + 4, "text-anchor": "end" }, ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`);
+    }
+    const labels = [];
+    for (const [kind, from, to, , text] of lane.spans) {
+      if (!shows(from, to)) continue;
+      const left = clampX(from), right = Math.max(left + 2, clampX(to));
+      if (kind === "unserved" || kind === "doubled") {
+        make(inside, "rect", { class: kind, x: left, y: plotTop + PLOT - 4, width: right - left, height: 4 });
+        continue;
+      }
+      make(inside, "rect", { class: kind, x: left, y: plotTop, width: right - left, height: PLOT });
+      make(inside, "rect", { class: `${kind} edge`, x: left, y: plotTop, width: right - left, height: 2.5 });
+      labels.push({ kind, left, right, text });
+    }
+    curve(inside, lane.points, plotTop);
+    let missed = "";
+    for (const at of lane.points.missed) if (shows(at, at)) missed += `M${x(at).toFixed(1)} ${plotTop + PLOT - 12}v8`;
+    if (missed) make(inside, "path", { class: "missed", d: missed });
+    label(layers.front, labels, plotTop + 14, arrows);
+    // a row for each owner whose address it holds or was ordered to take
+    lane.rows.forEach((owner, number) => {
+      const y = rows + ROW * number, items = [];
+      for (const [from, to, open, text, of] of lane.holds) {
+        if (of !== owner || !shows(from, to)) continue;
+        const left = clampX(from), right = Math.max(left + 2, clampX(to));
+        make(inside, "rect", { class: open ? "hold open" : "hold", x: left, y: y + 2, width: right - left, height: ROW - 4, rx: 2 });
+        items.push({ kind: "hold", left, right, text });
+      }
+      let last = -9;
+      for (const [at, kind, text, of] of lane.marks) {
+        if (of !== owner || !shows(at, at)) continue;
+        const left = x(at);
+        if (left - last < 6) continue; // a busy log: one sign stands for those below it
+        last = left;
+        make(layers.front, "text", { class: `label cross ${kind}`, x: left, y: y + 15 }, kind === "pending" ? "?" : kind === "withdrawn" ? "○" : "✕");
+        items.push({ kind, left: left - 6, right: left + 6, text });
+      }
+      label(layers.front, items, y + 14, arrows);
+    });
+    // the lane's heading, on ground of its own where an arrow passes behind it
+    const name = fit(lane.name, width - gutter - 8, "650 13px system-ui, sans-serif");
+    const nameWidth = measure(name, "650 13px system-ui, sans-serif");
+    const summary = fit(lane.summary, width - nameWidth - 16);
+    make(layers.front, "rect", { class: "behind", x: 0, y: top + 4, width: nameWidth + (summary ? measure(summary, "11px system-ui, sans-serif") + 14 : 4), height: HEAD - 5 });
+    make(layers.front, "text", { class: "name", x: 0, y: top + 17 }, name);
+    if (summary) make(layers.front, "text", { class: "small", x: nameWidth + 10, y: top + 17 }, summary);
+  };
+
+  // each text stands in its own bar where it fits, else behind it, and ends before the next thing and before an arrow
+  const label = (layer, items, y, arrows) => {
+    items.sort((one, other) => one.left - other.left);
+    const crossing = arrows.filter((arrow) => Math.min(arrow.start, arrow.end) < y && Math.max(arrow.start, arrow.end) > y - 12)
+      .map((arrow) => arrow.x).sort((one, other) => one - other);
+    let taken = gutter;
+    items.forEach((item, i) => {
+      const next = i + 1 < items.length ? items[i + 1].left : width;
+      const bar = item.right - item.left;
+      for (const [from, to] of bar >= 60 ? [[item.left + 5, Math.min(next, item.right) - 3]] : [[item.right + 3, next - 4]]) {
+        let start = Math.max(from, taken), end = to;
+        const text = () => fit(item.text, end - start);
+        const blocked = crossing.find((at) => at > start - 3 && at < start + Math.min(end - start, measure(item.text)) + 3);
+        if (blocked !== undefined) {
+          // on whichever side of the arrow there is more room
+          if (blocked - start > end - blocked) end = blocked - 5; else start = blocked + 5;
+          const second = crossing.find((at) => at > start && at < end);
+          if (second !== undefined) end = second - 5;
+        }
+        const shown = end > start ? text() : "";
+        if (!shown) continue;
+        const element = make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown);
+        make(element, "title", {}, item.text);
+        element.dataset.room = Math.round(end - start);
+        taken = start + measure(shown) + 6;
+      }
+    });
+  };
+
+  // the lowest and the highest of each pixel are one stroke, and a line joins their middles
+  const curve = (layer, points, top) => {
+    const y = (ms) => (top + 4 + (PLOT - 10) * (1 - Math.min(1, share(ms)))).toFixed(1);
+    const end = view.from + view.length;
+    let path = "", last = -Infinity;
+    for (let i = Math.max(0, first(points.at, view.from) - 1); i < points.at.length && points.at[i] <= end + view.length / 50;) {
+      const here = Math.round(x(points.at[i]) * 2) / 2, at = points.at[i];
+      let low = points.low[i], high = points.high[i], until = at;
+      for (i++; i < points.at.length && Math.round(x(points.at[i]) * 2) / 2 === here; i++) {
+        low = Math.min(low, points.low[i]);
+        high = Math.max(high, points.high[i]);
+        until = points.at[i];
+      }
+      const middle = y(Math.sqrt(Math.max(low, LOW_MS) * Math.max(high, LOW_MS)));
+      path += `${at - last > points.break_s ? "M" : "L"}${here} ${middle}`;
+      // an answer alone would be nothing to see
+      path += high > low ? `M${here} ${y(low)}V${y(high)}M${here} ${middle}` : at - last > points.break_s ? "h.1" : "";
+      last = until;
+    }
+    if (path) make(layer, "path", { class: "curve", d: path });
+  };
+
+  // what a lane shows at one moment
+  const read = (lane, at) => {
+    const near = view.length / (width - gutter) * 2;
+    const parts = [];
+    for (const [, from, to, , text] of lane.spans) if (from - near <= at && at <= to + near) parts.push(text);
+    for (const [from, to, , text] of lane.holds) if (from <= at && at <= to) parts.push(`holds ${text}`);
+    for (const [when, , text] of lane.marks) if (Math.abs(when - at) <= near) parts.push(text);
+    const { points } = lane;
+    let low = Infinity, high = -Infinity;
+    const reach = Math.max(near, (points.break_s || 0) / 2);
+    for (let i = first(points.at, at - near); i < points.at.length && points.at[i] <= at + near; i++) {
+      low = Math.min(low, points.low[i]);
+      high = Math.max(high, points.high[i]);
+    }
+    if (low === Infinity) {
+      const i = first(points.at, at);
+      const best = [i - 1, i].filter((each) => each in points.at).sort((a, b) => Math.abs(points.at[a] - at) - Math.abs(points.at[b] - at))[0];
+      if (best !== undefined && Math.abs(points.at[best] - at) <= reach) [low, high] = [points.low[best], points.high[best]];
+    }
+    if (low < Infinity) parts.push(low === high ? `${+low.toFixed(1)} ms` : `${+low.toFixed(1)} to ${+high.toFixed(1)} ms`);
+    return parts.join("; ") || (lane.points.at.length || lane.spans.length ? "no ping" : "no log");
+  };
+  const showCursor = () => {
+    const svg = plot.firstChild, { at } = view;
+    const hidden = at === null || !shows(at, at);
+    svg.querySelector(".cursor").setAttribute("d", hidden ? "" : `M${x(at)} ${AXIS - 2}V${layout[layout.length - 1].bottom}`);
+    const label = hidden ? "" : full(at), box = svg.querySelector(".now"), text = svg.querySelector(".nowtext");
+    const wide = label ? measure(label) + 12 : 0, middle = Math.min(width - wide / 2, Math.max(wide / 2, hidden ? 0 : x(at)));
+    box.setAttribute("width", wide);
+    box.setAttribute("x", middle - wide / 2);
+    text.setAttribute("x", middle);
+    text.textContent = label;
+    reading.textContent = "";
+    if (hidden) return;
+    const said = lanes.map((lane) => `${lane.name}: ${read(lane, at)}`);
+    for (const each of said) {
+      const item = document.createElement("li");
+      item.textContent = each;
+      reading.append(item);
+    }
+    plot.setAttribute("aria-valuenow", Math.round(at / data.length * 1000));
+    plot.setAttribute("aria-valuetext", `${label}. ${said.join(". ")}`);
+  };
+
+  const show = (from, length) => {
+    view.length = Math.min(data.length, Math.max(Math.min(LEAST_S, data.length), length));
+    view.from = Math.min(data.length - view.length, Math.max(0, from));
+    draw();
+  };
+  const point = (at) => {
+    view.at = Math.min(data.length, Math.max(0, at));
+    if (shows(view.at, view.at)) showCursor(); else show(view.at - view.length / 2, view.length);
+  };
+  const zoom = (factor) => {
+    const middle = view.at === null || !shows(view.at, view.at) ? view.from + view.length / 2 : view.at;
+    show(middle - (middle - view.from) / factor, view.length / factor);
+  };
+  const actions = {
+    earlier: () => show(view.from - view.length / 2, view.length),
+    later: () => show(view.from + view.length / 2, view.length),
+    in: () => zoom(2),
+    out: () => zoom(0.5),
+    whole: () => show(0, data.length),
+  };
+  figure.querySelector(".bar").addEventListener("click", (event) => {
+    const action = actions[event.target.dataset.do];
+    if (action) action();
+  });
+  plot.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const pixel = view.length / (width - gutter), at = view.at === null ? view.from : view.at;
+    const keys = {
+      ArrowLeft: () => point(at - STEP_PX * pixel), ArrowRight: () => point(at + STEP_PX * pixel),
+      ArrowDown: () => point(at - STEP_PX * pixel), ArrowUp: () => point(at + STEP_PX * pixel),
+      PageDown: () => point(at - view.length / 10), PageUp: () => point(at + view.length / 10),
+      Home: () => point(view.from), End: () => point(view.from + view.length),
+      "+": actions.in, "=": actions.in, "-": actions.out, 0: actions.whole,
+      Escape: () => { view.at = null; showCursor(); },
+    };
+    if (!keys[event.key]) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+  const timeAt = (event) => {
+    const inside = (event.clientX - plot.getBoundingClientRect().left) * width / plot.clientWidth - gutter;
+    return view.from + Math.min(1, Math.max(0, inside / (width - gutter))) * view.length;
+  };
+  let drag = null;
+  plot.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "mouse" && event.button === 0) drag = { from: timeAt(event), x: event.clientX };
+    point(timeAt(event));
+  });
+  plot.addEventListener("pointermove", (event) => {
+    if (event.pointerType === "mouse" && !drag || event.pointerType !== "mouse" && event.pressure > 0) point(timeAt(event));
+    if (!drag) return;
+    const [left, right] = [x(drag.from), x(timeAt(event))].sort((one, other) => one - other);
+    const pick = plot.querySelector(".pick");
+    pick.setAttribute("x", left);
+    pick.setAttribute("width", right - left);
+  });
+  addEventListener("pointerup", (event) => {
+    if (!drag) return;
+    const { from, x: began } = drag, to = timeAt(event);
+    drag = null;
+    if (Math.abs(event.clientX - began) > 6) show(Math.min(from, to), Math.abs(to - from)); else draw();
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[data-at]");
+    if (!link) return;
+    event.preventDefault();
+    point(Number(link.dataset.at) - data.start);
+    figure.scrollIntoView({ block: "start" });
+    plot.focus({ preventScroll: true });
+  });
+  let waiting = 0;
+  addEventListener("resize", () => {
+    cancelAnimationFrame(waiting);
+    waiting = requestAnimationFrame(() => { if (plot.clientWidth !== width) draw(); });
+  });
+  draw();
+})();

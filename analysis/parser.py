@@ -1,0 +1,137 @@
+"""One line of a log to one event. No I/O; never raises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from logs.format import parse_line
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+YEARS = range(1970, 3000)
+"""Years that are believed."""
+JSON_LIMIT = 1 << 16
+_PING = re.compile(
+    rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d):([0-5]\d\.\d{3})([+-]\d{4})\] : \[INFO\] - "
+    rb"\[ping seq=(\d{1,15}) rtt_ms=(\d{1,9}(?:\.\d{1,9})?)( late=true)?(?: simulated=true)?\]\r?"
+)
+_BEGINS = re.compile(rb"\[\d{4}-\d\d-\d\d ")
+
+
+class Ping(NamedTuple):
+    """An acknowledged keep-alive; `late`: it had been counted as missed before its answer came."""
+
+    at: float
+    zone: timezone
+    rtt_ms: float
+    late: bool
+    seq: str
+
+
+class Line(NamedTuple):
+    """Any other line. `cut`: a value of it was shortened."""
+
+    at: float
+    zone: timezone
+    level: str
+    event: str
+    fields: Mapping[str, str]
+    cut: bool = False
+
+    @property
+    def order(self) -> str:
+        """The number of the order that it belongs to; empty: it does not say."""
+        return self.fields.get("order", "")
+
+    @property
+    def node(self) -> int | None:
+        return number(self.fields.get("node"))
+
+    @property
+    def address(self) -> str | None:
+        return self.fields.get("address")
+
+
+def parse(line: bytes) -> Ping | Line | None:
+    """What a line says; None: it is none of ours."""
+    ping = _PING.fullmatch(line)
+    if ping:
+        minute, seconds, offset, seq, rtt_ms, late = ping.groups()
+        try:
+            zone, offset_s = _zone(offset)
+            return Ping(
+                _minute(minute) + float(seconds) - offset_s,
+                zone,
+                float(rtt_ms),
+                late is not None,
+                seq.decode(),
+            )
+        except ValueError:
+            return None
+    if not _BEGINS.match(line):
+        return None
+    try:
+        entry = parse_line(line.decode().removesuffix("\r"))
+    except ValueError:
+        return None
+    when = entry.when
+    if when.year not in YEARS:
+        return None
+    at = (when - EPOCH).total_seconds()
+    if at < 0:
+        return None
+    zone = timezone(when.utcoffset() or timedelta())
+    rtt_ms = decimal(entry.fields.get("rtt_ms")) if entry.event == "ping" else None
+    if rtt_ms is not None:
+        return Ping(at, zone, rtt_ms, entry.fields.get("late") == "true", entry.fields.get("seq", ""))
+    return Line(at, zone, entry.level, entry.event, entry.fields, entry.left_out > 0)
+
+
+@lru_cache(maxsize=4096)
+def _minute(text: bytes) -> float:
+    """Seconds since 1970 of a minute of UTC, which thousands of lines share. Raises ValueError."""
+    when = datetime.strptime(text.decode(), "%Y-%m-%d %H:%M").replace(tzinfo=timezone.utc)
+    if when.year not in YEARS:
+        raise ValueError(text)
+    return (when - EPOCH).total_seconds()
+
+
+@lru_cache(maxsize=256)
+def _zone(text: bytes) -> tuple[timezone, float]:
+    offset = timedelta(hours=int(text[1:3]), minutes=int(text[3:5])) * (-1 if text[:1] == b"-" else 1)
+    return timezone(offset), offset.total_seconds()
+
+
+def number(value: object) -> int | None:
+    """A node's number as JSON or a field spells it; None: it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**9:
+        return value
+    return None
+
+
+def decimal(text: str | None) -> float | None:
+    """A number of a field that is finite and not below 0; None: it is none."""
+    try:
+        value = float(text) if text and len(text) < 32 else math.nan
+    except ValueError:
+        return None
+    return value if 0 <= value < math.inf else None
+
+
+def data_of(line: Line) -> Mapping[str, Any]:
+    """The JSON object of a `sent` or `received` line; empty: it carries none, or it was cut."""
+    text = line.fields.get("data", "")
+    if not text.startswith("{") or len(text) > JSON_LIMIT:
+        return {}
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,125 @@
+"""The part of a story that was asked for: times as people write them, and some of the nodes. No I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+from .model import Failover, Lane, Story
+
+HOW = "a time such as 2026-11-24T22:47, 2026-11-24 22:47:01.123+0000 or 22:47, or how long ago, such as 2h or 30m"
+_WHEN = re.compile(
+    r"(?:(\d{4})-(\d\d)-(\d\d))?(?:(?:^|[T ])(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,6}))?)?)?"
+    r"(?:Z|([+-])(\d\d):?(\d\d))?",
+    re.ASCII,
+)
+_AGO = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?(?: ?ago)?", re.ASCII)
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """A time as people write it. One without an offset is this machine's local time, one without a date the last such
+    time of day before `now`, which must know its offset. Raises ValueError, with the remedy.
+    """
+    text = text.strip()
+    if text == "now":
+        return now
+    ago = _AGO.fullmatch(text)
+    if ago and any(ago.groups()):
+        days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
+        try:
+            return now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        except OverflowError as exc:
+            raise ValueError(f"{text!r} is too long ago; expected {HOW}") from exc
+    found = _WHEN.fullmatch(text)
+    if not found or not (found[1] or found[4]):
+        raise ValueError(f"invalid time {text!r}; expected {HOW}")
+    year, month, day, hour, minute, second, fraction, sign, off_hours, off_minutes = found.groups()
+    try:
+        offset = timedelta(hours=int(off_hours or 0), minutes=int(off_minutes or 0))
+        zone = timezone(-offset if sign == "-" else offset) if sign or text.endswith("Z") else None
+        today = now.astimezone(zone)
+        date = (int(year), int(month), int(day)) if year else (today.year, today.month, today.day)
+        microsecond = int((fraction or "0").ljust(6, "0"))
+        when = datetime(*date, int(hour or 0), int(minute or 0), int(second or 0), microsecond, tzinfo=zone)
+        if zone is None:
+            when = when.astimezone()
+        if not year and when > now:
+            when -= timedelta(days=1)
+        when.timestamp()
+    except (ValueError, OverflowError, OSError) as exc:
+        raise ValueError(f"no such time: {text!r} ({exc}); expected {HOW}") from exc
+    return when
+
+
+def parse_nodes(text: str) -> frozenset[int]:
+    """Node numbers, separated by commas. Raises ValueError, with the remedy."""
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
+        raise ValueError(f"invalid node {text!r}; expected a number such as 3, or several such as 1,3")
+    return frozenset(map(int, numbers))
+
+
+def select(story: Story, nodes: AbstractSet[int] | None) -> Story:
+    """What of the story lies between its `since` and `until` and concerns one of `nodes`, None: all of them. What
+    began before or ends after is kept whole, and so is every failover that a node has to do with.
+    """
+    if nodes is None and story.since == float("-inf") and story.until == float("inf"):
+        return story
+    lanes = [lane for lane in story.lanes if nodes is None or lane.node in nodes]
+    inside = tuple(_cut(lane, story) for lane in lanes if _touches(lane.first, lane.last, story))
+    failovers = tuple(
+        one for one in story.failovers if _concerns(one, nodes) and _touches(*_extent(one), story)
+    )
+    missing = sorted((nodes or frozenset()) - {lane.node for lane in story.lanes if lane.node is not None})
+    caveats = [
+        *story.caveats,
+        *(f"No log of node {node} was given." for node in missing),
+        *(
+            f"The log of {lane.name} has no line of that time."
+            for lane in lanes
+            if not _touches(lane.first, lane.last, story)
+        ),
+    ]
+    master = tuple(
+        event for event in story.master if nodes is None or event.node is None or event.node in nodes
+    )
+    return replace(
+        story, lanes=inside, failovers=failovers, master=master, caveats=tuple(dict.fromkeys(caveats))
+    )
+
+
+def _touches(start: float, end: float, story: Story) -> bool:
+    return start <= story.until and end >= story.since
+
+
+def _concerns(one: Failover, nodes: AbstractSet[int] | None) -> bool:
+    return (
+        nodes is None or one.node in nodes or any(attempt.recovery_node in nodes for attempt in one.attempts)
+    )
+
+
+def _extent(one: Failover) -> tuple[float, float]:
+    ends = [one.end or float("inf")]
+    ends += [attempt.released or attempt.settled or attempt.received for attempt in one.attempts if one.end]
+    return min([one.start, *(attempt.received for attempt in one.attempts)]), max(ends)
+
+
+def _cut(lane: Lane, story: Story) -> Lane:
+    def kept(spans: tuple) -> tuple:  # type: ignore[type-arg]
+        return tuple(
+            one for one in spans if _touches(one.start, one.until if one.end is None else one.end, story)
+        )
+
+    return replace(
+        lane,
+        first=max(lane.first, min(story.since, lane.last)),
+        last=min(lane.last, max(story.until, lane.first)),
+        outages=kept(lane.outages),
+        silences=kept(lane.silences),
+        stops=kept(lane.stops),
+        freezes=kept(lane.freezes),
+        incidents=tuple(one for one in lane.incidents if story.since <= one.at <= story.until),
+        clock_steps=tuple(one for one in lane.clock_steps if story.since <= one[0] <= story.until),
+    )

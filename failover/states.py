@@ -1,0 +1,155 @@
+"""One address ordered of this node: its state, and when what is due for it. No I/O; times are monotonic seconds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Optional
+
+from failover.orders import Recover
+from network.base import Vip
+
+PROBES = 3
+"""Questions (RFC 5227 §2.1.1) in the time for which the wire is asked."""
+WATCH_S = 0.95
+"""Between two questions while an address is held: a little less than the second that two holders may last."""
+AGAIN_S = 1.0
+"""Between two rounds while a living owner is waited for, and before a failed change is tried again."""
+DOUBT_S = 3.0
+"""For which the wire is asked after somebody claimed an address that was held."""
+ADOPT_PROBE_S = 0.2
+"""At least, for an address that was found at start."""
+RETAKES, RETAKES_WITHIN_S = 3, 600.0
+ANNOUNCE_AT_S = (0.0, 0.4, 0.8, 1.5, 5.0)
+"""Three in the first second, since some devices miss one and Linux ignores a change within 1 s of the last."""
+ANNOUNCE_EVERY_S = 60.0
+SAY_EVERY_S = 60.0
+
+
+class State(Enum):
+    FREE = "not held, not asked for"
+    PROBING = "the wire is being asked"
+    OWNER_ALIVE = "its owner answers, and may be on its way down"
+    HELD = "ours"
+    REVERIFYING = "held, and the wire is being asked since the link or the process was away"
+    IN_CONFLICT = "removed since somebody claimed it, and the wire is being asked"
+    LOST = "gone from the interface, and the wire is being asked"
+    ADOPTING = "left by an earlier run, and the wire is being asked"
+
+
+HOLDING = (State.HELD, State.REVERIFYING)
+
+
+class Event(Enum):
+    RECOVER = "a valid recover"
+    RESTORE = "restore for that node"
+    NO_CONFLICT = "silence on the wire for as long as was asked"
+    CONFLICT = "another MAC uses it: an answer, a claim, its owner's probe"
+    SIMULTANEOUS_PROBE = "a lower MAC's probe for it, a second taker's"
+    CONFLICT_WAIT_OVER = "CONFLICT_WAIT over"
+    PROBE_FAILED = "a probe that could not be sent"
+    REMOVED = "gone from the interface without an order"
+    REVALIDATE = "the link came back, or the process or machine was frozen"
+    MASTER_LOST = "MASTER_LOSS_RELEASE over"
+    STOP = "the worker stops"
+
+
+@dataclass
+class VipState:
+    """`orders` are the recovers that wait for an answer; `owner_mac` the MAC that the owner had, None: unknown;
+    `other_mac` the one that spoke last; `trouble` why the machine could not do what was asked of it.
+    """
+
+    vip: Vip
+    state: State = State.FREE
+    orders: list[Recover] = field(default_factory=list)
+    answered: Optional[Recover] = None
+    owner_mac: Optional[str] = None
+    other_mac: Optional[str] = None
+    trouble: str = ""
+    taken_s: float = 0.0
+    probing_since_s: float = 0.0
+    probing_for_s: float = 0.0
+    verdict_s: float = math.inf
+    round_s: float = math.inf
+    wait_ends_s: float = math.inf
+    renew_s: float = math.inf
+    watch_s: float = math.inf
+    _probe_s: float = math.inf
+    _probes_left: int = 0
+    _announcements: list[float] = field(default_factory=list)
+    _retakes: list[float] = field(default_factory=list)
+    _said: dict[str, float] = field(default_factory=dict)
+
+    def begin_probing(self, now: float, for_s: float) -> None:
+        """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more.
+
+        With 0 it is asked once, and not waited for.
+        """
+        self.probing_since_s, self.probing_for_s = now, for_s
+        self.verdict_s = self.round_s = math.inf
+        self._probe_s = now
+        self._probes_left = PROBES if for_s else 1
+
+    def probed(self, now: float) -> None:
+        """A question went out at `now`: the next one, or the verdict, follows a third of the time later.
+
+        Counted from each question that was really sent, since a loop that came late would else take the
+        time before its questions for silence.
+        """
+        self._probes_left -= 1
+        after_s = now + self.probing_for_s / PROBES
+        self._probe_s = after_s if self._probes_left else math.inf
+        self.verdict_s = math.inf if self._probes_left else after_s
+
+    def end_probing(self) -> None:
+        """Stop asking."""
+        self.verdict_s = self._probe_s = math.inf
+
+    def hold(self, now: float, lease_s: float) -> None:
+        """It was just taken, and announced once."""
+        self.end_probing()
+        self.taken_s = now
+        self.wait_ends_s = self.round_s = math.inf
+        self.renew_s = now + lease_s / 3 if lease_s else math.inf
+        self.watch_s = now + WATCH_S
+        self._announcements = [now + after for after in ANNOUNCE_AT_S[1:]]
+
+    def announce_again(self, now: float) -> None:
+        """Begin the series of announcements anew, with one that is due at once."""
+        self._announcements = [now + after for after in ANNOUNCE_AT_S]
+
+    def probe_due(self, now: float) -> bool:
+        return self._probe_s <= now
+
+    def announcement_due(self, now: float) -> bool:
+        later = [at for at in self._announcements if at > now]
+        due = len(later) < len(self._announcements)
+        self._announcements = later or [now + ANNOUNCE_EVERY_S]
+        return due
+
+    def may_retake(self, now: float) -> bool:
+        """Whether it may be taken again after a doubt, and if so, count it."""
+        self._retakes = [at for at in self._retakes if at > now - RETAKES_WITHIN_S]
+        if len(self._retakes) >= RETAKES:
+            return False
+        self._retakes.append(now)
+        return True
+
+    def may_say(self, reason: str, now: float) -> bool:
+        """Whether that trouble should be told, which it is once a minute while it lasts."""
+        due = self._said.get(reason, -math.inf) <= now
+        if due:
+            self._said[reason] = now + SAY_EVERY_S
+        return due
+
+    def due_s(self) -> float:
+        """When `Failover.tick` has something to do for it next."""
+        if self.state in HOLDING:
+            return min([self.renew_s, self.watch_s, self._probe_s, *self._announcements])
+        return min(self.round_s, self._probe_s)
+
+    def verdict_due_s(self) -> float:
+        """When `Failover.judge` has to decide next."""
+        return min(self.verdict_s, self.wait_ends_s)

@@ -1,1 +1,0 @@
-"""What the logs of the nodes tell when they are read together."""

@@ -1,0 +1,217 @@
+"""Masters and workers as processes on the hosts of a Lab."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Optional
+
+from logging_setup import Entry, parse_line
+from tests.lab.netns import Host, Lab, in_namespace, until
+from tests.lab.waiting import PATIENCE_S
+
+ROOT = Path(__file__).resolve().parents[2]
+PORT = 5000
+
+
+def recover(node: int, by: int, **other: Any) -> dict[str, Any]:
+    """The order that takes node's address 10.9.0.N."""
+    return {
+        "disconnected_node": node,
+        "recovery_node": str(by),
+        "ip": f"10.9.0.{node}",
+        "netmask": "255.255.255.0",
+        "active_neighbors": [str(by)],
+        **other,
+    }
+
+
+class Director:
+    """tests.lab.director on a host of its own."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.start()
+
+    def start(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self._process = self._host.popen(
+            sys.executable,
+            "-m",
+            "tests.lab.director",
+            self._host.ip,
+            str(PORT),
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.wait("listening")
+
+    def _listen(self) -> None:
+        for line in self._process.stdout or ():
+            heard = json.loads(line)
+            self.heard.append(heard)
+
+    def tell(self, node: int, event: str, *data: Any, ack: bool = False) -> float:
+        """Order, once for each of `data`, with or without an acknowledgement; returns when, time.monotonic()."""
+        at = time.monotonic()
+        if self._process.stdin:
+            self._process.stdin.write("".join(json.dumps([node, event, one, ack]) + "\n" for one in data))
+            self._process.stdin.flush()
+        return at
+
+    def answers(self, event: str, node: int, since: float = 0.0) -> list[Any]:
+        """The data of every such event since then."""
+        heard = [one for one in list(self.heard) if one["at"] >= since]
+        return [one["data"] for one in heard if (one["event"], one["node"]) == (event, node)]
+
+    def wait(
+        self, event: str, node: Optional[int] = None, since: float = 0.0, limit_s: float = 5.0
+    ) -> dict[str, Any]:
+        """The first such event since then: its data, with `at`."""
+
+        def find() -> Optional[dict[str, Any]]:
+            for heard in list(self.heard):
+                if heard["event"] == event and heard["at"] >= since and node in (None, heard["node"]):
+                    return heard
+            return None
+
+        return until(find, limit_s)
+
+    def recover(self, node: int, by: int, limit_s: float = 5.0, **other: Any) -> Any:
+        """Order a takeover and wait for its answer's data."""
+        at = self.tell(by, "recover", recover(node, by, **other))
+        return self.wait("update node", by, at, limit_s)["data"]
+
+    def restore(self, node: int, by: int) -> Any:
+        at = self.tell(by, "restore", {"restore_node": node})
+        return self.wait("restore node", by, at)["data"]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Bundled:
+    """The bundled master on a host of its own; `log` is the file for what it says, None: nowhere."""
+
+    def __init__(
+        self, host: Host, dead_after_s: float = 1.0, log: Optional[Path] = None, options: Sequence[str] = ()
+    ) -> None:
+        self._host = host
+        self._log = log
+        self._argv = [sys.executable, "-m", "demo.master", f"--host={host.ip}", f"--port={PORT}"]
+        self._argv += [f"--dead-after={dead_after_s}", *options]
+        self.start()
+
+    def start(self) -> None:
+        with open(self._log or os.devnull, "a", encoding="utf-8") as log:
+            self.process = self._host.popen(
+                *self._argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+            )
+        assert self.process.stdout
+        assert self.process.stdout.readline().startswith("listening")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def told(self) -> Any:
+        """What GET /json says."""
+        sock = in_namespace(self._host.ns, lambda: socket.create_connection((self._host.ip, PORT), timeout=5))
+        with sock, sock.makefile("rb") as answer:
+            sock.sendall(b"GET /json HTTP/1.0\r\n\r\n")
+            return json.loads(answer.read().partition(b"\r\n\r\n")[2])
+
+    def holder(self, node: int) -> Optional[int]:
+        """The node that holds node's address; None: nobody."""
+        found = self.told()["recovery_mapper"].get(str(node))
+        return int(found["recovery_node"]) if found else None
+
+    def knows(self, *nodes: int) -> bool:
+        """Whether exactly these are alive."""
+        return set(self.told()["active"]) == set(map(str, nodes))
+
+
+class Worker:
+    """`python client.py` of a node, on the node's host or another's; `command` where it is not started so."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        node: int,
+        folder: Path,
+        host: Optional[Host] = None,
+        command: Sequence[str] = (sys.executable, "client.py"),
+        cwd: Path = ROOT,
+        **environ: str,
+    ) -> None:
+        self.node, self.host, self.folder = node, host or lab.node(node), folder
+        self._command, self._cwd = command, cwd
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "NODE_ID": str(node),
+            "MASTER_URL": f"http://{lab.master.ip}:{PORT}",
+            "LOG_DIR": str(folder),
+            "VIP_BACKEND": "netlink",
+            "PING_INTERVAL": "0.2",
+            "PING_TIMEOUT": "1",
+            "RECONNECT_DELAY_MAX": "0.5",
+            **environ,
+        }
+        self.start()
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
+        self.process = self.host.popen(
+            *self._command,
+            cwd=self._cwd,
+            env=self.environ,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def entries(self, event: Optional[str] = None) -> list[Entry]:
+        try:
+            text = (self.folder / "comms.log").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return []
+        lines = list(text.split("\n")[:-1])
+        found = [parse_line(line) for line in lines if event is None or f"- [{event}" in line]
+        return [entry for entry in found if event in (None, entry.event)]
+
+    def wait_log(self, event: str, count: int = 1, limit_s: float = 5.0) -> Entry:
+        """The count-th such line."""
+        return until(lambda: self.entries(event)[count - 1 : count], limit_s)[0]
+
+    def stop(self) -> float:
+        """SIGTERM; how long it took, in seconds."""
+        began = time.monotonic()
+        self.process.terminate()
+        assert self.process.wait(PATIENCE_S) == 0
+        return time.monotonic() - began
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    @property
+    def vips(self) -> list[str]:
+        """What the card holds beside the host's own address."""
+        return [ip for ip in self.host.addresses() if ip != f"{self.host.ip}/24"]

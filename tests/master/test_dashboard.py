@@ -1,0 +1,468 @@
+"""The master's page in a real browser, fed by a server whose states the test writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import json
+import re
+import threading
+
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.lab.chromium import PICTURES, ROOT, chromium, needs_chromium
+from tests.lab.waiting import until
+
+pytestmark = needs_chromium
+ASSETS = ROOT / "master" / "dashboard"
+POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
+GRID = {
+    1: [2, 4],
+    2: [1, 3, 5],
+    3: [2, 6],
+    4: [1, 5, 7],
+    5: [2, 4, 6, 8],
+    6: [3, 5, 9],
+    7: [4, 8],
+    8: [5, 7, 9],
+    9: [6, 8],
+}
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+def ago(seconds):
+    return (dt.datetime.now(dt.timezone.utc) - dt.timedelta(seconds=seconds)).isoformat()
+
+
+def node(number, **more):
+    alive = more.get("alive", True)
+    return {
+        "node": number,
+        "system": f"vm{number}",
+        "address": f"10.9.0.{number}/24",
+        "alive": alive,
+        "since": ago(8000 + 61 * number),
+        "last_ping": ago(0.7),
+        "neighbors": GRID.get(number, []),
+        "held_by": None,
+        "held_since": None,
+        "carrier": True,
+        "set_aside": False,
+        "holds": [],
+        "conflict": None,
+        "state": "alive" if alive else "dead",
+        "ordered_at": None,
+        **more,
+    }
+
+
+def never(number):
+    return node(number, alive=False, state="never", system=None, address=None, since=None, last_ping=None)
+
+
+class Stub:
+    """Serves the page and sends the states that `send` is given; a client that comes later gets the last one first."""
+
+    def __init__(self):
+        self.nodes, self.events, self.layout = [], [], None
+        self.restored, self.answer = [], (200, {"restore_node": 2, "recovery_node": "3"})
+        self.available = True
+        self.waiting = set()
+        routes = [
+            Route("/", self.page),
+            Route("/dashboard.css", self.page),
+            Route("/dashboard.js", self.page),
+            Route("/events", self.stream),
+            Route("/json", self.table),
+            Route("/restore/{node:int}", self.restore, methods=["POST"]),
+        ]
+        config = uvicorn.Config(
+            Starlette(routes=routes), port=0, log_level="error", timeout_graceful_shutdown=1, lifespan="off"
+        )
+        self.server = uvicorn.Server(config)
+        self.thread = threading.Thread(target=self.run, daemon=True)
+        self.thread.start()
+        until(lambda: self.server.started, 20)
+        port = self.server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+
+    def run(self):
+        self.loop = asyncio.new_event_loop()
+        self.loop.run_until_complete(self.server.serve())
+
+    async def page(self, request):
+        name = request.url.path.strip("/") or "index.html"
+        return FileResponse(ASSETS / name, headers={"Content-Security-Policy": POLICY})
+
+    async def table(self, request):
+        return JSONResponse(
+            {} if self.available else {"error": "Redis cannot be reached"}, 200 if self.available else 503
+        )
+
+    async def stream(self, request):
+        if not self.available:
+            return await self.table(request)
+        queue = asyncio.Queue()
+        self.waiting.add(queue)
+        first = self.message(self.events)
+
+        async def parts():
+            try:
+                yield first
+                while part := await queue.get():
+                    yield part
+            finally:
+                self.waiting.discard(queue)
+
+        return StreamingResponse(parts(), media_type="text/event-stream")
+
+    async def restore(self, request):
+        self.restored.append((request.path_params["node"], request.headers.get("origin")))
+        status, answer = self.answer
+        return JSONResponse(answer, status) if isinstance(answer, dict) else Response(answer, status)
+
+    def message(self, events):
+        state = {"at": ago(0), "nodes": self.nodes, "events": events, "layout": self.layout}
+        return f"event: state\ndata: {json.dumps(state)}\n\n".encode()
+
+    def send(self, *nodes, event=None, level="INFO", **more):
+        """From now on these nodes are so; with an event's text, that has happened."""
+        self.nodes = sorted(
+            [*nodes, *(n for n in self.nodes if n["node"] not in {m["node"] for m in nodes})],
+            key=lambda n: n["node"],
+        )
+        fresh = []
+        if event:
+            fresh = [
+                {
+                    "id": len(self.events) + 1,
+                    "at": ago(0),
+                    "level": level,
+                    "event": "something",
+                    "text": event,
+                    "node": None,
+                    **more,
+                }
+            ]
+            self.events += fresh
+        self.push(self.message(fresh))
+
+    def push(self, part):
+        def put():
+            for queue in list(self.waiting):
+                queue.put_nowait(part)
+
+        self.loop.call_soon_threadsafe(put)
+
+    def cut(self):
+        """End each stream."""
+        self.push(None)
+
+    def close(self):
+        self.cut()
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def stub():
+    with contextlib.closing(Stub()) as stub:
+        stub.nodes = [node(number) for number in GRID]
+        yield stub
+
+
+@pytest.fixture
+def look(browser, stub):
+    """Open the page; it must neither complain nor ask for anything but the master's own."""
+    contexts, faults = [], []
+
+    def open_page(**screen):
+        context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **screen})
+        contexts.append(context)
+        tab = context.new_page()
+        tab.set_default_timeout(20_000)
+        tab.on(
+            "console",
+            lambda message: message.text.startswith("Failed to load resource") or faults.append(message.text),
+        )
+        tab.on("pageerror", lambda error: faults.append(str(error)))
+        tab.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        tab.on(
+            "request",
+            lambda request: request.url.startswith((stub.url, "data:")) or faults.append(request.url),
+        )
+        tab.goto(stub.url)
+        tab.wait_for_selector(".card" if stub.nodes else "#headline")
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def card(tab, number):
+    return tab.locator(".card", has=tab.get_by_role("heading", name=re.compile(rf"^Node {number}\b")))
+
+
+def sees(locator, text):
+    """Wait until it says so."""
+    from playwright.sync_api import expect
+
+    expect(locator).to_contain_text(re.compile(text, re.DOTALL), timeout=20_000)
+
+
+def keep(tab, name):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    tab.screenshot(path=PICTURES / f"dashboard-{name}.png", full_page=True)
+
+
+def places(tab):
+    """The upper left corner of each node's card."""
+    return {
+        number: tuple(round(card(tab, number).bounding_box()[axis]) for axis in "xy")
+        for number in range(1, tab.locator(".card").count() + 1)
+    }
+
+
+def kill_node_2(stub):
+    stub.send(
+        node(2, alive=False, since=ago(0), last_ping=ago(2.5), ordered_at=3),
+        event="node 2 is dead: no ping for 2.5 s",
+        level="WARNING",
+    )
+
+
+def take_over(stub):
+    stub.send(
+        node(2, alive=False, since=ago(3), last_ping=ago(5), held_by=3, held_since=ago(2)),
+        node(3, holds=[2]),
+        event="node 3 answers for 10.9.0.2/24",
+    )
+
+
+def test_each_node_shows_its_system_address_age_and_last_ping(stub, look):
+    stub.send(node(4, since=ago(3720), last_ping=ago(9)))
+    four = card(look(), 4)
+    for text in ("vm4", r"10\.9\.0\.4/24", "alive for 1 h 2 min", r"ping (9|1\d) s ago"):
+        sees(four, text)
+
+
+def test_a_takeover_is_seen_as_it_happens(stub, look):
+    tab = look()
+    sees(tab.locator("#headline"), "All 9 nodes are alive")
+    kill_node_2(stub)
+    sees(card(tab, 2), r"dead for \d+ s.*node 3 is asked")
+    assert tab.locator("#arrows .asked").count() == 1
+    take_over(stub)
+    sees(card(tab, 2), r"node 3 answers, \d+ s")
+    sees(card(tab, 3), r"holds 10\.9\.0\.2, \d+ s")
+    sees(
+        tab.locator("#headline"), r"Node 2 is dead; every address is served.*Node 3 answers for 10\.9\.0\.2\."
+    )
+    assert [tab.locator(f"#arrows .{kind}").count() for kind in ("asked", "held")] == [0, 1]
+    assert tab.locator("#events li").all_inner_texts()[0].endswith("node 3 answers for 10.9.0.2/24")
+    keep(tab, "takeover")
+    stub.send(node(2), node(3))
+    sees(tab.locator("#headline"), "All 9 nodes are alive")
+    assert tab.locator("#arrows path").count() == 0
+
+
+def test_ages_go_on_between_two_messages(stub, look):
+    stub.send(node(2, since=ago(2)))
+    tab = look()
+    before = card(tab, 2).locator(".since").inner_text()
+    tab.wait_for_function(
+        "before => document.querySelectorAll('.since')[1].textContent !== before", arg=before
+    )
+
+
+def test_ages_are_counted_by_the_clock_of_the_master(stub, look):
+    offset = dt.timedelta(hours=-5)
+    shifted = (dt.datetime.now(dt.timezone.utc) + offset).isoformat()
+    stub.message = lambda events: (
+        b"event: state\ndata: "
+        + json.dumps(
+            {
+                "at": shifted,
+                "nodes": [node(1, since=shifted, last_ping=shifted)],
+                "events": [],
+                "layout": None,
+            }
+        ).encode()
+        + b"\n\n"
+    )
+    assert re.search(r"alive for \d s", card(look(), 1).inner_text())
+
+
+def test_a_lost_master_is_said_and_so_is_its_return(stub, look):
+    take_over(stub)
+    tab = look()
+    stub.available = False
+    stub.cut()
+    sees(tab.locator("#headline"), "The master is lost.*Redis cannot be reached")
+    sees(tab.locator("#link"), "disconnected")
+    sees(tab.locator("#said"), "The master is lost")
+    assert "lost" in tab.title()
+    keep(tab, "lost")
+    stub.available = True
+    sees(tab.locator("#headline"), "Node 2 is dead; every address is served")
+    sees(tab.locator("#said"), "The master is back")
+
+
+def test_a_master_that_hangs_is_lost_too(stub, look):
+    tab = look()
+    sees(tab.locator("#headline"), "All 9 nodes are alive")
+    sees(tab.locator("#headline"), "The master is lost")  # the stub sends nothing by itself
+    sees(tab.locator("#headline"), "All 9 nodes are alive")  # a new connection brings a state
+
+
+def test_a_page_without_a_master_says_so(stub, look):
+    stub.nodes, stub.available = [], False
+    sees(look().locator("#headline"), "The master cannot be reached.*Redis cannot be reached")
+
+
+def test_an_address_is_restored_by_keyboard_alone(stub, look):
+    take_over(stub)
+    tab = look()
+    for _ in range(6):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.textContent") == "Restore the address of node 2":
+            break
+    tab.keyboard.press("Enter")
+    dialog = tab.get_by_role("dialog", name="Restore the address of node 2?")
+    sees(dialog, r"Node 3 gives 10\.9\.0\.2/24 back")
+    tab.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+    assert tab.evaluate("document.activeElement.textContent") == "Restore the address of node 2"
+    assert stub.restored == []
+    tab.keyboard.press("Enter")
+    keep(tab, "restore")
+    assert tab.evaluate("document.activeElement.id") == "cancel"  # what Enter does first is harmless
+    tab.keyboard.press("Tab")
+    tab.keyboard.press("Enter")
+    sees(dialog, "was asked to give the address of node 2 back")
+    assert stub.restored == [(2, stub.url.rstrip("/"))]
+    stub.send(node(2), node(3))
+    sees(tab.locator("#headline"), "All 9 nodes are alive")
+    tab.keyboard.press("Enter")
+    dialog.wait_for(state="hidden")
+    assert tab.evaluate("document.activeElement.id") == "headline"
+
+
+def test_a_restore_that_fails_says_why(stub, look):
+    take_over(stub)
+    tab = look()
+    for answer, text in [
+        ((409, {"error": f"not held {HOSTILE}"}), re.escape(f"Not restored: not held {HOSTILE}")),
+        ((500, b"oops"), "Not restored: HTTP status 500"),
+    ]:
+        stub.answer = answer
+        card(tab, 2).get_by_role("button").click()
+        tab.locator("#restore").click()
+        sees(tab.locator("#answer"), text)
+        tab.get_by_role("button", name="Close").click()
+
+
+def test_hostile_text_is_inert(stub, look):
+    stub.nodes = []
+    evil = node(1, system=HOSTILE, address=HOSTILE, conflict=HOSTILE, held_by=2, neighbors=[2])
+    stub.send(evil, node(2, holds=[1], neighbors=[1]), event=HOSTILE, level=HOSTILE)
+    tab = look()
+    for part in ("#headline", ".card:first-child", "#events"):
+        sees(tab.locator(part), re.escape(HOSTILE))
+    card(tab, 1).get_by_role("button").click()
+    sees(tab.locator("#confirm"), re.escape(HOSTILE))
+    assert tab.evaluate("document.querySelectorAll('img, body script').length") == 0
+
+
+def test_two_hundred_events_are_kept_newest_first(stub, look):
+    for number in range(190):
+        stub.send(event=f"event {number}")
+    tab = look()
+    for number in range(190, 230):
+        stub.send(event=f"event {number}", level="WARNING")
+    sees(tab.locator("#events li").first, "event 229")
+    assert tab.locator("#events li").count() == 200
+    sees(tab.locator("#said"), "event 229")
+    tab.get_by_role("checkbox", name="warnings only").check()
+    assert tab.locator("#events li:visible").count() == 40
+
+
+def test_a_master_that_started_anew_counts_its_events_from_one(stub, look):
+    for number in range(5):
+        stub.send(event=f"old {number}")
+    tab = look()
+    sees(tab.locator("#events li").first, "old 4")
+    stub.events = []
+    stub.send(event="new")
+    stub.cut()
+    sees(tab.locator("#events"), "^[^a-z]*info?new$")
+
+
+def test_the_shipped_neighbors_lie_in_a_grid(stub, look):
+    at = places(look())
+    assert at[1][1] == at[2][1] == at[3][1] < at[4][1] == at[6][1] < at[7][1]
+    assert at[1][0] == at[4][0] == at[7][0] < at[2][0] == at[8][0] < at[3][0]
+
+
+def test_nodes_that_have_not_joined_have_their_place_in_it(stub, look):
+    stub.send(*(never(number) | {"neighbors": []} for number in (2, 5, 6, 7, 8, 9)))
+    tab = look()
+    at = places(tab)
+    assert at[1][1] == at[3][1] < at[4][1]
+    sees(card(tab, 5), "absent.*has not joined yet")
+    sees(tab.locator("#headline"), "All 3 nodes are alive.*Nodes 2, 5, 6, 7, 8 and 9 have not joined yet")
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+@pytest.mark.parametrize("count", [2, 3, 5, 8, 15, 16])
+def test_other_nodes_lie_on_a_ring_without_touching(stub, look, count, width):
+    stub.nodes = [node(n, neighbors=[m for m in range(1, count + 1) if m != n]) for n in range(1, count + 1)]
+    tab = look(viewport={"width": width, "height": 844})
+    boxes = [box.bounding_box() for box in tab.locator(".card").all()]
+    for i, one in enumerate(boxes):
+        assert one["x"] >= 0 and one["x"] + one["width"] <= width
+        for other in boxes[:i]:
+            apart_x = max(one["x"], other["x"]) - min(one["x"] + one["width"], other["x"] + other["width"])
+            apart_y = max(one["y"], other["y"]) - min(one["y"] + one["height"], other["y"] + other["height"])
+            assert max(apart_x, apart_y) > 5
+    assert tab.locator("#edges path").count() == count * (count - 1) // 2
+    keep(tab, f"ring-{count}-{width}")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 1000, 390, 320])
+def test_it_fits_each_screen_in_both_colors(stub, look, width, scheme):
+    kill_node_2(stub)
+    take_over(stub)
+    stub.send(
+        node(8, alive=False, since=ago(1), ordered_at=5),
+        node(6, system="a-very-long-host-name.example.net" * 3),
+    )
+    tab = look(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    paper = [
+        int(part)
+        for part in re.findall(r"\d+", tab.evaluate("getComputedStyle(document.body).backgroundColor"))
+    ]
+    assert (max(paper) < 60) == (scheme == "dark")
+    keep(tab, f"{width}-{scheme}")
+
+
+def test_nothing_moves_where_motion_is_not_wanted(stub, look):
+    take_over(stub)
+    moving = "document.getAnimations().filter(one => one.playState === 'running').length"
+    assert look().evaluate(moving) > 0
+    assert look(reduced_motion="reduce").evaluate(moving) == 0
