@@ -17,6 +17,8 @@ from connection.proxies import Proxy, proxy_of
 from connection.resolve import Resolver, connect
 from connection.tls import client_context
 
+FURTHER_S = 4.0
+"""Seconds that a further socket of a connection may take to be made."""
 READ_BYTES = 1 << 16
 HEAD_BYTES = 1 << 16
 """Bytes of the head of an HTTP answer, beyond which it is no answer."""
@@ -66,14 +68,17 @@ class Dialer:
         proxy = self.proxy
         if proxy and proxy.scheme != "http":
             raise proxy_refused(
-                str(proxy), self.url, f"it is a {proxy.scheme} one, and only http ones are known", blocked=False
+                str(proxy),
+                self.url,
+                f"it is a {proxy.scheme} one, and only http ones are known here",
+                answered=False,
             )
         try:
             sock = self._connected(*((proxy.host, proxy.port) if proxy else (self.host, self.port)))
             if proxy and tunnel:
                 self._tunnel(sock, proxy)
         except (OSError, Failure) as exc:
-            raise proxy_fault(str(proxy), self.url, exc) if proxy else self.explained(exc) from exc
+            raise proxy_fault(str(proxy), self.url, exc) if proxy else explain(exc, self.url) from exc
         if not proxy:
             self.local_ip = sock.getsockname()[0]
         try:
@@ -82,13 +87,9 @@ class Dialer:
             sock.close()
             raise explain(exc, self.url) from exc
 
-    def explained(self, exc: Exception) -> Failure:
-        """Why no connection was made, with what was being waited for where that is all that is known."""
-        failure = explain(exc, self.url)
-        if isinstance(exc, TimeoutError) and self.phase.startswith("looking up"):
-            failure.text += f": the name server is slow, {self.phase}"
-            failure.cause = "network"
-        return failure
+    def extend(self) -> None:
+        """Give a further socket time: the attempt is over, the connection goes on."""
+        self.ends_s = max(self.ends_s, time.monotonic() + FURTHER_S)
 
     def useless(self) -> None:
         """What answers at the address is no good: another one comes first next time."""
@@ -149,12 +150,12 @@ class Dialer:
         try:
             head, _ = read_head(receive)  # the master does not speak first
         except NotHttp as exc:
-            raise proxy_refused(str(proxy), self.url, f"it speaks no HTTP: {exc}", blocked=False) from exc
+            raise proxy_refused(str(proxy), self.url, f"it speaks no HTTP: {exc}", answered=False) from exc
         status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
         if not status or not status[1].startswith(b"2"):
             said = head.partition(b"\r\n")[0][:100].decode(errors="replace")
             # for a master without TLS polling needs no tunnel
-            raise proxy_refused(str(proxy), self.url, f"it says {said!r}", blocked=not self.secure)
+            raise proxy_refused(str(proxy), self.url, f"it says {said!r}", answered=not self.secure)
 
     def _secured(self, sock: socket.socket) -> ssl.SSLSocket:
         self.phase = "in the TLS handshake"

@@ -14,9 +14,7 @@ from typing import Literal
 
 from connection.protocol import EIO, MISMATCH, REMEDY
 
-Cause = Literal[
-    "master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"
-]
+Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"]
 """What an outage is put down to, in the logs and in their analysis."""
 
 _SET_URL = "set MASTER_URL to the master's own address"
@@ -29,13 +27,15 @@ class Failure(Exception):
 
     Attributes:
         permanent: Waiting does not help: the master refused this node, or a setting is wrong.
-        blocked: What failed may concern websockets alone; polling may get through.
+        answered: A websocket was asked for, and HTTP answered; polling may get through.
+        blocked: The handshake was swallowed or cut; if that is no accident, polling may get through.
         remedy: What a person can do about it.
     """
 
     text: str
     cause: Cause = "no_answer"
     permanent: bool = False
+    answered: bool = False
     blocked: bool = False
     remedy: str = "check that the master runs, and everything on the way to it"
 
@@ -118,6 +118,14 @@ def _known(exc: BaseException, url: str) -> Failure | None:
     return None
 
 
+def unanswered(url: str, limit_s: float, phase: str) -> Failure:
+    """An attempt's time is over; `phase` is what was being waited for."""
+    text = f"no answer from {url} in {limit_s:g} s, {phase}"
+    if phase.startswith("looking up"):
+        return Failure(f"{text}: its name server is slow", "network", remedy="correct /etc/resolv.conf")
+    return Failure(text, "no_answer")
+
+
 def closed(url: str) -> Failure:
     """The master, or something on the way to it, hung up during the handshake."""
     return Failure(f"{url} closed the connection during the handshake", "master_gone", blocked=True)
@@ -151,7 +159,7 @@ def ca_file_fault(path: object, why: object) -> Failure:
 def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
     """What an HTTP answer says that is no Engine.IO handshake."""
     failure = _explain_answer(status, content_type, body, url)
-    failure.blocked = True
+    failure.answered = True
     return failure
 
 
@@ -169,9 +177,7 @@ def _explain_answer(status: int, content_type: str, body: bytes, url: str) -> Fa
     except ValueError:
         name = f"HTTP {status}"
     if status >= 500:
-        return Failure(
-            f"{name} from {url}: the master, or a proxy before it, is out of order", "master_gone"
-        )
+        return Failure(f"{name} from {url}: the master, or a proxy before it, is out of order", "master_gone")
     if status in (301, 302, 303, 307, 308):
         what = "a redirect, which is not followed: MASTER_URL must name the master itself"
     elif status == 407:
@@ -203,13 +209,13 @@ def proxy_fault(proxy: str, url: str, exc: BaseException | str) -> Failure:
     return Failure(f"the proxy {proxy}, on the way to {url}: {why}", "network", remedy=_CHECK_PROXY)
 
 
-def proxy_refused(proxy: str, url: str, why: str, *, blocked: bool) -> Failure:
+def proxy_refused(proxy: str, url: str, why: str, *, answered: bool) -> Failure:
     """The proxy gave no tunnel to the master."""
     return Failure(
         f"the proxy {proxy} did not let through to {url}: {why}",
         "network",
         permanent=True,
-        blocked=blocked,
+        answered=answered,
         remedy="have the proxy allow CONNECT to the master's port, or name its host in no_proxy",
     )
 

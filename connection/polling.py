@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.cookies import CookieError, SimpleCookie
 from io import BytesIO
 from typing import Any
@@ -16,7 +17,7 @@ import requests
 import requests.adapters
 from requests.structures import CaseInsensitiveDict
 
-from connection.dial import READ_BYTES, Dialer
+from connection.dial import HEAD_BYTES, READ_BYTES, Dialer
 from connection.errors import Failure, engineio_version, explain, explain_answer, proxy_fault
 from connection.protocol import EIO
 from connection.stream import LEAST_RATE, MESSAGE_LIMIT, wait_ready
@@ -62,7 +63,7 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         """Raises requests.ConnectionError, with `fault` set."""
         try:
             return self._send(request, timeout)
-        except Exception as exc:  # noqa: BLE001 - mapped once, here
+        except Exception as exc:
             self.fault = self.fault or self._explained(exc)
             raise requests.exceptions.ConnectionError(str(self.fault)) from exc
 
@@ -75,13 +76,14 @@ class PollingAdapter(requests.adapters.BaseAdapter):
     def _explained(self, exc: Exception) -> Failure:
         proxy = self._dialer.proxy
         through_it = proxy and not self._dialer.secure and not isinstance(exc, Failure)
-        return proxy_fault(str(proxy), self._dialer.url, exc) if through_it else explain(exc, self._dialer.url)
+        return (
+            proxy_fault(str(proxy), self._dialer.url, exc) if through_it else explain(exc, self._dialer.url)
+        )
 
     def _send(self, request: requests.PreparedRequest, timeout: float) -> requests.Response:
         url = str(request.url)
         handshake = "sid=" not in urlsplit(url).query
         if handshake:
-            self._dialer.phase = "in the polling handshake"
             timeout = max(0.01, self._dialer.ends_s - time.monotonic())
         connection = self._connection()
         try:
@@ -89,7 +91,7 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         except BaseException:
             connection.close()
             raise
-        if answer.will_close:
+        if answer.will_close or not answer.isclosed():
             connection.close()
         else:
             with self._lock:
@@ -99,7 +101,7 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         elif not 200 <= answer.status < 300:
             name = f"HTTP {answer.status} {answer.reason}"
             raise Failure(f"the master does not know this connection any more ({name})", "master_gone")
-        elif body.startswith(b"d="):  # JSONP, which was not asked for
+        elif request.method == "GET" and not _is_payload(body):
             raise Failure("the master sent what is no Engine.IO payload", "not_a_master")
         self._heard()
         return self._response(request, answer, body)
@@ -119,29 +121,22 @@ class PollingAdapter(requests.adapters.BaseAdapter):
     def _exchange(
         self, connection: _Connection, request: requests.PreparedRequest, timeout: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        dialer, url = self._dialer, urlsplit(str(request.url))
         if connection.sock is None:
+            if "sid=" in str(request.url):
+                self._dialer.extend()
             connection.connect()
+        if "sid=" not in str(request.url):
+            self._dialer.phase = "in the polling handshake"
         connection.sock.settimeout(timeout)
-        headers = dict(request.headers)
+        url = urlsplit(str(request.url))
         content = request.body.encode() if isinstance(request.body, str) else request.body
-        place = f"{url.path}?{url.query}"
-        if dialer.proxy and not dialer.secure:
-            place = str(request.url)
-            if dialer.proxy.authorization:
-                headers["Proxy-Authorization"] = dialer.proxy.authorization
-        connection.request(str(request.method), place, body=content, headers=headers)
+        _ask(
+            connection, self._dialer, str(request.method), f"{url.path}?{url.query}", content, request.headers
+        )
         answer = connection.getresponse()
-        body = bytearray()
-        began_s = time.monotonic()
-        while piece := answer.read1(READ_BYTES):
-            body += piece
-            if len(body) > MESSAGE_LIMIT:
-                raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
-            if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
-                self._heard()
+        body = _body(answer, self._heard, handshake="sid=" not in url.query)
         self._take_cookies(answer)
-        return answer, bytes(body)
+        return answer, body
 
     def _judge(self, answer: http.client.HTTPResponse, body: bytes) -> None:
         """Raises Failure unless a first poll is answered with an Engine.IO handshake."""
@@ -174,3 +169,62 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         response.url = str(request.url)
         response.request = request
         return response
+
+
+def _is_payload(body: bytes) -> bool:
+    """Whether Engine.IO's library can take an answer to a poll apart; its thread would die of some that it cannot."""
+    try:
+        packets = body.decode().split("\x1e")
+    except UnicodeDecodeError:
+        return EIO == 3
+    return EIO == 3 or all(packet[:1] and packet[0] in "0123456b" for packet in packets)
+
+
+def _ask(
+    connection: _Connection,
+    dialer: Dialer,
+    method: str,
+    path: str,
+    content: bytes | None,
+    headers: Mapping[str, Any],
+) -> None:
+    headers = dict(headers)
+    if dialer.proxy and not dialer.secure:
+        path = dialer.url + path
+        if dialer.proxy.authorization:
+            headers["Proxy-Authorization"] = dialer.proxy.authorization
+    connection.request(method, path, body=content, headers=headers)
+
+
+def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, handshake: bool) -> bytes:
+    """All that is answered, the start of it where it should be a handshake. Raises Failure: it has no end.
+
+    `heard` is called while it comes fast enough.
+    """
+    body = bytearray()
+    began_s = time.monotonic()
+    while piece := answer.read1(READ_BYTES):
+        body += piece
+        if handshake and len(body) > HEAD_BYTES:
+            break
+        if len(body) > MESSAGE_LIMIT:
+            raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
+        if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
+            heard()
+    return bytes(body)
+
+
+@contextmanager
+def exchange(
+    dialer: Dialer, method: str, path: str, content: bytes | None = None
+) -> Iterator[tuple[http.client.HTTPResponse, bytes, socket.socket]]:
+    """One request outside of any session: the answer, its body, and the socket while it is open."""
+    connection = _Connection(dialer)
+    try:
+        connection.connect()
+        connection.sock.settimeout(max(0.01, dialer.ends_s - time.monotonic()))
+        _ask(connection, dialer, method, path, content, {})
+        answer = connection.getresponse()
+        yield answer, _body(answer, lambda: None, handshake=True), connection.sock
+    finally:
+        connection.close()

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import math
 import random
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from connection.dial import Target
-from connection.errors import Failure
+from connection.errors import Failure, unanswered
 from connection.payload import encode, shorten
 from connection.resolve import Resolver
 from connection.session import Callbacks, Connected, Disconnected, Session
-from logging_setup import Log
+from logging_setup import EventLogger
 
 ATTEMPT_S = 5.0
 """Seconds that one master may take to accept, from the look-up of its name on."""
@@ -54,10 +55,9 @@ class Connection:
         delay_s: float,
         max_s: float,
         callbacks: Callbacks,
-        log: Log,
+        log: EventLogger,
         *,
         release_s: float = 0.0,
-        silence_s: float = math.inf,
     ) -> None:
         self.lost_s: float | None = None
         self.made = 0
@@ -65,7 +65,6 @@ class Connection:
         self._targets = targets
         self._delays = (min(delay_s, longest_s), min(max_s, longest_s))
         self._patient_s = max(ATTEMPT_S, min(PATIENT_S, longest_s))
-        self._silence_s = silence_s
         self._callbacks = callbacks
         self._log = log
         self._resolver = Resolver()
@@ -76,11 +75,11 @@ class Connection:
         self._up_s = self._began_s = 0.0
         self._turn = self._round = 0
         self._mute: set[str] = set()
+        self._blocked: set[str] = set()
         self._retry_s = self._deadline_s = math.inf
         self._same = 0
         self._last_failure: tuple[str, str] | None = None
         self._said_s = self._froze_s = -math.inf
-        self._drop: Failure | None = None
 
     @property
     def up(self) -> Connected | None:
@@ -109,21 +108,14 @@ class Connection:
         return session.last_packet_s if session else 0.0
 
     @property
-    def quiet_s(self) -> float:
-        """Seconds of silence after which a master that never acknowledges is gone.
-
-        Those that Engine.IO gives it; but of several masters one that has said nothing at all since it accepted is
-        left earlier, once, for another to have its turn.
-        """
-        if self._up is None:
-            return math.inf
-        others = len({target.url for target in self._targets} - self._mute - {self.url})
-        return min(self._up.quiet_s, self._silence_s) if others else self._up.quiet_s
+    def has_others(self) -> bool:
+        """Whether there is another master that has not been found mute."""
+        return bool({target.url for target in self._targets} - self._mute - {self.url})
 
     @property
-    def unconfirmed(self) -> bool:
-        """Whether the master may not have read all that was sent with `keep`."""
-        return self._up is not None and self._up.session.unconfirmed
+    def on_the_way(self) -> tuple[Any, ...]:
+        """What was sent with `keep` and the master may not have read yet."""
+        return self._up.session.on_the_way if self._up else ()
 
     def begin(self, now: float) -> None:
         self.lost_s = now
@@ -141,11 +133,10 @@ class Connection:
                 return
             session.useless()
             session.abandon()
-            cause = "network" if session.phase.startswith("looking up") else "no_answer"
+            if session.reached:
+                self._blocked.add(self.url)
             limit_s = self._deadline_s - self._began_s
-            self._failed(
-                Failure(f"no answer from {session.target.url} in {limit_s:g} s, {session.phase}", cause), now
-            )
+            self._failed(unanswered(session.target.url, limit_s, session.phase), now)
         elif self._retry_s <= now:
             self._try(now)
 
@@ -173,7 +164,9 @@ class Connection:
         self._deadline_s = math.inf
         self.lost_s = None
         self.made += 1
-        self._last_failure, self._same, self._drop = None, 0, None
+        self._last_failure, self._same = None, 0
+        if up.transport == "websocket":
+            self._blocked.discard(self.url)
         self._log.info(
             "connected",
             master=up.session.target.url,
@@ -189,6 +182,8 @@ class Connection:
             return None
         if self._up is None:
             down.session.useless()
+            if down.failure.blocked:
+                self._blocked.add(self.url)
             self._failed(down.failure, now)
             return None
         lasted_s = now - self._up_s
@@ -196,13 +191,11 @@ class Connection:
         if down.session.last_packet_s < self._froze_s and cause in ("master_gone", "no_answer", "network"):
             cause = "frozen"
         self._log.warning("disconnected", reason=reason, cause=cause, connected_s=lasted_s)
-        if down.session.last_packet_s <= self._up_s:
-            self._mute.add(self.url)
-        else:
-            self._mute.discard(self.url)
+        mute = down.session.last_packet_s <= self._up_s
+        (self._mute.add if mute else self._mute.discard)(self.url)
         self._session = self._up = None
         self.lost_s = now
-        lasted = lasted_s >= max(LASTED_S, self._ceiling)
+        lasted = not mute and lasted_s >= max(LASTED_S, self._ceiling)
         if lasted:
             # it was a success; one that was taken back at once counts as a failure
             self._back_off, self._round = back_off(*self._delays), 0
@@ -219,6 +212,12 @@ class Connection:
         self._retry_s = self._deadline_s = math.inf
         if self._session:
             self._session.leave(timeout_s)
+        if self._up:
+            connected_s = time.monotonic() - self._up_s
+            self._log.warning(
+                "disconnected", reason="this worker stops", cause="own_stop", connected_s=connected_s
+            )
+            self._up = None
 
     def send(self, event: str, data: object, keep: object | None = None) -> bool:
         """Send and log an event; False: there is no connection, nothing was sent. `keep`: as for a session.
@@ -254,7 +253,9 @@ class Connection:
         known = self._last_failure is not None and self._last_failure[0] == target.url
         (self._log.debug if known else self._log.info)("connecting", master=target.url)
         limit_s = min(self._patient_s, ATTEMPT_S * 2**self._round)
-        self._session = Session(target, self._callbacks, self._log, self._resolver, limit_s)
+        self._session = Session(
+            target, self._callbacks, self._log, self._resolver, limit_s, fall_back=target.url in self._blocked
+        )
         self._session.start()
 
     def _failed(self, failure: Failure, now: float) -> None:

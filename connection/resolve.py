@@ -134,8 +134,10 @@ class Resolver:
                 one.found = found
                 name.took_s = one.answered_s - began_s
                 name.failed_s = {key: at for key, at in name.failed_s.items() if key in self._all(name)}
-            elif error and error.errno == socket.EAI_NONAME and any(
-                other.found for other in name.families.values() if other.error is None
+            elif (
+                error
+                and error.errno == socket.EAI_NONAME
+                and any(other.found for other in name.families.values() if other.error is None)
             ):
                 one.found = ()  # the name has addresses of the other family alone
             self._changed.notify_all()
@@ -155,7 +157,7 @@ def connect(
     port: int,
     ends_s: float,
     wanted: Callable[[], bool],
-    trying: Callable[[str], None] = lambda address: None,
+    trying: Callable[[str], None],
 ) -> tuple[socket.socket, str]:
     """A connected, non-blocking socket to the first address that answers, and that address.
 

@@ -23,12 +23,12 @@ from engineio.payload import Payload
 
 from connection import eio3, payload
 from connection.dial import Dialer, Target
-from connection.errors import Failure, explain, mismatch, no_handshake, rejected
+from connection.errors import Failure, explain, mismatch, no_handshake, rejected, unanswered
 from connection.polling import PollingAdapter
 from connection.protocol import EIO
 from connection.resolve import Resolver
 from connection.stream import MESSAGE_LIMIT, Stream, WebSocket
-from logging_setup import Log, compact_json
+from logging_setup import EventLogger, compact_json
 
 WEBSOCKET_SHARE = 0.4
 """Of an attempt's time, what a websocket's handshake may take before polling is tried."""
@@ -52,7 +52,9 @@ KEPT_BYTES = 4 << 20
 """Of the answers that are kept until an acknowledgement comes; with more, the oldest count as delivered."""
 POST_PACKETS = 16
 """What a master's library takes in one request; of more, the old one drops all."""
-Payload.max_decode_packets = 200_000  # in one answer to a poll: the master's library sends there all that waits
+Payload.max_decode_packets = (
+    200_000  # in one answer to a poll: the master's library sends there all that waits
+)
 HEADER = re.compile(r"([0-6])(?:(\d{1,10})-)?(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
 """Of a Socket.IO packet: its type, its number of attachments, its namespace, its number."""
 QUIET_LIBRARY = logging.getLogger("connection.library")
@@ -146,11 +148,19 @@ class _Namespace(socketio.ClientNamespace):  # type: ignore[misc]
 
 class Session:
     """`start` begins; `Connected` is posted at most once, then or instead `Disconnected` exactly once, unless
-    abandoned. `limit_s` is the time it has to be accepted; its owner abandons it past that.
+    abandoned. `limit_s` is the time it has to be accepted; its owner abandons it past that. `fall_back`: polling is
+    tried too where a websocket's handshake is swallowed or cut, which may be an accident the first time.
     """
 
     def __init__(
-        self, target: Target, callbacks: Callbacks, log: Log, resolver: Resolver, limit_s: float
+        self,
+        target: Target,
+        callbacks: Callbacks,
+        log: EventLogger,
+        resolver: Resolver,
+        limit_s: float,
+        *,
+        fall_back: bool = False,
     ) -> None:
         self.target = target
         self.limit_s = limit_s
@@ -159,6 +169,7 @@ class Session:
         self._callbacks = callbacks
         self._log = log
         self._resolver = resolver
+        self._fall_back = fall_back
         self._phase = "starting"
         # held to order what is sent and to keep it: the library's methods are not thread-safe; guards the next four
         self._sending = threading.Lock()
@@ -195,10 +206,10 @@ class Session:
         return self._dialer is not None and self._dialer.reached
 
     @property
-    def unconfirmed(self) -> bool:
-        """Whether the master may not have read all that was sent with `keep`."""
+    def on_the_way(self) -> tuple[object, ...]:
+        """What was sent with `keep` and the master may not have read yet."""
         with self._sending:
-            return any(True for _ in self._undelivered())
+            return tuple(self._undelivered())
 
     def send(self, event: str, data: object, ack_id: int | None = None, keep: object | None = None) -> bool:
         """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
@@ -287,9 +298,14 @@ class Session:
         return (what for _, at_s, _, what in self._kept if at_s > since_s)
 
     def _all_arrived(self) -> bool:
-        """Whether the other machine has every byte that was sent; False where that is not known."""
-        stream = self._stream
-        return stream is not None and not self._client.eio.queue.unfinished_tasks and stream.undelivered() == 0
+        """Whether the other machine has every byte that was sent, soon; False where that is not known."""
+        stream, eio, ends_s = self._stream, self._client and self._client.eio, time.monotonic() + HASTE_S
+        while stream and time.monotonic() < ends_s:
+            ends = eio.state != "connected"  # whose mark the library leaves in its queue
+            if eio.queue.unfinished_tasks <= ends and stream.undelivered() == 0:
+                return True
+            time.sleep(0.002)  # the library says goodbye too
+        return False
 
     # making the connection
 
@@ -297,7 +313,10 @@ class Session:
         try:
             self._attempt()
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is a failed attempt
-            self.end(explain(exc, self.target.url))
+            failure = explain(exc, self.target.url)
+            if self._dialer and failure.cause == "no_answer" and time.monotonic() >= self._dialer.ends_s:
+                failure = unanswered(self.target.url, self.limit_s, self.phase)
+            self.end(failure)
         if self._ended:
             self._cut()
 
@@ -305,7 +324,7 @@ class Session:
         self._dialer = dialer = Dialer(self.target, self._resolver, time.monotonic() + self.limit_s)
         self._phase = ""
         failure = self._open("websocket") if EIO == 4 else None
-        if failure and not (failure.blocked and dialer.reached):
+        if failure and not failure.answered and not (failure.blocked and self._fall_back and dialer.reached):
             raise failure
         polled = self._open("polling") if failure or EIO == 3 else None
         if polled:
@@ -331,14 +350,18 @@ class Session:
                 eio3.connect(client, self.target.url)
             else:
                 client.connect(
-                    self.target.url, auth=self.target.auth, transports=[transport], namespaces=["/"], wait=False
+                    self.target.url,
+                    auth=self.target.auth,
+                    transports=[transport],
+                    namespaces=["/"],
+                    wait=False,
                 )
         except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
             client, self._client = self._client, None
             self._polling.session.close()
             if self._stream:
                 self._stream.close()
-            failure = self._fault or self._dialer.explained(exc)
+            failure = self._fault or explain(exc, self.target.url)
             self._stream = None
             if client:
                 client.eio.disconnect(abort=True)
@@ -351,9 +374,9 @@ class Session:
         sock = self._dialer.dial()
         self._dialer.phase = "in the websocket handshake"
         now = time.monotonic()
-        ends_s = now + WEBSOCKET_SHARE * (self._dialer.ends_s - now)
+        ends_s = now + (WEBSOCKET_SHARE if self._fall_back else 1) * (self._dialer.ends_s - now)
         opened = self._opened if EIO == 4 else None
-        self._stream = Stream(sock, self.target.url, ends_s, self._heard, opened)
+        self._stream = Stream(sock, self.target.url, ends_s, self._heard, opened, lambda: not self._ended)
         return {
             "class_": WebSocket,
             "socket": self._stream,
@@ -430,7 +453,7 @@ class Session:
             said = payload.first(opened[opened.index(b"{") :])
             times = [said["pingInterval"], said["pingTimeout"]]
             if not isinstance(said["sid"], str) or not isinstance(said["upgrades"], list):
-                raise ValueError("sid or upgrades are none")
+                raise KeyError("sid, upgrades")
             if not all(isinstance(one, (int, float)) and 0 <= one <= 86_400_000 for one in times):
                 raise ValueError(f"its ping interval and time-out are {times} ms")
         except (KeyError, TypeError, ValueError) as exc:
@@ -456,10 +479,12 @@ class Session:
 
     def _take(self, data: Any) -> None:
         if not isinstance(data, str):
-            self._attached += len(data)
-            if not self._attachments or self._attached > MESSAGE_LIMIT:
+            if not self._attachments:
                 raise ValueError("binary data that no packet has announced")
             self._attachments -= 1
+            self._attached += len(data)
+            if self._attached > MESSAGE_LIMIT:
+                self.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
             return
         self._attachments = 0  # those that are still missing do not come any more
         header = HEADER.match(data)
@@ -469,7 +494,9 @@ class Session:
         self._kind, self._raw = kind, data[header.end() :]
         self._ack_id = None if number is None else int(number)
         if namespace not in (None, "/"):
-            raise ValueError("it is of another namespace")
+            self._ack_id = None
+            if kind != "2":
+                raise ValueError("it is of another namespace")
         if self._raw[:1].isdigit() or (kind == "2" and not self._raw.startswith("[")):
             raise ValueError("it is no event")
         match kind:

@@ -28,6 +28,7 @@ if sys.platform == "linux":
 T = TypeVar("T")
 MESSAGE_LIMIT = 8 << 20
 """Bytes of one message. A master that sends more has gone mad, or is none: the connection ends before memory does."""
+PACKET_TYPES = tuple("0123456b")
 LEAST_RATE = 1024
 """Bytes a second, from which on a message that has not ended yet counts as life."""
 REFUSAL_BYTES = 1 << 14
@@ -50,6 +51,7 @@ class Stream:
         ends_s: float,
         heard: Callable[[], None],
         opened: Callable[[bytes], None] | None,
+        wanted: Callable[[], bool],
     ) -> None:
         self.fault: Failure | None = None
         self._sock = sock
@@ -57,6 +59,7 @@ class Stream:
         self._turn = threading.Lock() if isinstance(sock, ssl.SSLSocket) else nullcontext()
         self._heard = heard
         self._greeted = opened
+        self._wanted = wanted
         self._timeout_s: float | None = None
         self._ends_s = ends_s
         self._ahead = b""
@@ -95,6 +98,10 @@ class Stream:
                 greeted(opened)
             except Failure as exc:
                 raise self.failed(exc) from None
+        elif isinstance(message, str) and message[:1] not in PACKET_TYPES:
+            self.failed(
+                Failure(f"the master sent what is no Engine.IO packet: {message[:40]!r}", "not_a_master")
+            )
 
     def failed(self, failure: Failure) -> Failure:
         """Note the first thing that went wrong: the libraries between keep only its text, or nothing."""
@@ -134,6 +141,8 @@ class Stream:
         if not self._opened:
             self._opened = True
             return self._handshake()
+        if not self._wanted():
+            raise ConnectionAbortedError("the connection is over")  # there may be megabytes left to read
         try:
             data = self._in_turn(lambda: self._sock.recv(READ_BYTES))
         except TimeoutError:
@@ -199,9 +208,9 @@ class Stream:
                 except BlockingIOError:
                     wants_write = write
             left_s = end_s - time.monotonic()
-            if left_s <= 0 or not wait_ready(self._sock, write=wants_write, limit_s=left_s):
-                if time.monotonic() >= end_s:
-                    raise TimeoutError("timed out")
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            wait_ready(self._sock, write=wants_write, limit_s=left_s)
 
 
 def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
@@ -228,7 +237,11 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
         if stream is None:
             return super().recv()
         stream.message_begins()
-        message = super().recv()
+        try:
+            message = super().recv()
+        except (websocket.WebSocketException, ValueError) as exc:
+            stream.failed(Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master"))
+            raise
         if not message and not self.connected:
             stream.failed(Failure("the master closed the websocket", "master_gone", blocked=True))
         else:

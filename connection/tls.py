@@ -6,7 +6,7 @@ import ssl
 import sys
 from pathlib import Path
 
-import requests.certs
+import certifi
 
 from connection.errors import ca_file_fault
 
@@ -38,5 +38,5 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
             str(cafile) if cafile.is_file() else None, str(capath) if capath.is_dir() else None
         )
     else:
-        context.load_verify_locations(requests.certs.where())
+        context.load_verify_locations(certifi.where())
     return context

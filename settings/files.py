@@ -176,7 +176,9 @@ def _ca_file(text: str) -> Path:
             raise UnfitError(Fault("it is no file" if path.exists() else "there is no such file"))
         path.open("rb").close()  # where it cannot be read, OpenSSL's own reason would be a number
         try:
-            found = ssl.create_default_context(cafile=str(path)).cert_store_stats()["x509"]
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.load_verify_locations(cafile=str(path))
+            found = context.cert_store_stats()["x509"]
         except ssl.SSLError:
             found = 0
         if not found:

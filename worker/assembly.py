@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from config import Config
-from connection.link import Target
+from connection.dial import Target
 from connection.protocol import EIO
 from network.base import Network
 from network.choose import open_network

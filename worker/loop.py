@@ -11,11 +11,11 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import dataclass, fields
-from urllib.parse import urlsplit
 
 from config import Config
-from connection.link import Down, Hooks, Received, Up
+from connection.proxies import exposure
 from connection.reconnect import Connection
+from connection.session import Callbacks, Connected, Disconnected, OrderReceived
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
@@ -86,11 +86,18 @@ class Worker:
         self._failover = Failover(
             settings, self._node, self._network, self._log, lambda reply: self._reports.answer(reply)
         )
-        hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
+        callbacks = Callbacks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
-            targets_of(config), config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
+            targets_of(config),
+            config.reconnect_delay_s,
+            config.reconnect_delay_max_s,
+            callbacks,
+            self._log,
+            release_s=config.master_loss_release_s,
         )
-        self._reports = Reports(self._node, self._connection, self._failover, config.join_interval_s)
+        self._reports = Reports(
+            self._node, self._connection, self._failover, config.join_interval_s, self._log
+        )
         self._pings = PingMonitor(
             self._connection,
             config.ping_interval_s,
@@ -177,13 +184,10 @@ class Worker:
         for text in warnings_of(self._config):
             self._log.warning("setting", text=text)
         for master in self._config.masters:
-            parts = urlsplit(master)
-            local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-            if parts.scheme == "http" and not local:
+            reason = exposure(master)
+            if reason:
                 token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
-                self._log.warning(
-                    "insecure_master", master=master, reason="plain http to another machine", token=token
-                )
+                self._log.warning("insecure_master", master=master, reason=reason, token=token)
 
     def _prepare(self) -> None:
         now = time.monotonic()
@@ -214,6 +218,7 @@ class Worker:
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
+            self._connection.froze(now)
             self._reports.join_anew()
         if message is not None:
             self._handle(message, now)
@@ -235,7 +240,7 @@ class Worker:
 
     def _handle(self, message: object, now: float) -> None:
         match message:
-            case Received():
+            case OrderReceived():
                 self._obey(message, now)
             case ArpSeen():
                 self._failover.seen(message, now)
@@ -246,16 +251,16 @@ class Worker:
             case ProbeTimeout(as_of):
                 self._probe_timeout_posted = False
                 self._failover.judge(as_of)
-            case Up():
+            case Connected():
                 if self._connection.accepted(message, now):
                     self._find_own_address(message.local_ip)
                     self._node.announce()
                     self._reports.join_anew()
                     self._reports.tell(now)
-                    self._pings.resume(message.quiet_s)
-            case Down():
+                    self._pings.resume(message.quiet_s, several=self._connection.has_others)
+            case Disconnected():
                 reason = self._connection.ended(message, now)
-                self._reports.answer_again(message.undelivered)
+                self._reports.answer_again(message.undelivered, message.failure)
                 if reason:
                     self._pings.pause(reason)
             case MasterTimeout(reason):
@@ -266,17 +271,20 @@ class Worker:
             case DumpState():
                 self._status.dump(now)
 
-    def _obey(self, order: Received, now: float) -> None:
-        if not isinstance(order.data, dict):
+    def _obey(self, order: OrderReceived, now: float) -> None:
+        data = order.data
+        if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
             self._log.error("order_refused", event=order.event, reason=error)
+        elif order.fault:
+            error = self._failover.refuse(order.event, data, order.fault)
         elif order.event == "recover":
-            error = self._failover.recover(order.data, now, order.arrived_s)
+            error = self._failover.recover(data, now, order.arrived_s)
         else:
-            error = self._failover.restore(order.data, now)
+            error = self._failover.restore(data, now)
         if order.ack_id is not None:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
-            self._connection.acknowledge(order.attempt, order.ack_id, answer)
+            self._connection.acknowledge(order.session, order.ack_id, answer)
 
     def _find_own_address(self, local_ip: str | None) -> None:
         try:

@@ -12,7 +12,6 @@ import threading
 
 import pytest
 import trustme
-
 from connection.sockets import ready, verifying
 
 CONNECTIONS = 8

@@ -14,11 +14,12 @@ from email.utils import formatdate
 import pytest
 import trustme
 
+from connection.proxies import parse_proxy
 from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
 from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.workers import REPOSITORY
-from worker.check_master import _Answer, _clock, _without_credentials
+from worker.check_master import _Answer, _clock
 
 TOKEN = "hunter2hunter2"
 
@@ -177,8 +178,8 @@ def test_a_proxy_is_named_without_its_password(check, serve):
 
 
 def test_a_proxy_s_url_is_shown_in_one_spelling():
-    assert _without_credentials("http://a:b@proxy:3128/") == "http://proxy:3128"
-    assert _without_credentials("proxy:3128") == "http://proxy:3128"
+    assert str(parse_proxy("http://a:b@proxy:3128/")) == "http://proxy:3128"
+    assert str(parse_proxy("proxy:3128")) == "http://proxy:3128"
 
 
 @pytest.mark.parametrize("offset_s", [0, 1, -1, 30, -30, 86400])
