@@ -5,6 +5,7 @@ from __future__ import annotations
 from config import Config
 from connection.dial import Target
 from connection.protocol import EIO
+from connection.proxies import exposure
 from network.base import Network
 from network.choose import open_network
 
@@ -23,13 +24,13 @@ def network_of(config: Config) -> Network:
 
 
 def targets_of(config: Config) -> tuple[Target, ...]:
-    """The masters, in their order, and what each is shown."""
+    """The masters in their order, with what is sent to each when connecting."""
     auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
     return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
 
 
 def warnings_of(config: Config) -> tuple[str, ...]:
-    """Lines for the log, of the settings and of what the installed libraries make of them."""
+    """Warnings about the settings, and about what the installed libraries make of them."""
     if EIO == 3 and config.master_token:
         text = (
             "MASTER_TOKEN is not sent, since Engine.IO v3 has no place for it: a master that asks for it will refuse this "
@@ -37,3 +38,9 @@ def warnings_of(config: Config) -> tuple[str, ...]:
         )
         return (*config.warnings, text)
     return config.warnings
+
+
+def insecure_masters(config: Config) -> tuple[tuple[str, str], ...]:
+    """The masters to which what is said can be read on the way, each with the reason."""
+    reasons = ((url, exposure(url)) for url in config.masters)
+    return tuple((url, reason) for url, reason in reasons if reason)

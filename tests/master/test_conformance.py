@@ -1,7 +1,8 @@
-"""demo.conformance: the bundled master passes, and each fault of a deliberately wrong one is named."""
+"""conformance: our master passes, and each fault of a deliberately wrong one is named."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
-from demo.scenario import Conformance
+from master.scenario import Conformance
 from tests.lab.processes import free_port, start_master
 from tests.lab.workers import REPOSITORY
 from tests.lab.wsgi import RequestHandler
@@ -140,7 +141,7 @@ FAULTS = {
     },
     "ends what it does not know": {"join": "was ended after its join"},
     "another event": {
-        "recover": "no neighbour got `recover`",
+        "recover": "no neighbor got `recover`",
         "events": "sends recovery, which no worker knows",
     },
     "numbers as texts, no netmask": {
@@ -151,7 +152,7 @@ FAULTS = {
         "recover's data": "ip is '192.0.2.77', and should be '192.0.2.2'; active_neighbors is [901, 903], and should hold texts",
     },
     "the dead among the living, never restores": {
-        "recover's data": "should hold the live neighbours of node 902",
+        "recover's data": "should hold the live neighbors of node 902",
         "restore": "got no `restore`",
     },
     "a list for an object": {"recover's data": "it is no object"},
@@ -167,9 +168,10 @@ FAULTS = {
 }
 
 
-def run(*arguments):
+def run(*arguments, token=TOKEN):
     return subprocess.run(
-        [sys.executable, "-m", "demo.conformance", *arguments],
+        [sys.executable, "-m", "master", "conformance", *arguments, "--env-file", os.devnull],
+        env={**os.environ, "MASTER_TOKEN": token},
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
@@ -178,8 +180,8 @@ def run(*arguments):
 
 
 def bundled():
-    with start_master("--token", TOKEN, "--dead-after", "2") as master:
-        return run(master.url, "--token", TOKEN, "--limit", "4")
+    with start_master("--dead-after", "2", token=TOKEN) as master:
+        return run(master.url, "--limit", "4")
 
 
 def test_the_bundled_master_passes_and_each_fault_of_a_wrong_one_is_named(serve):
@@ -204,7 +206,7 @@ def test_the_bundled_master_passes_and_each_fault_of_a_wrong_one_is_named(serve)
 
 def test_differences_and_a_master_that_is_not_there_are_exit_code_1(serve):
     master = serve(SmallMaster("ends what it does not know"))
-    done = run(master.url, "--token", TOKEN)
+    done = run(master.url)
     assert done.returncode == 1
     assert "DIFFERS join: " in done.stdout
     assert done.stdout.endswith("\n1 differences\n")

@@ -1,16 +1,16 @@
-"""What demo.conformance plays, and what it expects of the master at each step; see docs/protocol.md."""
-
-from __future__ import annotations
+"""What `conformance` plays, and what it expects of the master at each step; see docs/protocol.md."""
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
-from demo.played import Ear, Heard, Played, RefusedError
+from master.cluster import ASK
+from master.played import Ear, Heard, Played, RefusedError
 
 ORDERS = ("recover", "restore")
+KNOWN = (*ORDERS, ASK)
 QUIET_S = 1.0
 """For which nothing may come where nothing should."""
 NETMASK = "255.255.255.0"
@@ -42,7 +42,7 @@ class Conformance:
     def __init__(
         self,
         url: str,
-        token: Optional[str],
+        token: str | None,
         nodes: tuple[int, int, int],
         limit_s: float,
         quiet_s: float = QUIET_S,
@@ -88,12 +88,12 @@ class Conformance:
     def _note(self, check: str, text: str) -> None:
         self._findings.append(Finding("note", check, text))
 
-    def _play(self, node: int, token: Optional[str]) -> Played:
+    def _play(self, node: int, token: str | None) -> Played:
         """Raises RefusedError."""
-        neighbours = [other for other in self._nodes if other != node]
+        neighbors = [other for other in self._nodes if other != node]
         # TEST-NET-1 (RFC 5737): nobody's
         ip = f"192.0.2.{self._nodes.index(node) + 1}"
-        played = Played(self._url, token, node, ip, neighbours, self._ear)
+        played = Played(self._url, token, node, ip, neighbors, self._ear)
         self._stack.callback(played.close)
         played.connect()
         return played
@@ -137,7 +137,7 @@ class Conformance:
         mark = self._ear.now
         self._b.close()
         heard = self._ear.wait(mark, "recover", self._limit_s)
-        wrong = f"no neighbour got `recover` within {self._limit_s:g} s after node {self._b.node}'s connection closed"
+        wrong = f"no neighbor got `recover` within {self._limit_s:g} s after node {self._b.node}'s connection closed"
         self._say(heard is not None, "recover", "ordered when a node's connection closes", wrong)
         if heard is None:
             raise _NothingLeftToCheck
@@ -146,7 +146,7 @@ class Conformance:
         orders = self._ear.since(mark, "recover")
         asked = sorted({order.by for order in orders})
         wrong = f"nodes {_list(asked)} were ordered at once, before the first had answered"
-        self._say(len(asked) == 1, "one at a time", "one neighbour is ordered, then waited for", wrong)
+        self._say(len(asked) == 1, "one at a time", "one neighbor is ordered, then waited for", wrong)
         self._holder, self._other = (self._a, self._c) if heard.by == self._a.node else (self._c, self._a)
 
     def _check_recover(self, heard: Heard) -> None:
@@ -187,14 +187,14 @@ class Conformance:
             if not all(isinstance(node, str) for node in active):
                 yield f"active_neighbors is {active!r}, and should hold texts"
             elif str(dead.node) in active or str(heard.by) not in active:
-                yield f"active_neighbors is {active!r}, and should hold the live neighbours of node {dead.node}"
+                yield f"active_neighbors is {active!r}, and should hold the live neighbors of node {dead.node}"
 
     def _check_refusal(self) -> None:
         mark = self._ear.now
         self._holder.say("update node", {**self._order, "error": "refused to see what follows"})
         heard = self._ear.wait(mark, "recover", self._limit_s, by=self._other.node)
-        wrong = f"node {self._other.node}, the next neighbour, was not ordered after node {self._holder.node} refused"
-        self._say(heard is not None, "refusal", "the next neighbour is ordered", wrong)
+        wrong = f"node {self._other.node}, the next neighbor, was not ordered after node {self._holder.node} refused"
+        self._say(heard is not None, "refusal", "the next neighbor is ordered", wrong)
         if heard:
             self._check_recover(heard)
             self._holder, self._other = self._other, self._holder
@@ -225,7 +225,7 @@ class Conformance:
         self._holder.say("update node", {**self._order, "error": "stopping"})
         heard = self._ear.wait(mark, "recover", self._limit_s, by=self._other.node)
         wrong = f"node {self._other.node} was not ordered after node {self._holder.node} gave the address up"
-        self._say(heard is not None, "giving up", "another neighbour is ordered", wrong)
+        self._say(heard is not None, "giving up", "another neighbor is ordered", wrong)
         if heard:
             self._holder, self._other = self._other, self._holder
         self._take()
@@ -269,7 +269,7 @@ class Conformance:
             )
 
     def _check_events(self) -> None:
-        unknown = sorted({heard.event for heard in self._ear.since(0) if heard.event not in ORDERS})
+        unknown = sorted({heard.event for heard in self._ear.since(0) if heard.event not in KNOWN})
         wrong = f"sends {_list(unknown)}, which no worker knows"
         self._say(not unknown, "events", "only those that a worker knows", wrong)
 

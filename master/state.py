@@ -3,18 +3,16 @@
 What only one of them can tell is left out: when something was heard last or ordered, by its own clock.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Optional
+from typing import Any
 
-from demo.cases import Case, Order
-from demo.members import Connection, Member
-from demo.messages import Join
+from master.members import Connection, Member, Pulse
+from master.messages import Join
+from master.takeovers import Order, Takeover
 
-FORM = 1
+FORM = 2
 """Of the text; counted up with each change that an older master could not read."""
 
 
@@ -25,7 +23,7 @@ class StateError(Exception):
 @dataclass
 class State:
     members: dict[int, Member] = field(default_factory=dict)
-    cases: dict[int, Case] = field(default_factory=dict)
+    takeovers: dict[int, Takeover] = field(default_factory=dict)
     unclaimed: dict[str, int] = field(default_factory=dict)
     """Addresses held for a node that has not joined yet, and who holds them."""
 
@@ -49,11 +47,13 @@ def encode(state: State, is_silent: Callable[[Connection], bool]) -> str:
             "join": asdict(member.join),
             "connections": connections,
             "current": current,
+            "since": member.since,
         }
-    cases = {case.number: {**vars(case), "tried": sorted(case.tried)} for case in state.cases.values()}
-    for case in state.cases.values():
-        cases[case.number]["order"] = case.order and {"by": case.order.by, "sid": case.order.sid}
-    whole = {"form": FORM, "members": members, "cases": cases, "unclaimed": state.unclaimed}
+    takeovers = {}
+    for takeover in state.takeovers.values():
+        order = takeover.order and {"by": takeover.order.by, "sid": takeover.order.sid}
+        takeovers[takeover.number] = {**vars(takeover), "tried": sorted(takeover.tried), "order": order}
+    whole = {"form": FORM, "members": members, "takeovers": takeovers, "unclaimed": state.unclaimed}
     return json.dumps(whole, sort_keys=True, separators=(",", ":"))
 
 
@@ -63,41 +63,41 @@ def decode(text: str, now: float) -> State:
         whole = json.loads(text)
         if whole["form"] != FORM:
             raise StateError(f"it has form {whole['form']!r:.20}, this master knows form {FORM}")
-        members = [_member(int(number), told, now) for number, told in whole["members"].items()]
-        cases = [_case(told, now) for told in whole["cases"].values()]
-        return State({m.number: m for m in members}, {c.number: c for c in cases}, whole["unclaimed"])
+        members = [_member(int(number), fields, now) for number, fields in whole["members"].items()]
+        takeovers = [_takeover(fields, now) for fields in whole["takeovers"].values()]
+        return State({m.number: m for m in members}, {t.number: t for t in takeovers}, whole["unclaimed"])
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise StateError(f"it cannot be read: {type(exc).__name__}: {exc}") from exc
 
 
-def _member(number: int, told: dict[str, Any], now: float) -> Member:
+def _member(number: int, fields: dict[str, Any], now: float) -> Member:
     connections = [
         Connection(
             c["sid"],
             c["number"],
             _join(c["join"]),
-            float("-inf") if c["is_silent"] else now,
+            Pulse(float("-inf") if c["is_silent"] else now),
             is_open=c["is_open"],
         )
-        for c in told["connections"]
+        for c in fields["connections"]
     ]
-    current: Optional[Connection] = next((c for c in connections if c.sid == told["current"]), None)
-    return Member(number, _join(told["join"]), connections, current)
+    current: Connection | None = next((c for c in connections if c.sid == fields["current"]), None)
+    return Member(number, _join(fields["join"]), connections, current, fields["since"])
 
 
-def _join(told: dict[str, Any]) -> Join:
-    held = told["held"]
+def _join(fields: dict[str, Any]) -> Join:
+    held = fields["held"]
     return Join(
         **{
-            **told,
-            "neighbours": tuple(told["neighbours"]),
+            **fields,
+            "neighbors": tuple(fields["neighbors"]),
             "held": None if held is None else {int(owner): ip for owner, ip in held.items()},
         }
     )
 
 
-def _case(told: dict[str, Any], now: float) -> Case:
-    order = told["order"]
-    return Case(
-        **{**told, "order": order and Order(order["by"], order["sid"], now), "tried": set(told["tried"])}
+def _takeover(fields: dict[str, Any], now: float) -> Takeover:
+    order = fields["order"]
+    return Takeover(
+        **{**fields, "order": order and Order(order["by"], order["sid"], now), "tried": set(fields["tried"])}
     )

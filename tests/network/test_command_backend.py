@@ -194,7 +194,7 @@ def test_a_question_that_failed_is_no_silence(net, mac):
 
 
 def test_changes_are_told(mac, path, events, monkeypatch):
-    monkeypatch.setattr(alias, "_LOOK_S", 0.01)
+    monkeypatch.setattr(alias, "_POLL_S", 0.01)
     net = CommandBackend(mac, None, Journal(path), mac.read)
     net.start(events.append)
     mac.change("en0", up=False)

@@ -4,17 +4,16 @@ Everything arrives from other machines, so nothing is trusted: whatever does not
 caller logs in one line and forgets.
 """
 
-from __future__ import annotations
-
+import re
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
-from typing import Optional
 
 LARGEST_NODE = 9999
 MOST_ENTRIES = 64
-"""Of a list or an object within a message; a node has a handful of neighbours."""
+"""Of a list or an object within a message; a node has a handful of neighbors."""
+_MAC = re.compile("[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 
 
 class MessageError(ValueError):
@@ -28,15 +27,19 @@ class Join:
     node: int
     system: str
     """The host's name; for people only."""
-    neighbours: tuple[int, ...]
+    neighbors: tuple[int, ...]
     """In the order in which they are asked to take over."""
-    ip: Optional[str]
-    netmask: Optional[str]
-    """The node's own address. None: it told none, so there is nothing that a neighbour could take over."""
-    secondary_ip: Optional[str]
+    ip: str | None
+    netmask: str | None
+    """The node's own address. None: it has none, so there is nothing that a neighbor could take over."""
+    secondary_ip: str | None
     """The newest address held for another node. None: it holds none."""
-    held: Optional[Mapping[int, str]]
-    """Every address held, by owner. None: the worker does not tell, `secondary_ip` must do."""
+    held: Mapping[int, str] | None
+    """Every address held, by owner. None: the worker does not say; `secondary_ip` must do."""
+    mac: str | None = None
+    """Of the interface of its address."""
+    carrier: bool = True
+    """False: its interface has no link, so that it serves nobody though it is alive."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,9 @@ class RecoverAnswer:
 
     node: int
     """The disconnected node that it is about."""
-    address: Optional[str]
-    """The address now held. None: none, the next neighbour is to be tried."""
-    reason: Optional[str]
+    address: str | None
+    """The address now held. None: none, the next neighbor is to be tried."""
+    reason: str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ class RestoreAnswer:
 
     node: int
     done: bool
-    reason: Optional[str]
+    reason: str | None
 
 
 def node_number(value: object) -> int:
@@ -75,41 +78,43 @@ def node_number(value: object) -> int:
 
 def join(data: object) -> Join:
     """Raises MessageError."""
-    told = _object(data)
-    node = node_number(told.get("NODE_ID"))
-    neighbours = told.get("neighbors")
-    if not isinstance(neighbours, list) or len(neighbours) > MOST_ENTRIES:
-        raise MessageError(f"neighbors is no list of at most {MOST_ENTRIES}: {reprlib.repr(neighbours)}")
-    ip, netmask = _address(told.get("primary_ip")), _netmask(told.get("primary_netmask"))
-    system = told.get("system")
+    fields = _object(data)
+    node = node_number(fields.get("NODE_ID"))
+    neighbors = fields.get("neighbors")
+    if not isinstance(neighbors, list) or len(neighbors) > MOST_ENTRIES:
+        raise MessageError(f"neighbors is no list of at most {MOST_ENTRIES}: {reprlib.repr(neighbors)}")
+    ip, netmask = _address(fields.get("primary_ip")), _netmask(fields.get("primary_netmask"))
+    system = fields.get("system")
     return Join(
         node=node,
         system=system[:255] if isinstance(system, str) else "",
-        neighbours=tuple(dict.fromkeys(n for n in map(node_number, neighbours) if n != node)),
+        neighbors=tuple(dict.fromkeys(n for n in map(node_number, neighbors) if n != node)),
         ip=ip if netmask else None,
         netmask=netmask if ip else None,
-        secondary_ip=_address(told.get("secondary_ip")),
-        held=_held(told.get("held")),
+        secondary_ip=_address(fields.get("secondary_ip")),
+        held=_held(fields.get("held")),
+        mac=_mac(fields.get("mac")),
+        carrier=fields.get("carrier") is not False,
     )
 
 
 def recover_answer(data: object) -> RecoverAnswer:
     """Raises MessageError."""
-    told = _object(data)
-    node = node_number(told.get("disconnected_node"))
-    if told.get("error") is not None:
-        return RecoverAnswer(node, None, _text(told["error"]))
-    address = _address(told.get("secondary_ip"))
+    fields = _object(data)
+    node = node_number(fields.get("disconnected_node"))
+    if fields.get("error") is not None:
+        return RecoverAnswer(node, None, _text(fields["error"]))
+    address = _address(fields.get("secondary_ip"))
     return RecoverAnswer(node, address, None if address else "it holds no address")
 
 
 def restore_answer(data: object) -> RestoreAnswer:
     """Raises MessageError."""
-    told = _object(data)
-    node, status = node_number(told.get("restore_node")), told.get("status")
+    fields = _object(data)
+    node, status = node_number(fields.get("restore_node")), fields.get("status")
     if not isinstance(status, bool):
         raise MessageError(f"status is neither true nor false: {reprlib.repr(status)}")
-    reason = told.get("reason") if status else told.get("error")
+    reason = fields.get("reason") if status else fields.get("error")
     return RestoreAnswer(node, status, None if reason is None else _text(reason))
 
 
@@ -123,7 +128,7 @@ def _text(value: object) -> str:
     return value[:500] if isinstance(value, str) else reprlib.repr(value)
 
 
-def _address(value: object) -> Optional[str]:
+def _address(value: object) -> str | None:
     """An IPv4 address in its usual spelling; a prefix length after it is dropped."""
     if value is None:
         return None
@@ -135,7 +140,12 @@ def _address(value: object) -> Optional[str]:
         raise MessageError(f"not an IPv4 address: {reprlib.repr(value)}") from None
 
 
-def _netmask(value: object) -> Optional[str]:
+def _mac(value: object) -> str | None:
+    """A MAC in lower case with colons. None: there is none, or it is no MAC."""
+    return value.lower() if isinstance(value, str) and _MAC.fullmatch(value) else None
+
+
+def _netmask(value: object) -> str | None:
     if value is None:
         return None
     try:
@@ -146,14 +156,14 @@ def _netmask(value: object) -> Optional[str]:
         raise MessageError(f"not a netmask: {reprlib.repr(value)}") from None
 
 
-def _held(value: object) -> Optional[dict[int, str]]:
+def _held(value: object) -> dict[int, str] | None:
     if value is None:
         return None
     if not isinstance(value, dict) or len(value) > MOST_ENTRIES:
         raise MessageError(f"held is no object of at most {MOST_ENTRIES}: {reprlib.repr(value)}")
     held = {}
-    for owner, told in value.items():
-        address = _address(told)
+    for owner, fields in value.items():
+        address = _address(fields)
         if address:
             held[node_number(owner)] = address
     return held

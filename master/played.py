@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any
 
 import socketio
 import socketio.exceptions
@@ -32,13 +32,13 @@ class Played:
     """One node. `heard` grows by every event that comes; it is shared by all that are given the same `ear`."""
 
     def __init__(
-        self, url: str, token: Optional[str], node: int, ip: str, neighbours: Sequence[int], ear: Ear
+        self, url: str, token: str | None, node: int, ip: str, neighbors: Sequence[int], ear: Ear
     ) -> None:
         self.node, self.ip = node, ip
         self.acknowledged = 0
         self.ended = False
         """The master ended the connection."""
-        self._url, self._token, self._neighbours, self._ear = url, token, neighbours, ear
+        self._url, self._token, self._neighbors, self._ear = url, token, neighbors, ear
         self._reason = ""
         self._silent = threading.Event()
         self._client = socketio.Client(reconnection=False, handle_sigint=False)
@@ -57,7 +57,7 @@ class Played:
                 if self._reason or transport == "polling":
                     raise RefusedError(self._reason or str(exc)) from exc
 
-    def join(self, held: Optional[Mapping[int, str]] = None) -> None:
+    def join(self, held: Mapping[int, str] | None = None) -> None:
         """Join, or join again; from the first time on it pings. `held` are the addresses held, by owner."""
         self.say("join", self.join_data(held or {}))
         if not self._silent.is_set():
@@ -68,7 +68,7 @@ class Played:
         return {
             "system": "conformance",
             "NODE_ID": self.node,
-            "neighbors": [str(node) for node in self._neighbours],
+            "neighbors": [str(node) for node in self._neighbors],
             "primary_ip": self.ip,
             "primary_netmask": "255.255.255.0",
             "secondary_ip": newest[0] if newest else None,
@@ -102,7 +102,7 @@ class Played:
         self.acknowledged += 1
 
     def _hear(self, event: str, *data: Any) -> dict[str, bool]:
-        """Whoever asks for an acknowledgement gets a worker's."""
+        """A master that asks for an acknowledgement gets a worker's."""
         self._ear.add(Heard(event, data[0] if len(data) == 1 else list(data), self.node))
         return {"accepted": True}
 
@@ -136,10 +136,10 @@ class Ear:
         with self._changed:
             return [heard for heard in self._heard[mark:] if not events or heard.event in events]
 
-    def wait(self, mark: int, event: str, limit_s: float, by: Optional[int] = None) -> Optional[Heard]:
+    def wait(self, mark: int, event: str, limit_s: float, by: int | None = None) -> Heard | None:
         """The first such event since the mark, heard by that node or by any; None: not within the limit."""
 
-        def found() -> Optional[Heard]:
+        def found() -> Heard | None:
             came = (heard for heard in self._heard[mark:] if heard.event == event and by in (None, heard.by))
             return next(came, None)
 
