@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import http.client
-import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -217,14 +217,16 @@ def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, handsh
 @contextmanager
 def exchange(
     dialer: Dialer, method: str, path: str, content: bytes | None = None
-) -> Iterator[tuple[http.client.HTTPResponse, bytes, socket.socket]]:
-    """One request outside of any session: the answer, its body, and the socket while it is open."""
+) -> Iterator[tuple[http.client.HTTPResponse, bytes, dict[str, Any] | None]]:
+    """One request outside of any session: the answer, its body, and the master's certificate."""
     connection = _Connection(dialer)
     try:
         connection.connect()
         connection.sock.settimeout(max(0.01, dialer.ends_s - time.monotonic()))
         _ask(connection, dialer, method, path, content, {})
+        sock: Any = connection.sock
+        certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         answer = connection.getresponse()
-        yield answer, _body(answer, lambda: None, handshake=True), connection.sock
+        yield answer, _body(answer, lambda: None, handshake=True), certificate
     finally:
         connection.close()

@@ -46,12 +46,12 @@ class Item:
 
 @dataclass(frozen=True)
 class _Answer:
-    """`chain` are the certificates, the master's own first, none without TLS; `asked_s` the wall clock, halfway."""
+    """`certificate` is the master's own, None without TLS; `asked_s` the wall clock, halfway."""
 
     body: bytes
     status: int
     headers: Any
-    chain: tuple[dict[str, Any], ...]
+    certificate: dict[str, Any] | None
     asked_s: float
 
 
@@ -74,8 +74,8 @@ def master_items(target: Target) -> Iterator[Item]:
         yield Item(True, f"{name} handshake", f"{way}; by HTTP it says nothing: {answer}")
         return
     yield _handshake(f"{name} handshake", answer, way, target.url)
-    if answer.chain:
-        yield _certificate(f"{name} certificate", answer.chain)
+    if answer.certificate:
+        yield _certificate(f"{name} certificate", answer.certificate)
     yield _clock(f"{name} clock", answer)
 
 
@@ -89,6 +89,9 @@ def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
     except OSError as exc:
         if not isinstance(exc, TimeoutError):
             return  # the attempt to connect says it
+    else:
+        if not resolver.seconds(host):
+            return  # an address
     took_s = resolver.seconds(host)
     if took_s == 0 or took_s > SLOW_NAME_SERVER_S:
         took = f"took {took_s:.1f} s" if took_s else f"was not done after {NAME_SERVER_S:g} s"
@@ -140,9 +143,8 @@ def _ask(dialer: Dialer) -> object:
     path = f"/socket.io/?EIO={EIO}&transport=polling"
     began_s = time.time()
     try:
-        with exchange(dialer, "GET", path) as (answer, body, sock):
+        with exchange(dialer, "GET", path) as (answer, body, certificate):
             asked_s = (began_s + time.time()) / 2
-            own = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         opened = _opened(body)
         if isinstance(opened.get("sid"), str):
             # else the master waits for this client until its ping times out
@@ -150,7 +152,7 @@ def _ask(dialer: Dialer) -> object:
                 pass
     except Exception as exc:  # noqa: BLE001 - whatever an answer makes of it is said
         return explain(exc, dialer.url)
-    return _Answer(body, answer.status, answer.headers, (own,) if own else (), asked_s)
+    return _Answer(body, answer.status, answer.headers, certificate, asked_s)
 
 
 def _opened(body: bytes) -> dict[str, Any]:
@@ -183,16 +185,11 @@ def _handshake(name: str, answer: _Answer, way: str, url: str) -> Item:
     return Item(True, name, f"{text}; pings every {times[0] / 1000:g} s and waits {times[1] / 1000:g} s")
 
 
-def _certificate(name: str, chain: tuple[dict[str, Any], ...]) -> Item:
-    ends = [ssl.cert_time_to_seconds(one["notAfter"]) for one in chain]
-    first = min(range(len(chain)), key=ends.__getitem__)
-    days = (ends[first] - time.time()) / 86400
-    names = " ← ".join(_common_name(one.get("subject", ())) for one in chain)
-    if len(chain) == 1:
-        names += f" ← {_common_name(chain[0].get('issuer', ()))}"
-    end = time.strftime("%Y-%m-%d", time.gmtime(ends[first]))
-    whose = "" if first == 0 else f" ({_common_name(chain[first].get('subject', ()))} is the first to end)"
-    text = f"{names}; good until {end}, {days:.0f} days{whose}"
+def _certificate(name: str, certificate: dict[str, Any]) -> Item:
+    end_s = ssl.cert_time_to_seconds(certificate["notAfter"])
+    days = (end_s - time.time()) / 86400
+    names = " ← ".join(_common_name(certificate.get(whose, ())) for whose in ("subject", "issuer"))
+    text = f"{names}; good until {time.strftime('%Y-%m-%d', time.gmtime(end_s))}, {days:.0f} days"
     return Item(days >= EXPIRY_DAYS, name, text, "renew it: after that day no worker connects any more")
 
 
