@@ -18,7 +18,7 @@ THREE_AT_ONCE := -n 3 --dist loadfile
 
 help:
 	@echo "make demo           three workers and a master on this machine, a failover, and its story"
-	@echo "make picture        README.md's story and picture, by the demo and chromium"
+	@echo "make picture        README.md's story and pictures, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
@@ -50,6 +50,7 @@ demo: $(ENV)/.run $(ENV)/.master
 
 picture: $(ENV)/.dev
 	@$(BIN)/python -m tests.picture
+	@$(BIN)/python -m tests.dashboard_picture
 
 run: $(ENV)/.run
 	@$(BIN)/python client.py

@@ -66,14 +66,27 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--as",
         dest="account",
         metavar="USER",
+        type=_account,
         help="with --check: judge file modes and privileges as this account (default: the owner of LOG_DIR)",
     )
     options = parser.parse_args(arguments)
     if options.json and not (options.check or options.status):
         parser.error("--json goes with --check or --status")
-    if options.account and not options.check:
+    if options.account is not None and not options.check:
         parser.error("--as goes with --check")
     return options
+
+
+def _account(name: str) -> int:
+    """The user id of an account's name or number."""
+    if name.isascii() and name.isdecimal():
+        return int(name)
+    try:
+        import pwd
+
+        return pwd.getpwnam(name).pw_uid
+    except (ImportError, KeyError):
+        raise argparse.ArgumentTypeError(f"there is no user {name!r}") from None
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -81,7 +94,7 @@ def _run(options: argparse.Namespace) -> int:
         print(f"failover worker {VERSION}, {_protocol()}")
         return 0
     try:
-        config = configuration.load(os.environ, options.env_file)
+        config = configuration.load(os.environ, options.env_file, options.account)
     except configuration.ConfigError as exc:
         print_error(*exc.faults)
         if options.json:

@@ -41,11 +41,11 @@ class _Setting(NamedTuple):
     rank: int = 9
 
 
-def load(environ: Mapping[str, str], env_file: Path | None = None) -> Config:
+def load(environ: Mapping[str, str], env_file: Path | None = None, account: int | None = None) -> Config:
     """The settings of `environ`, else of `env_file`, else the defaults. NAME wins over NAME_FILE of the same place.
 
-    `env_file` None: `.env` in the folder of client.py, which may be absent. A missing LOG_DIR is created. Raises
-    ConfigError with every fault.
+    `env_file` None: `.env` in the folder of client.py, which may be absent. `account` is the user id for which file
+    modes are judged, None: the owner of LOG_DIR. A missing LOG_DIR is created. Raises ConfigError with every fault.
     """
     report = _Report()
     path = env_file or HERE / ".env"
@@ -85,8 +85,9 @@ def load(environ: Mapping[str, str], env_file: Path | None = None) -> Config:
     if faults:
         raise ConfigError(faults)
     config = Config(**found, proxy_passwords=tuple(_proxy_passwords(environ)))
-    warnings = [*_misspelled(path, lines, report), *_exposed(config, settings, path, lines)]
-    return replace(config, warnings=tuple(warnings))
+    account = permissions.owner_of(config.log_dir) if account is None else account
+    warnings = [*_misspelled(path, lines, report), *_exposed(config, settings, path, lines, account)]
+    return replace(config, warnings=tuple(warnings), paths=tuple(_paths(settings, path if lines else None)))
 
 
 class _Report:
@@ -187,11 +188,25 @@ def _misspelled(path: Path, lines: Mapping[str, files.EnvLine], report: _Report)
             )
 
 
+def _paths(settings: Mapping[str, _Setting], env_file: Path | None) -> Iterator[tuple[str, Path]]:
+    """The files that the settings were read from."""
+    if env_file:
+        yield "--env-file", env_file.absolute()
+    for variable in VARIABLES:
+        text = settings[variable.name].text
+        is_read = variable.attribute in {"password", "master_token", "neighbors", "master_ca_file"}
+        if is_read and not variable.type.is_secret and text:
+            yield variable.name, Path(text).expanduser().absolute()
+
+
 def _exposed(
-    config: Config, settings: Mapping[str, _Setting], path: Path, lines: Mapping[str, files.EnvLine]
+    config: Config,
+    settings: Mapping[str, _Setting],
+    path: Path,
+    lines: Mapping[str, files.EnvLine],
+    account: int,
 ) -> Iterator[str]:
     """Secrets that other users can read, and what they can write though the worker trusts it."""
-    account = permissions.owner_of(config.log_dir)
     secrets = [variable.name for variable in VARIABLES if variable.type.is_secret]
     here = [name for name in secrets if name in lines and lines[name].text]
     if here:

@@ -99,13 +99,19 @@ class Dialer:
     def cut(self) -> None:
         """End every socket, and make no more. Any thread, at once."""
         self._cut = True
-        sockets, self._sockets = self._sockets, []
-        for sock in sockets:
+        for sock in self._sockets:
             try:
                 # not SSLSocket's own, after which a thread that still writes would go on in the clear
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 pass
+
+    def close(self) -> None:
+        """Close every socket: nobody uses one any more."""
+        self._cut = True
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            sock.close()
 
     def _keep(self, sock: socket.socket) -> None:
         self._sockets = [*(kept for kept in self._sockets if kept.fileno() != -1), sock]

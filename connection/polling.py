@@ -134,7 +134,7 @@ class PollingAdapter(requests.adapters.BaseAdapter):
             connection, self._dialer, str(request.method), f"{url.path}?{url.query}", content, request.headers
         )
         answer = connection.getresponse()
-        body = _body(answer, self._heard, handshake="sid=" not in url.query)
+        body = _body(answer, self._heard, start=HEAD_BYTES if "sid=" not in url.query else None)
         self._take_cookies(answer)
         return answer, body
 
@@ -196,8 +196,8 @@ def _ask(
     connection.request(method, path, body=content, headers=headers)
 
 
-def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, handshake: bool) -> bytes:
-    """All that is answered, the start of it where it should be a handshake. Raises Failure: it has no end.
+def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, start: int | None) -> bytes:
+    """All that is answered, or some `start` bytes of it. Raises Failure: it has no end.
 
     `heard` is called while it comes fast enough.
     """
@@ -205,7 +205,7 @@ def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, handsh
     began_s = time.monotonic()
     while piece := answer.read1(READ_BYTES):
         body += piece
-        if handshake and len(body) > HEAD_BYTES:
+        if start is not None and len(body) >= start:
             break
         if len(body) > MESSAGE_LIMIT:
             raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
@@ -216,17 +216,22 @@ def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, handsh
 
 @contextmanager
 def exchange(
-    dialer: Dialer, method: str, path: str, content: bytes | None = None
+    dialer: Dialer,
+    method: str,
+    path: str,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    limit: int = HEAD_BYTES,
 ) -> Iterator[tuple[http.client.HTTPResponse, bytes, dict[str, Any] | None]]:
-    """One request outside of any session: the answer, its body, and the master's certificate."""
+    """One request outside of any session: the answer, the start of its body, and the master's certificate."""
     connection = _Connection(dialer)
     try:
         connection.connect()
         connection.sock.settimeout(max(0.01, dialer.ends_s - time.monotonic()))
-        _ask(connection, dialer, method, path, content, {})
+        _ask(connection, dialer, method, path, content, headers or {})
         sock: Any = connection.sock
         certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         answer = connection.getresponse()
-        yield answer, _body(answer, lambda: None, handshake=True), certificate
+        yield answer, _body(answer, lambda: None, start=limit), certificate
     finally:
         connection.close()

@@ -268,6 +268,13 @@ class Session:
         if self._polling:
             self._polling.session.close()
 
+    def _close(self) -> None:
+        """No thread uses a socket any more."""
+        if self._stream:
+            self._stream.close()
+        if self._dialer:
+            self._dialer.close()
+
     # what is sent
 
     def _send(self, text: str, ack_id: int | None = None, keep: object | None = None) -> bool:
@@ -317,6 +324,7 @@ class Session:
             if self._dialer and failure.cause == "no_answer" and time.monotonic() >= self._dialer.ends_s:
                 failure = unanswered(self.target.url, self.limit_s, self.phase)
             self.end(failure)
+            self._close()
         if self._ended:
             self._cut()
 
@@ -433,8 +441,8 @@ class Session:
         self.end(self._fault or Failure("the connection broke", "master_gone"))
         self._cut()
         self._loops -= 1
-        if not self._loops and self._stream:
-            self._stream.close()
+        if not self._loops:
+            self._close()
 
     @property
     def _fault(self) -> Failure | None:
@@ -553,8 +561,8 @@ class Session:
         fault = None
         if size > ORDER_BYTES:
             fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
-            known = {key: data[key] for key in ORDERS[event] if key in data} if isinstance(data, dict) else {}
-            data = payload.shorten(known, CUT_BYTES)
+            known = isinstance(data, dict) and {key: data[key] for key in ORDERS[event] if key in data}
+            data = payload.shorten(known, CUT_BYTES) if isinstance(known, dict) else None
         return OrderReceived(self, event, payload.encode(data).encode(), ack_id, time.monotonic(), fault)
 
     def _acknowledged(self) -> None:

@@ -106,7 +106,10 @@ class Cluster:
             self._begin_rounds_beside(worker)
         self._settle(now)
 
-    def pinged(self, sid: str, now: float) -> None:
+    def pinged(self, sid: str, now: float, join: Join | None = None) -> None:
+        """`join`: what came on this connection last, in case that the state has lost it. Raises JoinRefusedError."""
+        if join and not self.members.knows(sid):
+            self.joined(sid, join, now)
         changes = self.members.pinged(sid, now)
         for change in changes:
             self._follow(change, now)
@@ -228,6 +231,7 @@ class Cluster:
             self._forget_holdings(member, before)
         if member.current is None and before:
             member.since = self.epoch + now
+            member.last_ping = self.epoch + before.pulse.pinged if before.pulse.pinged else 0.0
             takeover.is_planned = change.planned
             log_death(member, before, now, change.planned)
             self._begin_round(takeover)
@@ -307,8 +311,9 @@ class Cluster:
 
     def _failed(self, takeover: Takeover, by: int, reason: str, now: float) -> None:
         """The neighbor that was ordered did not take the address."""
-        is_used = "in use by" in reason
-        is_quiet = reason == "stopping" or (is_used and takeover.in_use)
+        is_starting = "asks before" in reason  # the owner itself, whose worker comes next
+        is_used = not is_starting and "in use by" in reason
+        is_quiet = reason == "stopping" or is_starting or (is_used and takeover.in_use)
         level = logging.INFO if is_quiet else logging.WARNING
         log(level, "takeover_failed", node=takeover.number, by=by, reason=reason)
         takeover.order = None
@@ -317,6 +322,8 @@ class Cluster:
             takeover.in_use += 1
             takeover.not_before = self.epoch + now + wait_s
             takeover.tried = set()
+        elif is_starting:
+            takeover.not_before = self.epoch + now + YIELDED_S
         else:
             takeover.tried.add(by)
 

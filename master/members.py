@@ -80,6 +80,8 @@ class Member:
     """The connection that counts. None: the node is dead."""
     since: float = 0.0
     """Since when it is alive or dead, in seconds since the epoch."""
+    last_ping: float = 0.0
+    """Of one that is dead, in seconds since the epoch; 0: none is known."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,9 @@ class Members:
         """Whether it is alive and its interface has a link: nobody else is to have its address."""
         member = self._members.get(number)
         return member is not None and member.current is not None and member.join.carrier
+
+    def knows(self, sid: str) -> bool:
+        return sid in self._by_sid
 
     def speaker(self, sid: str) -> Member | None:
         """The node that speaks on this connection. None: it has not joined, or another connection counts."""

@@ -55,6 +55,8 @@ class Session:
     host: str
     nodes: frozenset[int] | None
     """The nodes that its token speaks for; None: every one without a token of its own."""
+    join: messages.Join | None = None
+    """The last that was accepted."""
 
 
 class TextPacket(socketio.packet.Packet):  # type: ignore[misc]
@@ -250,6 +252,7 @@ class Master:
         except StoreLostError:
             pass  # it is decided when the state is back
         if sid in self._sessions:
+            session.join = join
             self._joined[session.engine] = sid
             self._listener.admit_session(session.engine)
             peer = self._listener.get(tuple(self.sio.get_environ(sid)["asgi.scope"]["client"]))
@@ -286,8 +289,9 @@ class Master:
     async def _on_ping(self, sid: str, *_: object) -> None:
         """What it carries is of no interest. Returning nothing acknowledges with an empty list."""
         if not self._store.heard(sid):
-            address = self._store.address(sid)
-            self._submit(lambda cluster, now: cluster.pinged(address, now))
+            address, session = self._store.address(sid), self._sessions.get(sid)
+            join = session.join if session else None
+            self._submit(lambda cluster, now: cluster.pinged(address, now, join))
 
     async def _on_unknown(self, event: str, _sid: str, *_: object) -> None:
         self._limited.warn("ignored", "unknown", event=event[:100], reason="no such event")

@@ -48,6 +48,7 @@ def encode(state: State, is_silent: Callable[[Connection], bool]) -> str:
             "connections": connections,
             "current": current,
             "since": member.since,
+            "last_ping": member.last_ping,
         }
     takeovers = {}
     for takeover in state.takeovers.values():
@@ -82,7 +83,7 @@ def _member(number: int, fields: dict[str, Any], now: float) -> Member:
         for c in fields["connections"]
     ]
     current: Connection | None = next((c for c in connections if c.sid == fields["current"]), None)
-    return Member(number, _join(fields["join"]), connections, current, fields["since"])
+    return Member(number, _join(fields["join"]), connections, current, fields["since"], fields["last_ping"])
 
 
 def _join(fields: dict[str, Any]) -> Join:

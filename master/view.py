@@ -15,6 +15,14 @@ from master.takeovers import Takeover
 MOST_EVENTS = 200
 TEXTS = {
     "started": "This master started.",
+    "listening": "It listens on {url}.",
+    "stopping": "This master stops.",
+    "connection_replaced": "Node {node} has a newer connection.",
+    "connection_refused": "A connection from {address} was refused: {reason}.",
+    "master_there": "The master {name} is there.",
+    "master_gone": "The master {name} is gone: {reason}.",
+    "bound_reached": "Too much from {address}: {bound}.",
+    "host_refused": "A request for the host {host} from {address} was refused.",
     "node_joined": "Node {node} joined: {system}, {ip}.",
     "node_alive": "Node {node} is alive.",
     "node_dead": "Node {node} is dead: {cause}, last heard of {silent_s} s ago.",
@@ -38,6 +46,9 @@ TEXTS = {
     "resumed": "This master stood still for {seconds} s.",
 }
 
+HIDDEN = ("closed", "node_joined")
+"""Of which another event tells as much."""
+
 
 def iso(epoch_s: float) -> str:
     return datetime.fromtimestamp(epoch_s, timezone.utc).isoformat(timespec="milliseconds")
@@ -52,9 +63,11 @@ class RecentEvents(logging.Handler):
         self._ids = itertools.count(1)
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.msg in HIDDEN:
+            return
         fields: dict[str, Any] = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
         try:
-            text = TEXTS[record.msg].format_map(fields)
+            text = TEXTS[record.msg].format_map({k: _short(v) for k, v in fields.items()})
         except (KeyError, IndexError):
             text = format_message(record.msg, fields, 500)
         node = fields.get("node")
@@ -71,6 +84,10 @@ class RecentEvents(logging.Handler):
 
     def since(self, last_id: int) -> list[dict[str, Any]]:
         return [event for event in self._events if event["id"] > last_id]
+
+
+def _short(value: object) -> object:
+    return round(value, 2) if isinstance(value, float) else value
 
 
 def nodes(cluster: Cluster) -> list[dict[str, Any]]:
@@ -101,6 +118,9 @@ def _node(
     address = None
     if join and join.ip and join.netmask:
         address = f"{join.ip}/{sum(int(part).bit_count() for part in join.netmask.split('.'))}"
+    last_ping = member.last_ping if member else 0.0
+    if current:
+        last_ping = epoch + current.pulse.pinged if current.pulse.pinged else 0.0
     conflict = cluster.conflicts.get(number)
     return {
         "node": number,
@@ -109,7 +129,7 @@ def _node(
         "alive": current is not None,
         "state": "never" if member is None else "alive" if current else "dead",
         "since": iso(member.since) if member and member.since else None,
-        "last_ping": iso(epoch + current.pulse.pinged) if current and current.pulse.pinged else None,
+        "last_ping": iso(last_ping) if last_ping else None,
         "neighbors": list(join.neighbors) if join else [],
         "carrier": join.carrier if join else True,
         "held_by": takeover.holder,

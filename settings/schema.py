@@ -63,7 +63,7 @@ class Config:
     slash. None means: no `password`, no `master_token`, no `notify_command`, no `metrics_file`; for `master_ca_file`
     the system's CAs; for `interface` the one whose subnet contains the address; for `allowed_networks` the
     interface's own subnets. `conflict_wait_s` is 0 without a probe, since nobody is then found to wait for.
-    `log_dir` exists. `warnings` are lines for the log.
+    `log_dir` exists. `warnings` are lines for the log; `paths` are the files that were read, each with its variable.
     """
 
     node_id: int = setting(
@@ -185,6 +185,7 @@ class Config:
         "METRICS_FILE", files.metrics_file(), "(none)", "A Prometheus textfile, rewritten every 15 s."
     )
     warnings: tuple[str, ...] = ()
+    paths: tuple[tuple[str, Path], ...] = field(default=(), compare=False)
     proxy_passwords: tuple[str, ...] = field(default=(), repr=False)
 
     @property

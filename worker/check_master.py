@@ -23,6 +23,7 @@ from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
 from connection.session import Callbacks, Connected, Disconnected, Session
 from logging_setup import NoLog
+from worker.check_item import Item
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
@@ -34,14 +35,12 @@ EXPIRY_DAYS = 7
 """Before a certificate's end that somebody should know."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One line of the report; `remedy` is what to do where `ok` is False."""
+@dataclass
+class MasterReport:
+    """What other items need to know: whether the master accepts, and this end of the connection to it, None: not known."""
 
-    ok: bool
-    name: str
-    text: str
-    remedy: str = ""
+    accepted: bool = False
+    local_ip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,12 @@ class _Answer:
     asked_s: float
 
 
-def master_items(target: Target) -> Iterator[Item]:
-    """What there is to say of one master, each line as soon as it is known."""
+def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
+    """Connect as the worker would, and describe the handshake; fills in `report`."""
     name = f"master {target.url}"
     resolver = Resolver()
     yield from _name_server(target, resolver)
-    failure, accepted = _connect(target, resolver)
+    failure, accepted = _connect(target, resolver, report)
     if failure:
         yield Item(False, name, str(failure), failure.remedy)
         return
@@ -102,7 +101,7 @@ def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
         yield Item(False, f"name server for {host}", text, remedy)
 
 
-def _connect(target: Target, resolver: Resolver) -> tuple[Failure | None, str]:
+def _connect(target: Target, resolver: Resolver, report: MasterReport) -> tuple[Failure | None, str]:
     """Connect as the worker would, without joining; why not, or how."""
     inbox: SimpleQueue[object] = SimpleQueue()
     callbacks = Callbacks(inbox.put, lambda _order, _limit_s: True, lambda _ack_id: None)
@@ -116,6 +115,7 @@ def _connect(target: Target, resolver: Resolver) -> tuple[Failure | None, str]:
     took_ms = (time.monotonic() - began_s) * 1000
     session.leave(0.5)
     if isinstance(answer, Connected):
+        report.accepted, report.local_ip = True, answer.local_ip
         return None, f"accepts by {answer.transport} in {took_ms:.0f} ms"
     if isinstance(answer, Disconnected):
         return answer.failure, ""

@@ -268,6 +268,8 @@ def test_garbage_in_redis_ends_no_master(shared: SHARED, workers: MakeWorker) ->
     for master in (first, second):
         master.wait_for_line("state_lost error=.the key failover:state", 3)
     server.ask("DEL", "failover:state")
+    for master in (first, second):
+        master.wait_for_line("state_back")
     b.close()
     a.succeed(a.wait_for("recover"))
     for master in (first, second):

@@ -872,7 +872,11 @@ def test_the_page_of_settings_is_the_schema_s():
 
 def test_every_attribute_has_its_variable():
     attributes = {field.name for field in dataclasses.fields(config.Config)}
-    assert {variable.attribute for variable in VARIABLES} == attributes - {"warnings", "proxy_passwords"}
+    assert {variable.attribute for variable in VARIABLES} == attributes - {
+        "warnings",
+        "paths",
+        "proxy_passwords",
+    }
 
 
 def test_env_example(home):
