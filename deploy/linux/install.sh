@@ -103,11 +103,15 @@ install_system() {
   if [ ! -e "$destdir$etc/worker.env" ]; then
     {
       cat .env.example
-      printf '\n# As make install set them: where the rest lies, and rotation left to logrotate.\n'
-      printf 'NETWORK_CONFIG=%s/network_config.txt\nLOG_DIR=%s\nLOG_MAX_BYTES=0\n' "$etc" "$logs"
+      printf '\n# Set by make install. logrotate rotates daily; LOG_MAX_BYTES bounds what comes between.\n'
+      printf 'NETWORK_CONFIG=%s/network_config.txt\nLOG_DIR=%s\nLOG_MAX_BYTES=52428800\n' "$etc" "$logs"
     } >"$destdir$etc/worker.env.new"
     chmod 640 "$destdir$etc/worker.env.new"
     mv "$destdir$etc/worker.env.new" "$destdir$etc/worker.env"
+  elif grep -q '^LOG_MAX_BYTES=0$' "$destdir$etc/worker.env"; then
+    # set by version 1.0: a flood of lines filled the disk before logrotate came
+    sed -i 's/^LOG_MAX_BYTES=0$/LOG_MAX_BYTES=52428800/' "$destdir$etc/worker.env"
+    echo "$destdir$etc/worker.env: LOG_MAX_BYTES is now 52428800, in addition to logrotate"
   fi
   sed "s|/opt/failover-worker|$prefix|g" "deploy/linux/$unit" >"$destdir$units/$unit"
   chmod 644 "$destdir$units/$unit"
