@@ -7,6 +7,7 @@ master. The end, whatever brought it, is reported exactly once.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import queue
@@ -57,6 +58,7 @@ Payload.max_decode_packets = (
 )
 HEADER = re.compile(r"([0-6])(?:(\d{1,10})-)?(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
 """Of a Socket.IO packet: its type, its number of attachments, its namespace, its number."""
+_numbers = itertools.count(1)  # of this run's orders, whichever connection they come on
 QUIET_LIBRARY = logging.getLogger("connection.library")
 QUIET_LIBRARY.setLevel(logging.CRITICAL)  # what it has to say is in our own lines
 
@@ -86,7 +88,7 @@ class Disconnected:
 
 @dataclass(frozen=True)
 class OrderReceived:
-    """An event of the master that is for the owner. `ack_id` is None where no acknowledgement is asked for; `fault`
+    """An event of the master that is for the owner. `number` is its own in this run. `ack_id` is None where no acknowledgement is asked for; `fault`
     says why the order is refused whatever it holds, and then only its own keys are here, cut.
     """
 
@@ -95,6 +97,7 @@ class OrderReceived:
     raw: bytes
     ack_id: int | None
     arrived_s: float
+    number: int = 0
     fault: str | None = None
 
     @property
@@ -547,23 +550,25 @@ class Session:
     def _event(self, event: Any, args: tuple[Any, ...]) -> None:
         raw, ack_id = self._raw, self._ack_id
         name = event if isinstance(event, str) else compact_json([event])
-        self._log.info("received", event=name, data=_shown(name, args, raw))
-        if name in ORDERS:
-            order = self._order(name, args, ack_id, len(raw.encode(errors="replace")))
+        number = next(_numbers) if name in ORDERS else None
+        self._log.info("received", event=name, data=_shown(name, args, raw), order=number)
+        if number:
+            order = self._order(number, name, args, len(raw.encode(errors="replace")))
             # what was read ahead when the connection ended is handed over all the same
             while not self._callbacks.post_order(order, 0.0 if self._ended else WAIT_S):
                 self._heard()  # it is not the master that is silent
         elif ack_id is not None:
             self._send(f"3{ack_id}[]")
 
-    def _order(self, event: str, args: tuple[Any, ...], ack_id: int | None, size: int) -> OrderReceived:
+    def _order(self, number: int, event: str, args: tuple[Any, ...], size: int) -> OrderReceived:
         data = args[0] if len(args) == 1 else list(args) or None
         fault = None
         if size > ORDER_BYTES:
             fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
             known = isinstance(data, dict) and {key: data[key] for key in ORDERS[event] if key in data}
             data = payload.shorten(known, CUT_BYTES) if isinstance(known, dict) else None
-        return OrderReceived(self, event, payload.encode(data).encode(), ack_id, time.monotonic(), fault)
+        raw = payload.encode(data).encode()
+        return OrderReceived(self, event, raw, self._ack_id, time.monotonic(), number, fault)
 
     def _acknowledged(self) -> None:
         ack_id = self._ack_id

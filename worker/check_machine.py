@@ -123,7 +123,7 @@ def _proxy_arp_item(network: Network, own: Address, heard: SimpleQueue[object]) 
     size = min(own.ip.network.num_addresses - 2, 1 << 16)
     picked = random.sample(range(1, size + 1), min(size, 50)) if size > 0 else []
     candidates = [own.ip.network.network_address + offset for offset in picked]
-    asked = [ip for ip in candidates if ip not in there and network.last_mac(own.interface, ip) is None]
+    asked = [ip for ip in candidates if ip not in there and network.last_seen(own.interface, ip).mac is None]
     asked = asked[:STRANGERS]
     if len(asked) < STRANGERS:
         return Item(True, "proxy ARP", f"{own.ip.network} is too small to find it")

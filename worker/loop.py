@@ -18,8 +18,9 @@ from connection.session import Callbacks, Connected, Disconnected, OrderReceived
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
+from failover.owners import OwnerMacs
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import insecure_masters, network_of, targets_of, warnings_of
 from worker.inbox import Inbox
@@ -67,7 +68,12 @@ class Worker:
             **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
         )
         self._failover = Failover(
-            settings, self._node, self._network, self._log, lambda reply: self._reports.answer(reply)
+            settings,
+            self._node,
+            self._network,
+            self._log,
+            lambda reply: self._reports.answer(reply),
+            owners=OwnerMacs(config.log_dir / f"owners-{config.node_id}.json", config.neighbors),
         )
         callbacks = Callbacks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
@@ -233,7 +239,7 @@ class Worker:
         match message:
             case OrderReceived():
                 self._obey(message, now)
-            case ArpSeen():
+            case ArpSeen() | FilterFailed():
                 self._failover.seen(message, now)
             case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
                 self._failover.seen(message, now)
@@ -269,13 +275,13 @@ class Worker:
         data = order.data
         if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
-            self._log.error("order_refused", event=order.event, reason=error)
+            self._log.error("order_refused", event=order.event, reason=error, order=order.number)
         elif order.fault:
-            error = self._failover.refuse(order.event, data, order.fault)
+            error = self._failover.refuse(order.event, data, order.fault, order.number)
         elif order.event == "recover":
-            error = self._failover.recover(data, now, order.arrived_s)
+            error = self._failover.recover(data, now, order.arrived_s, order.number)
         else:
-            error = self._failover.restore(data, now)
+            error = self._failover.restore(data, now, order.number)
         if order.ack_id is not None:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.session, order.ack_id, answer)

@@ -98,12 +98,14 @@ class Reports:
             if on_the_way and any(one.ends >= SUSPECT for one in (self._answers[0], *on_the_way)):
                 break
             waiting = self._take()
+            if self._failover.is_stale(waiting.reply):
+                continue
             data = dict(waiting.reply.extra)
             if waiting.reply.with_join:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._said = join
-            if not self._connection.send(waiting.reply.event, data, keep=waiting):
+            if not self._connection.send(waiting.reply.event, data, keep=waiting, order=waiting.reply.order):
                 self._answers.appendleft(waiting)
                 self._bytes += waiting.size
                 return
@@ -117,7 +119,11 @@ class Reports:
 
     def _give_up(self, waiting: _Waiting, reason: str) -> None:
         self._log.error(
-            "answer_given_up", event=waiting.reply.event, data=dict(waiting.reply.extra), reason=reason
+            "answer_given_up",
+            event=waiting.reply.event,
+            data=dict(waiting.reply.extra),
+            reason=reason,
+            order=waiting.reply.order,
         )
 
     def _join(self, now: float) -> None:
