@@ -423,8 +423,11 @@ def caveats(story: Story) -> Iterator[str]:
         for attempt in one.attempts
         for node in (one.node, *attempt.active_neighbors)
     }
-    for node in sorted(named - {each for each in known if each is not None}):
+    absent = sorted(node for node in named - known if node is not None)
+    for node in absent[:CAVEATS]:
         yield f"No log of node {node} was given: what it did itself is not known."
+    if len(absent) > CAVEATS:
+        yield f"Nor was one of {count(len(absent) - CAVEATS, 'further node')}."
     for lane in story.lanes:
         if lane.node is None:
             yield f"{capital(lane.name)}: no line and no number in the folder's name says which node it is."
