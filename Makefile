@@ -37,11 +37,15 @@ $(ENV)/.run: requirements.txt | $(BIN)/python
 	$(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
-$(ENV)/.dev: requirements-dev.txt $(ENV)/.run | $(BIN)/python
+$(ENV)/.dev: requirements-dev.txt $(ENV)/.run $(ENV)/.master | $(BIN)/python
 	$(PIP_INSTALL) -r requirements-dev.txt
 	@touch $@
 
-demo: $(ENV)/.run
+$(ENV)/.master: requirements-master.txt | $(BIN)/python
+	$(PIP_INSTALL) -r requirements-master.txt
+	@touch $@
+
+demo: $(ENV)/.run $(ENV)/.master
 	@$(BIN)/python -m demo
 
 picture: $(ENV)/.dev
@@ -83,13 +87,13 @@ masters: $(ENV)/.masters $(EIO3)/.made
 check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis demo bench
+	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis master demo bench
 
 bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results
 
 lock:
-	for name in requirements requirements-dev requirements-eio3 tests/other_masters/requirements \
+	for name in requirements requirements-master requirements-dev requirements-eio3 tests/other_masters/requirements \
 	  tests/other_masters/requirements-eio3; do \
 	  uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	    --upgrade $$name.in -o $$name.txt; done

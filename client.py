@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import config as configuration
+from logs.console import open_missing_streams, print_error
 from worker import systemd
 
 VERSION = "2.0.0"
@@ -39,14 +40,17 @@ only, or give the keys away.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker until it is told to stop, or one of the other commands; returns the exit code."""
-    _open_standard_streams()
+    open_missing_streams()
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        if getattr(sys, name) is None:  # argparse cannot do without
+            setattr(sys, name, open(descriptor, "w", encoding="utf-8", closefd=False))  # noqa: SIM115
     options = _parse(arguments)
     try:
         return _run(options)
     except ModuleNotFoundError as exc:
         if (HERE / (exc.name or "").partition(".")[0]).exists():
             raise  # not a library: a part of the worker itself is missing
-        _say(f"the library {exc.name} is not installed; install it with: {_installation()}")
+        print_error(f"the library {exc.name} is not installed; install it with: {_installation()}")
         return EXIT_CONFIG
 
 
@@ -73,14 +77,27 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--as",
         dest="account",
         metavar="USER",
+        type=_account,
         help="with --check: judge file modes and privileges as this account (default: the owner of LOG_DIR)",
     )
     options = parser.parse_args(arguments)
     if options.json and not (options.check or options.status):
         parser.error("--json goes with --check or --status")
-    if options.account and not options.check:
+    if options.account is not None and not options.check:
         parser.error("--as goes with --check")
     return options
+
+
+def _account(name: str) -> int:
+    """The user id of an account's name or number."""
+    if name.isascii() and name.isdecimal():
+        return int(name)
+    try:
+        import pwd
+
+        return pwd.getpwnam(name).pw_uid
+    except (ImportError, KeyError):
+        raise argparse.ArgumentTypeError(f"there is no user {name!r}") from None
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -90,9 +107,9 @@ def _run(options: argparse.Namespace) -> int:
     for name in TLS_VARIABLES:
         os.environ.pop(name, None)
     try:
-        config = configuration.load(os.environ, options.env_file)
+        config = configuration.load(os.environ, options.env_file, options.account)
     except configuration.ConfigError as exc:
-        _say(*exc.faults)
+        print_error(*exc.faults)
         if options.json:
             from worker.check import faults_report
 
@@ -122,8 +139,8 @@ def _work(config: configuration.Config, notifier: systemd.SystemdNotifier) -> in
 
     inbox = Inbox()
     from worker.instance_lock import InstanceLock, LockError
-    from worker.loop import ReopenLogs, Stop, Worker
-    from worker.status import DumpState
+    from worker.loop import Worker
+    from worker.messages import DumpState, ReopenLogs, Stop
 
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
@@ -137,7 +154,7 @@ def _work(config: configuration.Config, notifier: systemd.SystemdNotifier) -> in
         node_id = None if config.vip_backend == "simulated" else config.node_id
         lock = InstanceLock.acquire(config.log_dir, node_id)
     except LockError as exc:
-        _say(str(exc))
+        print_error(str(exc))
         return EXIT_LOCKED
     config = replace(config, warnings=(*config.warnings, *lock.warnings))
     Worker(config, VERSION, inbox, notifier).run()
@@ -173,34 +190,10 @@ def _installation() -> str:
     return f"{quote(sys.executable)} -m pip install -r {requirements}"
 
 
-def _open_standard_streams() -> None:
-    """Give a process that was started without its standard descriptors null devices in their places.
-
-    Otherwise the first sockets and files would get these numbers, and whatever is written to stderr.
-    """
-    for descriptor in range(3):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != descriptor:
-                os.dup2(opened, descriptor)
-                os.close(opened)
-            os.set_inheritable(descriptor, True)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-
-
-def _say(*lines: str) -> None:
-    """Print lines on stderr; one that is full or closed changes no exit code."""
-    with suppress(OSError, ValueError):
-        print(*lines, sep="\n", file=sys.stderr, flush=True)
-
-
 def _exit(code: int) -> NoReturn:
     """End the process at once: threads that wait for a name server or a stalled disk must not hold it up."""
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, AttributeError):
             stream.flush()
     os._exit(code)
 
@@ -216,7 +209,7 @@ def _main() -> NoReturn:
     except OSError as exc:
         if exc.errno != errno.ENOSPC:
             raise
-        _say(f"the output could not be written: {exc.strerror}")
+        print_error(f"the output could not be written: {exc.strerror}")
         code = 1
     _exit(code)
 

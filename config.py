@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
-from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
+from urllib.parse import unquote
 
-from settings import files
-from settings.schema import NODE_MAY_HOLD, VARIABLES, Variable, describe
-from settings.types import Fault, UnfitError, printable, shown
+from settings import files, permissions
+from settings.schema import REQUIRED, VARIABLES, Config, Variable, describe
+from settings.types import Fault, InvalidValue, printable, quoted
 
 __all__ = ["Config", "ConfigError", "describe", "load"]
 
 HERE = Path(__file__).absolute().parent
 """The folder of client.py."""
-_DEFAULTED = "(not set, so its default)"
+_DEFAULT = "(default)"
 _FAULTS_SHOWN = 10  # of one variable
-_LAST = 9
-_MISSPELT = 0.8
-"""How alike a name must be to one of ours (difflib's ratio) to be taken for it."""
+_MISSPELLED = 0.8
+"""How similar a name must be to one of ours (difflib's ratio) to be taken for it."""
 
 
 class ConfigError(Exception):
@@ -33,211 +31,190 @@ class ConfigError(Exception):
         self.faults = tuple(faults)
 
 
-@dataclass(frozen=True)
-class Config:
-    """What the worker runs by. Names that end in `_s` are seconds.
-
-    `neighbors` is the whole of NETWORK_CONFIG: each node with its neighbours. `masters` has URLs without a
-    trailing slash. None means: no `password`, no `master_token`; for `master_ca_file` the system's CAs; for
-    `interface` the one whose subnet holds the address; for `allowed_networks` the interface's own subnets; for
-    `metrics_file` no metrics. `conflict_wait_s` is 0 where nobody is asked, since nobody can then be waited for.
-    `log_dir` exists. `warnings` are lines for the log.
+class _Setting(NamedTuple):
+    """A variable's text, "" where it has none, and how a fault names it. Where several variables fill one attribute,
+    the lowest `rank` wins: the place where the text was found.
     """
 
-    node_id: int
-    password: Optional[str] = field(repr=False)
-    masters: tuple[str, ...]
-    master_token: Optional[str] = field(repr=False)
-    master_ca_file: Optional[Path]
-    interface: Optional[str]
-    neighbors: Mapping[int, tuple[int, ...]]
-    allowed_networks: Optional[tuple[IPv4Network, ...]]
-    vip_backend: str
-    address_lease_s: int
-    master_loss_release_s: float
-    join_interval_s: float
-    conflict_probe_s: float
-    conflict_wait_s: float
-    ping_interval_s: float
-    ping_timeout_s: float
-    ping_max_missed: int
-    reconnect_delay_s: float
-    reconnect_delay_max_s: float
-    log_dir: Path
-    log_level: str
-    log_max_bytes: int
-    log_backup_count: int
-    log_console: bool
-    metrics_file: Optional[Path]
-    warnings: tuple[str, ...]
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What no log and no error may show."""
-        return tuple(secret for secret in (self.password, self.master_token) if secret is not None)
+    label: str
+    text: str
+    rank: int = 9
 
 
-def load(environ: Mapping[str, str], env_file: Optional[Path] = None) -> Config:
-    """The settings of `environ`, else of `env_file`, else the defaults. A secret comes from `environ`, where the
-    variable comes before its file's name, else from a credential of the service manager, else from `env_file`.
+def load(environ: Mapping[str, str], env_file: Path | None = None, account: int | None = None) -> Config:
+    """The settings of `environ`, else of `env_file`, else the defaults. NAME wins over NAME_FILE of the same place.
 
-    `env_file` None: `.env` in the folder of client.py, which may be absent. A LOG_DIR that is missing is made.
-    Raises ConfigError with every fault.
+    `env_file` None: `.env` in the folder of client.py, which may be absent. `account` is the user id for which file
+    modes are judged, None: the owner of LOG_DIR. A missing LOG_DIR is created. Raises ConfigError with every fault.
     """
     report = _Report()
     path = env_file or HERE / ".env"
     lines: Mapping[str, files.EnvLine] = {}
-    env_file_fits = True
+    has_lines = True
     try:
         lines = files.read_env_file(path, may_be_absent=env_file is None)
-    except UnfitError as unfit:
-        env_file_fits = False
-        said = "--env-file" if env_file else f"--env-file {_DEFAULTED}"
-        report.add(said, str(path), files.ENV_FILE_MAY_HOLD, *unfit.faults)
+    except InvalidValue as invalid:
+        has_lines = False
+        label = "--env-file" if env_file else f"--env-file {_DEFAULT}"
+        report.add(label, str(path), files.ENV_FILE_EXPECTED, invalid.faults)
 
-    settings = {variable.name: _find(variable, environ, lines, path, report) for variable in VARIABLES}
+    settings = {variable.name: _find(variable, environ, lines, path) for variable in VARIABLES}
     found: dict[str, Any] = {variable.attribute: None for variable in VARIABLES}
     ranks: dict[str, int] = {}
     for variable in VARIABLES:
         setting = settings[variable.name]
-        if variable.kind.secret:
+        if variable.type.is_secret:
             report.secrets.add(environ.get(variable.name, ""))
             report.secrets.update(line.text for name, line in lines.items() if name == variable.name)
         if not setting.text:
-            if variable.required and env_file_fits:  # else it may stand in the file that could not be read
-                report.add(setting.said, "", variable.kind.may_hold, Fault())
+            if (
+                variable.default == REQUIRED and has_lines
+            ):  # otherwise it may be in the file that could not be read
+                report.add(setting.label, "", variable.type.expected, [Fault()])
             continue
         try:
-            value = variable.kind.parse(setting.text)
-        except UnfitError as unfit:
-            report.add(setting.said, setting.text, variable.kind.may_hold, *unfit.faults)
+            value = variable.type.parse(setting.text)
+        except InvalidValue as invalid:
+            report.add(setting.label, setting.text, variable.type.expected, invalid.faults)
             continue
-        if setting.rank < ranks.get(variable.attribute, _LAST):
+        if setting.rank < ranks.get(variable.attribute, 9):
             found[variable.attribute], ranks[variable.attribute] = value, setting.rank
     report.secrets.update(found[attribute] or "" for attribute in ("password", "master_token"))
     _check_together(settings, found, report)
     faults = report.lines()
     if faults:
         raise ConfigError(faults)
-    return Config(**found, warnings=_env_file_warnings(path, lines, report))
-
-
-class _Setting(NamedTuple):
-    """How a fault names a variable, and the variable's text, "" where it has none. Where several variables fill one
-    attribute, the lowest `rank` does: it grows from place to place where a text is looked for.
-    """
-
-    said: str
-    text: str
-    rank: int = _LAST
+    config = Config(**found, proxy_passwords=tuple(_proxy_passwords(environ)))
+    account = permissions.owner_of(config.log_dir) if account is None else account
+    warnings = [*_misspelled(path, lines, report), *_exposed(config, settings, path, lines, account)]
+    return replace(config, warnings=tuple(warnings), paths=tuple(_paths(settings, path if lines else None)))
 
 
 class _Report:
-    """Collects faults, and words them once every secret is known: one may stand in the wrong variable."""
+    """Collects faults, and words them once every secret is known: one may be in the wrong variable."""
 
     def __init__(self) -> None:
         self.secrets: set[str] = set()
         self._faults: list[tuple[str, str, str, Fault]] = []
 
-    def add(self, said: str, held: str, may_hold: str, *faults: Fault) -> None:
-        self._faults += [(said, held, may_hold, fault) for fault in faults[:_FAULTS_SHOWN]]
+    def add(self, label: str, text: str, expected: str, faults: Sequence[Fault]) -> None:
+        self._faults += [(label, text, expected, fault) for fault in faults[:_FAULTS_SHOWN]]
         left_out = len(faults) - _FAULTS_SHOWN
         if left_out > 0:  # a file of something else altogether
-            hidden = any(fault.hidden for fault in faults)
-            self._faults.append(
-                (said, held, may_hold, Fault(f"it has {left_out} faults more", hidden=hidden))
-            )
+            more = Fault(f"it has {left_out} more faults", hidden=any(fault.hidden for fault in faults))
+            self._faults.append((label, text, expected, more))
 
     def lines(self) -> list[str]:
         return [printable(self._line(*fault)) for fault in self._faults]
 
-    def quote(self, text: str, *, hidden: bool = False) -> str:
-        if hidden or any(secret and secret in text for secret in self.secrets):
-            return "a value that is not shown"
-        return shown(text)
+    def is_secret(self, text: str) -> bool:
+        return any(secret and secret in text for secret in self.secrets)
 
-    def _line(self, said: str, held: str, may_hold: str, fault: Fault) -> str:
-        piece = held if fault.piece is None else fault.piece
-        hidden = fault.hidden or any(secret and secret in held for secret in self.secrets)
-        what = f"holds {self.quote(piece, hidden=hidden)}" if held else "is not set"
-        where = f", {fault.where}," if fault.where else ""
+    def _line(self, label: str, text: str, expected: str, fault: Fault) -> str:
+        where = f", {fault.where}" if fault.where else ""
+        if not text:
+            return f"{label}{where}: not set; expected {expected}"
+        piece = text if fault.piece is None else fault.piece
+        value = (
+            "(not shown)" if fault.hidden or self.is_secret(text) or self.is_secret(piece) else quoted(piece)
+        )
         reason = f": {fault.reason}" if fault.reason else ""
-        return f"{said}{where} {what}{reason}; it may hold {may_hold}"
+        return f"{label}{where}: invalid value {value}{reason}; expected {expected}"
 
 
 def _find(
-    variable: Variable,
-    environ: Mapping[str, str],
-    lines: Mapping[str, files.EnvLine],
-    path: Path,
-    report: _Report,
+    variable: Variable, environ: Mapping[str, str], lines: Mapping[str, files.EnvLine], path: Path
 ) -> _Setting:
-    """What a variable holds: the environment's text, else a credential's, else the file's, else the default's."""
+    """The environment's text, else the file's, else the default."""
     name = variable.name
-    places = [(environ.get(name, ""), name), _credential(variable, environ, report)]
-    line = lines.get(name)
-    places.append((line.text, f"{name} (line {line.number} of {shown(str(path))})") if line else ("", ""))
-    default = variable.default if variable.beside is None else str(HERE / variable.beside)
-    places.append((default, f"{name} {_DEFAULTED}"))
-    for rank, (text, said) in enumerate(places):
-        # Windows' `set NAME=value && …` leaves a blank at the end; in a secret it may be meant.
-        kept = text if variable.kind.secret else text.strip(" \t\r\n")
+    places = [(environ.get(name, ""), name), ("", name)]
+    if name in lines:
+        line = lines[name]
+        places[1] = (line.text, f"{name} (line {line.number} of {quoted(str(path))})")
+    default = str(HERE / variable.default) if variable.default.startswith("./") else variable.default_value
+    places.append((default, f"{name} {_DEFAULT}"))
+    for rank, (text, label) in enumerate(places):
+        # Windows' `set NAME=value && …` leaves a blank at the end; in a secret it may be meant
+        kept = text if variable.type.is_secret else text.strip(" \t\r\n")
         if kept:
-            return _Setting(said, kept, rank)
+            return _Setting(label, kept, rank)
     return _Setting(name, "")
 
 
-def _credential(variable: Variable, environ: Mapping[str, str], report: _Report) -> tuple[str, str]:
-    """The text of the credential of that name, and how a fault names it."""
-    directory = environ.get("CREDENTIALS_DIRECTORY", "")
-    said = f"the credential {variable.name}"
-    if not directory or not variable.kind.secret:
-        return "", said
-    try:
-        return files.credential(variable.name, directory), said
-    except UnfitError as unfit:
-        report.add(said, directory, files.CREDENTIAL_MAY_HOLD, *unfit.faults)
-        return "", said
-
-
 def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], report: _Report) -> None:
-    """What only several settings tell; one that is None is absent, or has a fault of its own."""
+    """What only several settings show; one that is None is absent, or has a fault of its own."""
     node, neighbors = found["node_id"], found["neighbors"]
+    reason = ""
     if node is not None and neighbors is not None and node not in neighbors:
-        some = [str(listed) for listed in list(neighbors)[:20]]
-        reason = f"NETWORK_CONFIG lists {', '.join(some)}{' and more' if len(neighbors) > 20 else ''}"
-        report.add(*settings["NODE_ID"][:2], NODE_MAY_HOLD, Fault(reason))
+        some = ", ".join(map(str, list(neighbors)[:20]))
+        reason = f"NETWORK_CONFIG lists {some}{' and more' if len(neighbors) > 20 else ''}"
     elif node is not None and node > 254 and found["vip_backend"] == "simulated":
-        reason = "as a part of its simulated address, 10.9.0.NODE_ID, it cannot be above 254"
-        report.add(*settings["NODE_ID"][:2], NODE_MAY_HOLD, Fault(reason))
+        reason = "its simulated address would be 10.9.0.NODE_ID, which ends at 254"
+    if reason:
+        report.add(*settings["NODE_ID"][:2], files.node_number().expected, [Fault(reason)])
 
     delay, delay_max = found["reconnect_delay_s"], found["reconnect_delay_max_s"]
     if delay is not None and delay_max is not None and delay > delay_max:
-        if settings["RECONNECT_DELAY"].said.endswith(_DEFAULTED):
+        # a default gives way
+        if settings["RECONNECT_DELAY"].label.endswith(_DEFAULT):
             found["reconnect_delay_s"] = delay_max
+        elif settings["RECONNECT_DELAY_MAX"].label.endswith(_DEFAULT):
+            found["reconnect_delay_max_s"] = delay
         else:
-            may_hold = f"at most what RECONNECT_DELAY_MAX holds, {delay_max:g}"
-            report.add(*settings["RECONNECT_DELAY"][:2], may_hold, Fault())
+            expected = f"at most RECONNECT_DELAY_MAX, {delay_max:g}"
+            report.add(*settings["RECONNECT_DELAY"][:2], expected, [Fault()])
 
     if found["conflict_probe_s"] == 0:
         found["conflict_wait_s"] = 0.0
 
 
-def _env_file_warnings(path: Path, lines: Mapping[str, files.EnvLine], report: _Report) -> tuple[str, ...]:
-    """What is wrong with the file, yet no reason not to start."""
+def _proxy_passwords(environ: Mapping[str, str]) -> Iterator[str]:
+    """As the URLs of the proxy variables spell them, and as they are; they may contain `/`, `#` or `?`."""
+    for name, url in environ.items():
+        if name.lower() in ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy"):
+            password = url.rpartition("@")[0].partition("://")[2].partition(":")[2]
+            yield from {text for text in (password, unquote(password)) if text}
+
+
+def _misspelled(path: Path, lines: Mapping[str, files.EnvLine], report: _Report) -> Iterator[str]:
     names = [variable.name for variable in VARIABLES]
-    warnings = []
-    kept = [v.name for v in VARIABLES if v.kind.secret and v.name in lines and lines[v.name].text]
-    if kept and files.others_may_read(path):
-        warnings.append(
-            f"{shown(str(path))} holds {' and '.join(kept)}, and others than its owner can read it;"
-            f" mend it with: chmod 600 {shlex.quote(printable(str(path)))}"
-        )
     for name, line in lines.items():
-        meant = get_close_matches(name.upper(), names, 1, _MISSPELT)
-        if meant and name not in names:
-            warnings.append(
-                f"{shown(str(path))}, line {line.number}: {report.quote(name)} is no setting of this worker;"
-                f" {meant[0]} was probably meant"
+        similar = get_close_matches(name.upper(), names, 1, _MISSPELLED)
+        if similar and name not in names:
+            shown = "a name that is not shown" if report.is_secret(name) else quoted(name)
+            yield (
+                f"{quoted(str(path))}, line {line.number}: {shown} is not a setting of this worker;"
+                f" {similar[0]} was probably meant"
             )
-    return tuple(warnings)
+
+
+def _paths(settings: Mapping[str, _Setting], env_file: Path | None) -> Iterator[tuple[str, Path]]:
+    """The files that the settings were read from."""
+    if env_file:
+        yield "--env-file", env_file.absolute()
+    for variable in VARIABLES:
+        text = settings[variable.name].text
+        is_read = variable.attribute in {"password", "master_token", "neighbors", "master_ca_file"}
+        if is_read and not variable.type.is_secret and text:
+            yield variable.name, Path(text).expanduser().absolute()
+
+
+def _exposed(
+    config: Config,
+    settings: Mapping[str, _Setting],
+    path: Path,
+    lines: Mapping[str, files.EnvLine],
+    account: int,
+) -> Iterator[str]:
+    """Secrets that other users can read, and what they can write though the worker trusts it."""
+    secrets = [variable.name for variable in VARIABLES if variable.type.is_secret]
+    here = [name for name in secrets if name in lines and lines[name].text]
+    if here:
+        yield from permissions.exposed_secret(path, f"the file with {' and '.join(here)},", account)
+    for name in secrets:
+        text = settings[f"{name}_FILE"].text
+        if text:
+            yield from permissions.exposed_secret(Path(text).expanduser(), f"{name}_FILE", account)
+    if config.notify_command:
+        yield from permissions.exposed_program(config.notify_command, "NOTIFY_COMMAND", account)
+    yield from permissions.exposed_folder(config.log_dir, "LOG_DIR", account)

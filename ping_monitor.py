@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Optional, Protocol
 
 from logging_setup import Log
-from worker.watchdog import Pulse
+from worker.watchdog import Heartbeat
 
 LATE_S = 0.02
 """A wake-up that comes this much too late tells of a process that stood still, not of the master."""
@@ -68,7 +68,7 @@ class PingMonitor:
         gone: Callable[[str], None],
     ) -> None:
         self.counts = Counts()
-        self.pulse = Pulse()
+        self.heartbeat = Heartbeat()
         self._wire = wire
         self._interval_s = interval_s
         self._timeout_s = timeout_s
@@ -141,12 +141,12 @@ class PingMonitor:
             with self._changed:
                 due = self._due_s()
                 wait_s = None if due is None else due - time.monotonic()
-                self.pulse.due_s = math.inf if due is None else due
+                self.heartbeat.due_s = math.inf if due is None else due
                 if not self._stopping and (wait_s is None or wait_s > 0):
                     self._changed.wait(wait_s)
                 if self._stopping:
                     return
-                now = self.pulse.due_s = time.monotonic()
+                now = self.heartbeat.due_s = time.monotonic()
                 if due is not None and now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:

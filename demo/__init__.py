@@ -1,1 +1,1 @@
-"""The bundled master and the demonstration that drives it."""
+"""The demonstration: three workers and the master on this machine."""

@@ -91,7 +91,7 @@ class Demo:
         FOLDER.mkdir(parents=True)
         (FOLDER / "network_config.txt").write_text(NETWORK, encoding="utf-8")
         with open(FOLDER / "master.log", "w", encoding="utf-8") as log:
-            command = [sys.executable, "-m", "demo.master", "--port", "0", "--dead-after", "2"]
+            command = [sys.executable, "-m", "master", "serve", "--env-file", os.devnull, "--port", "0"]
             master = subprocess.Popen(
                 command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=log, text=True
             )

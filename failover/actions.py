@@ -126,6 +126,10 @@ class Actions:
         if not there:
             self.on_removed(entry, now)
             return
+        if not self._network.has_carrier(entry.vip.interface):
+            entry.trouble = f"{entry.vip.interface} has no carrier"
+            self.on_carrier_lost(entry, now)
+            return
         entry.announce_again(now)
         self.maintain(entry, now)
         self._say_done(entry, already=True)
@@ -243,6 +247,12 @@ class Actions:
         held_s = now - entry.taken_s if entry.state in HOLDING else found_s
         self._table.remove(entry, held_s, "stopping")
         self._table.lose(entry, "stopping")
+
+    def on_carrier_lost(self, entry: VipState, now: float) -> None:
+        """Removes it, and sends the failure form, so that the next neighbor is asked; `trouble` is the reason."""
+        reason = entry.trouble
+        self._table.drop(entry, now, now - entry.taken_s, reason)
+        self._table.lose(entry, reason)
 
     def release_without_master(self, entry: VipState, now: float) -> None:
         """Removes it; the failure form waits for the next join."""

@@ -15,13 +15,14 @@ from ipaddress import IPv4Address
 from typing import Any, Optional
 
 from failover.actions import Actions, FailoverSettings
+from failover.carrier import CARRIER_LOSS_S, CarrierMonitor
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
 from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
 from failover.transitions import TABLE
 from failover.vips import Reply, VipTable
 from logging_setup import Log
-from network.base import AddressesChanged, ArpSeen, LinkUp, Network, NetworkError, NetworkEvent, Vip
+from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, Network, NetworkError, NetworkEvent, Vip
 
 NOBODY = IPv4Address(0)
 WAITING = 2000
@@ -51,6 +52,7 @@ class Failover:
         self._network = network
         self._table = VipTable(settings.node_id, settings.neighbors, network, log, answer)
         self._entries = self._table.entries
+        self._carrier = CarrierMonitor(log)
         self._actions = Actions(settings, network, self._table, self._apply, clock)
 
     def start(self, now: float) -> None:
@@ -136,8 +138,13 @@ class Failover:
                 if meaning:
                     entry.other_mac = event.sender_mac
                     self._apply(entry, meaning, now)
+        elif isinstance(event, LinkDown):
+            if event.interface in {self._node.interface, *(e.vip.interface for e in self._entries.values())}:
+                self._carrier.down(event.interface, now)
         elif isinstance(event, LinkUp):
-            if self._node.primary and self._node.primary.interface == event.interface:
+            self._carrier.up(event.interface, now)
+            if self._node.interface == event.interface:
+                self._node.carrier = True
                 self._node.announce()
             for entry in list(self._entries.values()):
                 if entry.vip.interface == event.interface:
@@ -166,7 +173,8 @@ class Failover:
 
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
-        return min([self._table.clear_up_s, *(entry.due_s() for entry in self._entries.values())])
+        own = (self._table.clear_up_s, self._carrier.due_s())
+        return min([*own, *(entry.due_s() for entry in self._entries.values())])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
@@ -175,6 +183,8 @@ class Failover:
     def tick(self, now: float) -> None:
         """Send the questions and announcements that are due, and renew leases."""
         self._table.clear_up(now)
+        for interface in self._carrier.newly_lost(now):
+            self._lose_carrier(interface, now)
         for entry in list(self._entries.values()):
             if entry.round_s <= now:
                 entry.begin_probing(now, self._settings.conflict_probe_s)
@@ -190,6 +200,14 @@ class Failover:
                 self._apply(entry, Event.NO_CONFLICT, as_of)
             elif entry.wait_ends_s <= as_of:
                 self._apply(entry, Event.CONFLICT_WAIT_OVER, as_of)
+
+    def _lose_carrier(self, interface: str, now: float) -> None:
+        if self._node.interface == interface:
+            self._node.carrier = False
+        for entry in list(self._entries.values()):
+            if entry.vip.interface == interface:
+                entry.trouble = f"{interface} has had no carrier for {CARRIER_LOSS_S:g} s"
+                self._apply(entry, Event.CARRIER_LOST, now)
 
     def _look(self, now: float, interface: str | None = None) -> None:
         """Whether what is held is still there, on that interface or, None, on any."""

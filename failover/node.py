@@ -1,11 +1,9 @@
 """This node as the others know it: its own address, which it announces and defends, and what it joins with."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
-from typing import Any, Optional
+from typing import Any
 
 from logging_setup import Log
 from network.base import Address, ArpSeen, Network, NetworkError, Vip
@@ -15,30 +13,38 @@ DEFEND_EVERY_S = 10.0
 
 
 class Node:
-    """`interface` is INTERFACE, None: the interface of the connection to the master tells."""
+    """`configured` is INTERFACE, None: the one that the connection to the master uses.
+
+    `primary` is the own address, and `interface` the one that it is on, None: not known. `carrier` is false when that
+    interface cannot serve anybody, for longer than a flap.
+    """
 
     def __init__(
-        self, number: int, neighbors: Sequence[int], interface: Optional[str], network: Network, log: Log
+        self, number: int, neighbors: Sequence[int], configured: str | None, network: Network, log: Log
     ) -> None:
         self.number = number
-        self.primary: Optional[Address] = None
+        self.primary: Address | None = None
+        self.interface: str | None = None
+        self.carrier = True
         self._neighbors = [str(neighbor) for neighbor in neighbors]
-        self._interface = interface
+        self._configured = configured
+        self._missing = False
         self._network = network
         self._log = log
         self._defended_s = float("-inf")
 
-    def find(self, local_ip: Optional[str]) -> None:
+    def find(self, local_ip: str | None) -> None:
         """Look up the own address; `local_ip` is this end of the connection to the master, None: not connected.
 
         It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the
         first address of the default route's interface. Never a virtual address. One that is new is announced. Raises
         NetworkError.
         """
-        own = [there for there in self._network.addresses() if there.owner is None]
+        name = self._resolve()
+        own = [there for there in self._network.addresses(name) if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
-        if self._interface:
-            found = [there for there in own if there.interface == self._interface]
+        if self._configured:
+            found = own if name else []
         elif local_ip is None and self.primary in routed:
             found = [self.primary]  # without a master nothing says that another became the right one
         elif _routable(local_ip):
@@ -47,9 +53,35 @@ class Node:
             default = self._network.default_interface()
             found = [there for there in routed if there.interface == default] or routed
         before, self.primary = self.primary, found[0] if found else None
+        self._use(name or (self.primary.interface if self.primary else None))
         if self.primary != before:
             # the kernel says nothing when an address comes, or comes back with its interface
             self.announce()
+
+    def affected_by(self, interface: str) -> bool:
+        """Whether a change of that interface may be one of the own address."""
+        return self.primary is None or interface in {self.interface, self._configured}
+
+    def _resolve(self) -> str | None:
+        """The name of the interface that INTERFACE names, None: there is none, or it is not set."""
+        if not self._configured:
+            return None
+        try:
+            name = self._network.resolve(self._configured)
+        except NetworkError as exc:
+            if not self._missing:
+                self._missing = True
+                self._log.error("interface_missing", interface=self._configured, reason=str(exc))
+            return None
+        if self._missing:
+            self._missing = False
+            self._log.info("interface_found", interface=self._configured)
+        return name
+
+    def _use(self, interface: str | None) -> None:
+        before, self.interface = self.interface, interface
+        if interface != before or interface is None:
+            self.carrier = not self._missing and (interface is None or self._network.has_carrier(interface))
 
     def announce(self) -> None:
         """Tell the segment whose the own address is (RFC 5227 §2.3), so that a holder lets go."""
@@ -67,7 +99,7 @@ class Node:
             self.announce()
 
     def join_data(self, vips: Sequence[Vip]) -> dict[str, Any]:
-        """What `join` says, `virtual addresses` being what is held, the newest last. `held` maps each owner to its address."""
+        """What `join` says, `vips` being what is held, the newest last. `held` maps each owner to its address."""
         newest = vips[-1] if vips else None
         return {
             "system": socket.gethostname(),
@@ -78,10 +110,11 @@ class Node:
             "secondary_ip": str(newest.ip.ip) if newest else None,
             "secondary_netmask": str(newest.ip.netmask) if newest else None,
             "held": {str(vip.owner): str(vip.ip.ip) for vip in vips},
+            **({} if self.carrier else {"carrier": False}),
         }
 
 
-def _routable(local_ip: Optional[str]) -> bool:
+def _routable(local_ip: str | None) -> bool:
     """Whether it is an IPv4 address that other machines may know."""
     try:
         return local_ip is not None and not IPv4Address(local_ip).is_loopback

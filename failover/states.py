@@ -51,6 +51,7 @@ class Event(Enum):
     PROBE_FAILED = "a probe that could not be sent"
     REMOVED = "gone from the interface without an order"
     REVALIDATE = "the link came back, or the process or machine was frozen"
+    CARRIER_LOST = "its interface is without carrier for longer than a flap"
     MASTER_LOST = "MASTER_LOSS_RELEASE over"
     STOP = "the worker stops"
 

@@ -48,9 +48,12 @@ TABLE: dict[tuple[State, Event], Callable[[Actions, VipState, float], None]] = {
     (State.ADOPTING, Event.SIMULTANEOUS_PROBE): Actions.discard,
     (State.ADOPTING, Event.PROBE_FAILED): Actions.discard,
     **{(state, Event.STOP): Actions.stop for state in State if state is not State.FREE},
+    **{(state, Event.CARRIER_LOST): Actions.on_carrier_lost for state in HOLDING},
+    (State.ADOPTING, Event.CARRIER_LOST): Actions.discard,
     **{(state, Event.MASTER_LOST): Actions.release_without_master for state in HOLDING},
     **{
-        (state, Event.PROBE_FAILED): Actions.fail
+        (state, event): Actions.fail
+        for event in (Event.PROBE_FAILED, Event.CARRIER_LOST)
         for state in (State.PROBING, State.OWNER_ALIVE, State.IN_CONFLICT, State.LOST)
     },
     **{

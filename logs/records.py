@@ -8,9 +8,6 @@ from collections.abc import Mapping
 
 from logs.format import LEVELS, Stamp, format_message
 
-LIBRARY = "library"
-"""The event of a record that is none of ours, such as a library's warning."""
-
 
 class Message:
     """An event with its fields, in place of a record's message text (see "Using arbitrary objects as messages" in the
@@ -36,7 +33,7 @@ def message_of(record: logging.LogRecord) -> Message:
     except (TypeError, ValueError):  # arguments that do not fit the text
         text = str(record.msg)
     trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
-    return Message(LIBRARY, {"name": record.name, "text": text, "traceback": trace})
+    return Message("library", {"name": record.name, "text": text, "traceback": trace})
 
 
 class LineFormatter(logging.Formatter):

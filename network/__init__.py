@@ -1,1 +1,1 @@
-"""Addresses on this machine and questions on its wire; `interface` is the seam, the rest fills it."""
+"""Addresses of this machine and ARP on its wire: `base` is the interface, the other modules implement it."""

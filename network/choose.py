@@ -1,4 +1,4 @@
-"""From VIP_BACKEND to a network. Each backend's libraries are imported here, so that none pays for another's."""
+"""From VIP_BACKEND to a network. Each backend is imported here when it is chosen, so that none pays for another's."""
 
 import os
 import sys
@@ -41,10 +41,10 @@ def open_network(
     journal_dir: Path | None = None,
 ) -> Network:
     """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
-    the machine's own subnets) are for the sudo helper; in `journal_dir` (LOG_DIR) stands which addresses are
-    virtual addresses, where the kernel carries no label. Raises NetworkError where this system has no such backend.
+    the machine's own subnets) are for the sudo helper; a file in `journal_dir` (LOG_DIR) says which addresses are
+    virtual ones where the kernel keeps no label. Raises NetworkError where this system has no such backend.
     """
-    name, _why = resolve(backend)
+    name, why = resolve(backend)
     if name == "simulated":
         from network.simulated import Simulated
 
@@ -57,12 +57,19 @@ def open_network(
     from network.sudo.backend import Sudo
 
     return Sudo(
-        local, node_id, interface, lease_s, password=password, allowed=allowed, journal_dir=journal_dir
+        local,
+        node_id,
+        interface,
+        lease_s,
+        password=password,
+        allowed=allowed,
+        journal_dir=journal_dir,
+        why=why if backend == "auto" else None,
     )
 
 
 def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path) -> Network:
-    """What this system does by itself, given the privilege."""
+    """The backend by which this system changes addresses, given the privilege."""
     if sys.platform == "linux":
         from network.netlink.backend import Netlink
 

@@ -1,234 +1,240 @@
-"""Every setting, once: what is parsed, what `--help` says and what `.env.example` offers follow from it."""
+"""Every setting, once: parsing, `--help`, docs/settings.md and `.env.example` follow from the fields of Config."""
+
+# ruff: noqa: RUF009 - setting() returns a field, as dataclasses.field() does
 
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
-from typing import Optional
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
 
 from settings import files
-from settings import types as values
-from settings.types import Kind
+from settings import types as t
 
-NODE_MAY_HOLD = "the number of a node that NETWORK_CONFIG lists, such as 1"
+REQUIRED = "(required)"
 
 
 @dataclass(frozen=True)
 class Variable:
-    """A setting: its name, the attribute of Config that it fills, and what it may hold.
+    """A setting of the environment, and the attribute of Config that it fills.
 
-    `default` is the text that an unset one has, "" where it has none; `unset` then says what counts instead.
-    `beside` is a default's path, seen from the folder of client.py. Where several fill one attribute, the first
-    that is set does.
+    `default` is the text that counts where it is unset; in parentheses: what happens then; `./…`: a path next to
+    client.py.
     """
 
     name: str
-    attribute: str
-    kind: Kind
+    type: t.ValueType
+    default: str
     meaning: str
-    default: str = ""
-    unset: str = "none"
-    beside: Optional[str] = None
-    required: bool = False
+    attribute: str = ""
+
+    @property
+    def default_text(self) -> str:
+        """The default for people."""
+        if self.default.startswith("./"):
+            return (
+                f"{self.default[2:]} next to client.py" if self.default != "./" else "the folder of client.py"
+            )
+        return self.default.strip("()")
+
+    @property
+    def default_value(self) -> str:
+        """The default as a value of its own, "" if it is none."""
+        return "" if self.default.startswith(("(", "./")) else self.default
 
 
-VARIABLES = (
-    Variable(
-        "NODE_ID",
-        "node_id",
-        Kind(NODE_MAY_HOLD, values.whole(1, 999_999_999).parse),
-        "This node's number, as NETWORK_CONFIG lists it.",
-        required=True,
-    ),
-    Variable(
+def setting(name: str, value_type: t.ValueType, default: str, meaning: str) -> Any:
+    """A field of Config with its variable; a secret has a second one, NAME_FILE."""
+    rows = [Variable(name, value_type, default, meaning)]
+    if value_type.is_secret:
+        meaning = f"A file whose first line is that secret; {name} wins over it."
+        rows.append(Variable(f"{name}_FILE", files.secret_file(), default, meaning))
+    return field(metadata={"variables": rows}, repr=not value_type.is_secret)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the worker runs with. Names that end in `_s` are seconds.
+
+    `neighbors` is the whole of NETWORK_CONFIG: each node with its neighbors. `masters` has URLs without a trailing
+    slash. None means: no `password`, no `master_token`, no `notify_command`, no `metrics_file`; for `master_ca_file`
+    the system's CAs; for `interface` the one whose subnet contains the address; for `allowed_networks` the
+    interface's own subnets. `conflict_wait_s` is 0 without a probe, since nobody is then found to wait for.
+    `log_dir` exists. `warnings` are lines for the log; `paths` are the files that were read, each with its variable.
+    """
+
+    node_id: int = setting(
+        "NODE_ID", files.node_number(), REQUIRED, "This node's number, one that NETWORK_CONFIG lists."
+    )
+    password: str | None = setting(
         "PASSWORD",
-        "password",
-        values.secret(),
-        "The local sudo password (Linux and macOS); needed only where the worker cannot change addresses by"
-        " itself. PASSWORD_FILE keeps it out of the process's environment.",
-    ),
-    Variable(
-        "PASSWORD_FILE",
-        "password",
-        files.secret_file(),
-        "A file whose first line is the sudo password; PASSWORD comes first.",
-    ),
-    Variable(
-        "MASTER_URL",
-        "masters",
-        values.master_urls(),
-        "The master; several, separated by commas, are tried in order.",
-        default="http://localhost:5000",
-    ),
-    Variable(
-        "MASTER_TOKEN",
-        "master_token",
-        values.secret(),
-        "The secret that this node and the master share.",
-    ),
-    Variable(
-        "MASTER_TOKEN_FILE",
-        "master_token",
-        files.secret_file(),
-        "A file whose first line is that secret; MASTER_TOKEN comes first.",
-    ),
-    Variable(
+        t.secret(),
+        "(none)",
+        "The sudo password, needed only if the worker cannot change addresses itself.",
+    )
+    masters: tuple[str, ...] = setting(
+        "MASTER_URL", t.master_urls(), "http://localhost:5000", "The master; several are tried in order."
+    )
+    master_token: str | None = setting(
+        "MASTER_TOKEN", t.secret(), "(none)", "The secret that this node shares with the master."
+    )
+    master_ca_file: Path | None = setting(
         "MASTER_CA_FILE",
-        "master_ca_file",
         files.ca_file(),
-        "The certificates (PEM) by which an https master is verified.",
-        unset="the system's",
-    ),
-    Variable(
+        "(the system's)",
+        "CA certificates by which an https master is verified.",
+    )
+    interface: str | None = setting(
         "INTERFACE",
-        "interface",
-        values.interface(),
-        "Where addresses are added.",
-        unset="the one whose subnet holds the address",
-    ),
-    Variable(
+        t.interface(),
+        "(the one whose subnet contains the address)",
+        "The interface on which addresses are added.",
+    )
+    neighbors: Mapping[int, tuple[int, ...]] = setting(
         "NETWORK_CONFIG",
-        "neighbors",
-        files.neighbours(),
-        "A file with a line for each node: its number and its neighbours', separated by commas.",
-        unset="network_config.txt in the folder of client.py",
-        beside="network_config.txt",
-    ),
-    Variable(
+        files.neighbors(),
+        "./network_config.txt",
+        "A file with one line per node and its neighbors.",
+    )
+    allowed_networks: tuple[IPv4Network, ...] | None = setting(
         "ALLOWED_NETWORKS",
-        "allowed_networks",
-        values.networks(),
+        t.networks(),
+        "(the interface's subnets)",
         "The networks from which an address may be taken over.",
-        unset="the interface's own subnets",
-    ),
-    Variable(
+    )
+    vip_backend: str = setting(
         "VIP_BACKEND",
-        "vip_backend",
-        values.backend(),
-        "How addresses are added; simulated only pretends, for demos and tests.",
-        default="auto",
-    ),
-    Variable(
+        t.backend(),
+        "auto",
+        "How addresses are changed; simulated: in memory only, for demonstrations.",
+    )
+    address_lease_s: int = setting(
         "ADDRESS_LEASE",
-        "address_lease_s",
-        values.whole(3, 86400, or_zero=True),
-        "Seconds for which the kernel lends an address, renewed while the worker is well; 0: no lease.",
-        default="10",
-    ),
-    Variable(
+        t.whole(3, t.DAY_S, or_zero=True),
+        "10",
+        "Seconds of kernel lifetime of a held address, renewed by the worker; 0: no lease.",
+    )
+    master_loss_release_s: float = setting(
         "MASTER_LOSS_RELEASE",
-        "master_loss_release_s",
-        values.seconds(),
-        "Seconds without the master after which held addresses are given back; 0: they are kept.",
-        default="0",
-    ),
-    Variable(
+        t.seconds(),
+        "0",
+        "Seconds without a master after which held addresses are released; 0: never.",
+    )
+    join_interval_s: float = setting(
         "JOIN_INTERVAL",
-        "join_interval_s",
-        values.seconds(0.02, or_zero=True),
-        "Seconds between joins that refresh the master's memory; 0: only on connect.",
-        default="60",
-    ),
-    Variable(
+        t.seconds(0.02, or_zero=True),
+        "60",
+        "Seconds between refreshing joins; 0: only on connect.",
+    )
+    conflict_probe_s: float = setting(
         "CONFLICT_PROBE",
-        "conflict_probe_s",
-        values.seconds(),
-        "Seconds spent asking the wire for an address's user before it is taken; 0: nobody is asked.",
-        default="0.2",
-    ),
-    Variable(
+        t.seconds(),
+        "0.2",
+        "Seconds of ARP probing before an address is taken; 0: no probing.",
+    )
+    conflict_wait_s: float = setting(
         "CONFLICT_WAIT",
-        "conflict_wait_s",
-        values.seconds(),
-        "Seconds that an order waits for a living owner to fall silent; 0: it is refused at once.",
-        default="30",
-    ),
-    Variable(
-        "PING_INTERVAL",
-        "ping_interval_s",
-        values.seconds(0.02),
-        "Seconds between keep-alive pings.",
-        default="2",
-    ),
-    Variable(
-        "PING_TIMEOUT",
-        "ping_timeout_s",
-        values.seconds(0.02),
-        "Seconds that a ping's answer may take.",
-        default="2",
-    ),
-    Variable(
+        t.seconds(),
+        "30",
+        "Seconds that an order waits for a live owner to fall silent; 0: it is refused at once.",
+    )
+    ping_interval_s: float = setting(
+        "PING_INTERVAL", t.seconds(0.02), "2", "Seconds between keep-alive pings."
+    )
+    ping_timeout_s: float = setting(
+        "PING_TIMEOUT", t.seconds(0.02), "2", "Seconds within which a ping must be answered."
+    )
+    ping_max_missed: int = setting(
         "PING_MAX_MISSED",
-        "ping_max_missed",
-        values.whole(1, 1000),
+        t.whole(1, 1000),
+        "3",
         "Missed pings in a row after which the connection is made anew.",
-        default="3",
-    ),
-    Variable(
+    )
+    reconnect_delay_s: float = setting(
         "RECONNECT_DELAY",
-        "reconnect_delay_s",
-        values.seconds(0.02),
-        "Seconds before the first try to reconnect, at most; doubled from try to try.",
-        default="0.5",
-    ),
-    Variable(
-        "RECONNECT_DELAY_MAX",
-        "reconnect_delay_max_s",
-        values.seconds(0.02),
-        "Seconds beyond which that delay does not grow.",
-        default="10",
-    ),
-    Variable(
-        "LOG_DIR",
-        "log_dir",
-        files.log_folder(),
-        "The folder of ping.log and comms.log; made when missing.",
-        unset="the folder of client.py",
-        beside=".",
-    ),
-    Variable(
-        "LOG_LEVEL",
-        "log_level",
-        values.one_of({level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")}),
-        "The lowest level that both logs write.",
-        default="INFO",
-    ),
-    Variable(
-        "LOG_MAX_BYTES",
-        "log_max_bytes",
-        values.whole(0),
-        "The size at which a log is rotated; 0: never, another program does it.",
-        default="10485760",
-    ),
-    Variable("LOG_BACKUP_COUNT", "log_backup_count", values.whole(0), "Rotated files to keep.", default="5"),
-    Variable(
-        "LOG_CONSOLE",
-        "log_console",
-        values.one_of({"0": False, "1": True}),
-        "1: stderr repeats both logs; 0: it is silent after the start.",
-        default="1",
-    ),
-    Variable(
-        "METRICS_FILE",
-        "metrics_file",
-        files.metrics_file(),
-        "A Prometheus textfile, rewritten every 15 s.",
-    ),
+        t.seconds(0.02),
+        "0.5",
+        "Seconds at most before the first attempt to reconnect; doubled with each attempt.",
+    )
+    reconnect_delay_max_s: float = setting(
+        "RECONNECT_DELAY_MAX", t.seconds(0.02), "2", "Seconds beyond which that delay does not grow."
+    )
+    notify_command: Path | None = setting(
+        "NOTIFY_COMMAND",
+        files.executable(),
+        "(none)",
+        "A program to run after each change of an address, with `taken`, `released` or `lost`, node, address and interface.",
+    )
+    log_dir: Path = setting(
+        "LOG_DIR", files.log_folder(), "./", "The folder of ping.log and comms.log, created if missing."
+    )
+    log_level: str = setting("LOG_LEVEL", t.levels(), "INFO", "The lowest level that both logs record.")
+    log_max_bytes: int = setting(
+        "LOG_MAX_BYTES", t.whole(0), "10485760", "The size in bytes at which a log is rotated; 0: never."
+    )
+    log_backup_count: int = setting(
+        "LOG_BACKUP_COUNT", t.whole(0), "5", "The number of rotated files that are kept."
+    )
+    log_console: bool = setting(
+        "LOG_CONSOLE", t.switch(), "1", "1: stderr repeats both logs; 0: it is silent after the start."
+    )
+    metrics_file: Path | None = setting(
+        "METRICS_FILE", files.metrics_file(), "(none)", "A Prometheus textfile, rewritten every 15 s."
+    )
+    warnings: tuple[str, ...] = ()
+    paths: tuple[tuple[str, Path], ...] = field(default=(), compare=False)
+    proxy_passwords: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log and no error message may contain."""
+        own = (self.password, self.master_token)
+        return (*(secret for secret in own if secret is not None), *self.proxy_passwords)
+
+
+VARIABLES = tuple(
+    replace(row, attribute=attribute.name)
+    for attribute in fields(Config)
+    for row in attribute.metadata.get("variables", ())
 )
 
 
 def describe() -> str:
-    """Every variable with its default, its meaning and what it may hold, for `--help`."""
+    """Every variable with its default, its meaning and its valid values, for `--help`."""
     text = [
-        "Settings come from the environment, then from .env in the folder of client.py (or from --env-file),",
-        "then from these defaults. An empty variable counts as unset. Relative paths start at the current folder.",
-        "PASSWORD and MASTER_TOKEN come from the environment, from the file that the environment names, from a",
-        "credential of that name in $CREDENTIALS_DIRECTORY (systemd's LoadCredential=), or from .env, in this order.",
+        "Settings come from the environment, then from .env next to client.py (or from --env-file), then from these",
+        "defaults. An empty variable counts as unset. Relative paths start at the current folder.",
     ]
     for variable in VARIABLES:
-        default = "required" if variable.required else f"default: {variable.default or variable.unset}"
-        text += ["", f"  {variable.name} ({default})"]
-        indent = " " * 6
-        for sentence in (variable.meaning, f"It may hold {variable.kind.may_hold}."):
-            text += textwrap.wrap(sentence, 98, initial_indent=indent, subsequent_indent=indent)
+        default = "" if variable.default == REQUIRED else "default: "
+        text += ["", f"  {variable.name} ({default}{variable.default_text})"]
+        for sentence in (variable.meaning, f"Expected: {variable.type.expected}."):
+            text += textwrap.wrap(sentence, 98, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(text)
+
+
+def env_example() -> str:
+    """The text of `.env.example`."""
+    text = [
+        "# Copy this file to .env and set what you need; only NODE_ID is required. The environment wins over this file.",
+        "# A value with a blank, a quote or a # goes in single quotes. `chmod 600 .env` if it contains a secret.",
+    ]
+    for variable in VARIABLES:
+        sentence = f"{variable.meaning} Expected: {variable.type.expected}."
+        if not variable.default_value:
+            sentence += f" Default: {variable.default_text}."
+        text += ["", *textwrap.wrap(sentence, 110, initial_indent="# ", subsequent_indent="# ")]
+        text.append(f"#{variable.name}={variable.default_value}")
+    return "\n".join([*text, ""])
+
+
+def table() -> str:
+    """The table of docs/settings.md."""
+    rows = ["| variable | default | meaning | expected |", "| --- | --- | --- | --- |"]
+    for variable in VARIABLES:
+        default = f"`{variable.default}`" if variable.default_value else variable.default_text
+        rows.append(f"| `{variable.name}` | {default} | {variable.meaning} | {variable.type.expected} |")
+    return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""What each kind of setting may hold: one checked value out of one text, or every reason why not."""
+"""Value types of settings: each parses a text into one checked value, or raises InvalidValue with every reason."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import Optional, TypeVar
+from typing import TypeVar
 
-_LONGEST_WAIT_S = 86400
+DAY_S = 86400
 _LONGEST_SHOWN = 100
 
 T = TypeVar("T")
@@ -18,36 +18,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Fault:
-    """One reason why a value is refused; "" where what it may hold says it all.
+    """One reason why a value is invalid; "" where the expected values say it all.
 
-    `piece` is the part at fault, None: the whole value. `where` says where the piece stands. A `hidden` one may
-    be a secret, or hold one, and is not to be shown.
+    `piece` is the part at fault, None: the whole value. `where` is the place of the piece. A `hidden` one may be or
+    contain a secret, and is not shown.
     """
 
     reason: str = ""
-    piece: Optional[str] = None
+    piece: str | None = None
     where: str = ""
     hidden: bool = False
 
 
-class UnfitError(Exception):
-    """A value is refused, for each of `faults`."""
+class InvalidValue(Exception):
+    """A value is invalid, for each of `faults`; a text is a fault of the whole value."""
 
-    def __init__(self, *faults: Fault) -> None:
+    def __init__(self, *faults: Fault | str) -> None:
         super().__init__(f"{len(faults)} faults")  # not the faults themselves: a piece may be a secret
-        self.faults = faults
+        self.faults = [Fault(fault) if isinstance(fault, str) else fault for fault in faults]
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A kind of value: what it may hold, in words, and `parse`, which raises UnfitError for anything else.
+class ValueType:
+    """`expected` describes the valid values; `parse` raises InvalidValue for any other text.
 
-    A `secret` kind's text is taken as it stands; around all others blanks are cut off first.
+    The text of a secret is taken as it is; any other is stripped of surrounding white space.
     """
 
-    may_hold: str
+    expected: str
     parse: Callable[[str], object]
-    secret: bool = False
+    is_secret: bool = False
 
 
 def printable(text: str) -> str:
@@ -55,91 +55,56 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def shown(text: str) -> str:
+def quoted(text: str) -> str:
     """The text in quotes, printable, and cut where it is long."""
     left_out = len(text) - _LONGEST_SHOWN
-    return f'"{printable(text[:_LONGEST_SHOWN])}"' + (
-        f"… ({left_out} characters more)" if left_out > 0 else ""
-    )
+    more = f"… ({left_out} characters more)" if left_out > 0 else ""
+    return f'"{printable(text[:_LONGEST_SHOWN])}"{more}'
 
 
-def whole(least: int, most: Optional[int] = None, *, or_zero: bool = False) -> Kind:
-    """Whole numbers in plain ASCII digits; `most` None: as large as 18 digits can say."""
-    reach = f"a whole number from {least}" + (f" to {most}" if most else ", at most 18 digits long")
-
-    def parse(text: str) -> int:
-        value = int(text) if re.fullmatch(r"[0-9]{1,18}", text) else -1
-        if not (or_zero and value == 0) and not least <= value <= (most or value):
-            raise UnfitError(Fault())
-        return value
-
-    return Kind(f"0 or {reach}" if or_zero else reach, parse)
+def whole(least: int, most: int | None = None, *, or_zero: bool = False) -> ValueType:
+    """Whole numbers in plain ASCII digits; `most` None: up to 18 digits."""
+    reach = f"a whole number from {least}" + (f" to {most}" if most else ", at most 18 digits")
+    return _number(reach, r"[0-9]{1,18}", int, (least, most or 10**18), or_zero=or_zero)
 
 
-def seconds(least: float = 0.0, *, or_zero: bool = False) -> Kind:
+def seconds(least: float = 0.0, *, or_zero: bool = False) -> ValueType:
     """Durations in seconds up to a day: plain decimals, without a sign or an exponent."""
-    reach = f"seconds from {least:g} to {_LONGEST_WAIT_S}, such as 2 or 0.5"
+    reach = f"seconds from {least:g} to {DAY_S}, such as 2 or 0.5"
+    return _number(reach, r"[0-9]+(\.[0-9]+)?", float, (least, DAY_S), or_zero=or_zero)
 
+
+def _number(
+    reach: str, pattern: str, convert: Callable[[str], float], limits: tuple[float, float], *, or_zero: bool
+) -> ValueType:
     def parse(text: str) -> float:
-        value = float(text) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text) else -1.0
-        if not (or_zero and value == 0) and not least <= value <= _LONGEST_WAIT_S:
-            raise UnfitError(Fault())
-        return value
+        value = convert(text) if re.fullmatch(pattern, text) else -1
+        if (or_zero and value == 0) or limits[0] <= value <= limits[1]:
+            return value
+        raise InvalidValue("")
 
-    return Kind(f"0 or {reach}" if or_zero else reach, parse)
+    return ValueType(f"0 or {reach}" if or_zero else reach, parse)
 
 
-def one_of(values: Mapping[str, object]) -> Kind:
-    """One of a few words, in upper case or lower; the value is what the word stands for."""
+def one_of(values: Mapping[str, object]) -> ValueType:
+    """One of a few words, in upper or lower case; the value is what the word maps to."""
     by_word = {word.upper(): value for word, value in values.items()}
 
     def parse(text: str) -> object:
-        # Some letters outside ASCII become ASCII ones in upper case, such as a dotless i.
+        # some letters outside ASCII have an ASCII upper case, such as a dotless i
         if not text.isascii() or text.upper() not in by_word:
-            raise UnfitError(Fault())
+            raise InvalidValue("")
         return by_word[text.upper()]
 
-    return Kind(_either(values), parse)
+    return ValueType(_either(values), parse)
 
 
-def backend() -> Kind:
-    """The name of a backend that this platform can have."""
-    return Kind(_either(_BACKENDS), _backend)
+def levels() -> ValueType:
+    return one_of({level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")})
 
 
-def interface() -> Kind:
-    """A name that an interface can have; whether one has it is not asked."""
-    return Kind("the name of an interface, such as eth0", _interface)
-
-
-def master_urls() -> Kind:
-    """Comma-separated URLs; the value has them in order, in one spelling and each once."""
-
-    def parse(text: str) -> tuple[str, ...]:
-        # A password may have a comma in it, so where one may stand no piece is fit to be shown.
-        return _each(text, _master_url, hidden=any(mark in text for mark in "@?#"))
-
-    return Kind(
-        "http://HOST:PORT or https://HOST:PORT (the port may be left out), several with commas", parse
-    )
-
-
-def networks() -> Kind:
-    """Comma-separated CIDRs; the value has the networks in order and each once."""
-    return Kind("IPv4 networks such as 10.9.0.0/24, several with commas", lambda text: _each(text, _network))
-
-
-def secret() -> Kind:
-    return Kind("one line of text", _secret, secret=True)
-
-
-def _secret(text: str) -> str:
-    if any(c in text for c in "\0\r\n"):
-        raise UnfitError(Fault("it has a line break or a NUL in it", hidden=True))
-    with suppress(UnicodeEncodeError):
-        text.encode()
-        return text
-    raise UnfitError(Fault("it is not UTF-8 text", hidden=True))
+def switch() -> ValueType:
+    return one_of({"0": False, "1": True})
 
 
 _SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
@@ -151,63 +116,94 @@ _BACKENDS: Mapping[str, Sequence[str]] = {
     "ifconfig": ("darwin",),
     "simulated": (),
 }
-"""Where each works; an empty one works everywhere."""
+"""With the systems on which each works; an empty one works everywhere."""
 
 
-def _backend(text: str) -> str:
-    if text not in _BACKENDS:
-        raise UnfitError(Fault())
-    systems = _BACKENDS[text]
-    if systems and sys.platform not in systems:
-        raise UnfitError(Fault(f"it works on {' and '.join(_SYSTEMS[name] for name in systems)} only"))
-    return text
-
-
-def _interface(text: str) -> str:
-    if _can_name_an_interface(text, sys.platform):
+def backend() -> ValueType:
+    def parse(text: str) -> str:
+        systems = _BACKENDS.get(text)
+        if systems is None:
+            raise InvalidValue("")
+        if systems and sys.platform not in systems:
+            raise InvalidValue(f"it works on {' and '.join(_SYSTEMS[name] for name in systems)} only")
         return text
-    raise UnfitError(Fault("no interface can be called that"))
+
+    return ValueType(_either(_BACKENDS), parse)
 
 
-def _can_name_an_interface(text: str, platform: str) -> bool:
-    if platform == "win32":  # an alias, which may have spaces; IF_MAX_STRING_SIZE
-        return len(text) <= 256 and text.isprintable()
-    with suppress(UnicodeEncodeError):
-        name = text.encode("utf-8", "surrogateescape")
-        # IFNAMSIZ has a NUL in it; the kernel's dev_valid_name takes 0xA0 for a space and refuses a colon.
-        return len(name) <= 15 and name not in {b".", b".."} and not set(name) & set(b"/:\0 \t\n\v\f\r\xa0")
-    return False
+def interface() -> ValueType:
+    """The name of an interface, whether or not it exists."""
+
+    def parse(text: str) -> str:
+        with suppress(UnicodeEncodeError):
+            name = text.encode("utf-8", "surrogateescape")
+            # An alias on Windows (IF_MAX_STRING_SIZE); an alternative name on Linux has up to 127 bytes (ALTIFNAMSIZ
+            # includes a NUL), and the kernel takes 0xA0 for a space.
+            windows = sys.platform == "win32" and len(text) <= 256 and text.isprintable()
+            if windows or re.fullmatch(rb"(?!\.\.?$)[^/:\0\s\xa0]{1,127}", name):
+                return text
+        raise InvalidValue("no interface can have that name")
+
+    return ValueType("the name of an interface, such as eth0", parse)
+
+
+def secret() -> ValueType:
+    def parse(text: str) -> str:
+        if any(c in text for c in "\0\r\n"):
+            raise InvalidValue(Fault("it contains a line break or a NUL", hidden=True))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InvalidValue(Fault("it is not UTF-8 text", hidden=True)) from None
+        return text
+
+    return ValueType("one line of text", parse, is_secret=True)
+
+
+def master_urls() -> ValueType:
+    """Comma-separated URLs; the value has them in order, normalized and each once."""
+    expected = "http://HOST:PORT or https://HOST:PORT (the port is optional), several are separated by commas"
+    # a password may contain a comma, so no piece is shown where there may be one
+    return ValueType(
+        expected, lambda text: _each(text, _master_url, hidden=any(mark in text for mark in "@?#"))
+    )
+
+
+def networks() -> ValueType:
+    """Comma-separated CIDRs; the value has the networks in order and each once."""
+    return ValueType(
+        "IPv4 networks such as 10.9.0.0/24, separated by commas", lambda text: _each(text, _network)
+    )
 
 
 def _master_url(text: str) -> str:
-    if "@" in text:
-        raise UnfitError(Fault("credentials do not belong in it; MASTER_TOKEN is for the master's secret"))
     scheme, separator, rest = text.partition("://")
-    if not separator:
-        raise UnfitError(Fault("it has no scheme, http:// or https://"))
-    if scheme.lower() not in {"http", "https"}:
-        raise UnfitError(Fault("its scheme is neither http nor https"))
-    if "?" in rest or "#" in rest:
-        raise UnfitError(Fault("it has a query or a fragment"))
     authority, _, path = rest.partition("/")
-    if path:
-        raise UnfitError(Fault("it has a path"))
     match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([^:]*))?", authority)
-    host = _host(match[1]) if match else None
-    if match is None or host is None:
-        raise UnfitError(Fault("its host is neither a name nor an address (an IPv6 one stands in brackets)"))
-    if match[2] is None:
-        return f"{scheme.lower()}://{host}"
-    if not re.fullmatch("[0-9]{1,5}", match[2]) or not 1 <= int(match[2]) <= 65535:
-        raise UnfitError(Fault("its port is no number from 1 to 65535"))
-    return f"{scheme.lower()}://{host}:{int(match[2])}"
+    host, port = (_host(match[1]), match[2]) if match else (None, None)
+    problems = (
+        ("@" in text, "credentials do not belong in it; MASTER_TOKEN is for the master's secret"),
+        (not separator, "it has no scheme, http:// or https://"),
+        (scheme.lower() not in {"http", "https"}, "its scheme is neither http nor https"),
+        ("?" in rest or "#" in rest, "it has a query or a fragment"),
+        (path, "it has a path"),
+        (host is None, "its host is neither a name nor an address (an IPv6 one goes in brackets)"),
+        (
+            port is not None and not (re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535),
+            "its port is not a number from 1 to 65535",
+        ),
+    )
+    for is_wrong, reason in problems:
+        if is_wrong:
+            raise InvalidValue(reason)
+    return f"{scheme.lower()}://{host}" + (f":{int(port)}" if port else "")
 
 
-def _host(text: str) -> Optional[str]:
-    """The host as a URL spells it, in lower case; None: it can be none (RFC 3986 §3.2.2, RFC 1123 §2.1)."""
+def _host(text: str) -> str | None:
+    """The host as a URL spells it, in lower case; None: invalid (RFC 3986 §3.2.2, RFC 1123 §2.1)."""
     with suppress(ValueError):
         if text.startswith("["):
-            # A zone is left out of what is accepted: the HTTP libraries disagree about its spelling.
+            # no zone: the HTTP libraries disagree about its spelling
             return f"[{IPv6Address(text[1:-1])}]" if "%" not in text else None
         labels = text.lower().rstrip(".").split(".") if not text.endswith("..") else [""]
         if labels[-1].isdecimal():
@@ -219,29 +215,29 @@ def _host(text: str) -> Optional[str]:
 
 def _network(text: str) -> IPv4Network:
     if not re.fullmatch(r"[^/]*/[0-9]{1,2}", text):
-        raise UnfitError(Fault("it has no prefix length, such as the /24 of 10.9.0.0/24"))
+        raise InvalidValue("it has no prefix length, such as the /24 of 10.9.0.0/24")
     with suppress(ValueError):
-        meant = IPv4Network(text, strict=False)
-        if meant.network_address == IPv4Address(text.partition("/")[0]):
-            return meant
-        raise UnfitError(Fault(f"it has bits set beyond its prefix; {meant} was probably meant"))
-    raise UnfitError(Fault("it is no IPv4 network"))
+        network = IPv4Network(text, strict=False)
+        if network.network_address != IPv4Address(text.partition("/")[0]):
+            raise InvalidValue(f"it has bits set beyond its prefix; {network} was probably meant")
+        return network
+    raise InvalidValue("it is not an IPv4 network")
 
 
 def _each(text: str, parse: Callable[[str], T], *, hidden: bool = False) -> tuple[T, ...]:
-    """Every value of a comma-separated text, each once. Raises UnfitError with the faults of all pieces."""
+    """Every value of a comma-separated text, each once. Raises InvalidValue with the faults of all pieces."""
     pieces = [piece.strip(" \t\r\n") for piece in text.split(",")]
     values: list[T] = []
     faults: list[Fault] = []
     for place, piece in enumerate(pieces, 1):
         try:
             values.append(parse(piece))
-        except UnfitError as unfit:
+        except InvalidValue as invalid:
             where = f"entry {place}" if len(pieces) > 1 else ""
-            reason = unfit.faults[0].reason if piece else "it is empty"
+            reason = invalid.faults[0].reason if piece else "it is empty"
             faults.append(Fault(reason, piece, where, hidden))
     if faults:
-        raise UnfitError(*faults)
+        raise InvalidValue(*faults)
     return tuple(dict.fromkeys(values))
 
 

@@ -48,7 +48,7 @@ def test_the_story_is_right_whatever_is_set_in_the_environment() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_it_says_what_went_wrong_and_exits_1(demo: Process) -> None:
     demo.wait_for_line("Node 2 is killed")
-    (master,) = [pid for pid, command in children(demo.pid).items() if "demo.master" in command]
+    (master,) = [pid for pid, command in children(demo.pid).items() if "-m master serve" in command]
     os.kill(master, 9)
     assert demo.wait() == 1
     assert "master" in demo.stderr[-1]

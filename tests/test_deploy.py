@@ -45,7 +45,7 @@ def units(tmp_path):
     folder = tmp_path / f"{UNIT.name}.d"
     folder.mkdir()
     text = (LINUX / "credentials.conf").read_text(encoding="utf-8")
-    (folder / "credentials.conf").write_text(text.replace("#LoadCredential=", "LoadCredential="))
+    (folder / "credentials.conf").write_text(re.sub(r"^#(?=[A-Z]\w+=)", "", text, flags=re.MULTILINE))
     return tmp_path / UNIT.name
 
 
@@ -88,6 +88,7 @@ def test_the_drop_in_names_both_secrets(units):
     drop_in = settings((units.parent / f"{UNIT.name}.d" / "credentials.conf").read_text())
     names = {value.partition(":")[0] for value in drop_in["Service", "LoadCredential"]}
     assert names == {"PASSWORD", "MASTER_TOKEN"}
+    assert set(drop_in["Service", "Environment"]) == {f"{name}_FILE=%d/{name}" for name in names}
 
 
 TASK = ROOT / "deploy" / "windows" / "failover-worker.xml"

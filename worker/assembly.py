@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
 from config import Config
 from connection.link import Target
 from connection.protocol import EIO
@@ -23,13 +26,13 @@ def network_of(config: Config) -> Network:
 
 
 def targets_of(config: Config) -> tuple[Target, ...]:
-    """The masters, in their order, and what each is shown."""
+    """The masters in their order, with what is sent to each when connecting."""
     auth = {"token": config.master_token, "NODE_ID": config.node_id} if config.master_token else None
     return tuple(Target(url, auth, config.master_ca_file) for url in config.masters)
 
 
 def warnings_of(config: Config) -> tuple[str, ...]:
-    """Lines for the log, of the settings and of what the installed libraries make of them."""
+    """Warnings about the settings, and about what the installed libraries make of them."""
     if EIO == 3 and config.master_token:
         text = (
             "MASTER_TOKEN is not sent, since Engine.IO v3 has no place for it: a master that asks for it will refuse this "
@@ -37,3 +40,17 @@ def warnings_of(config: Config) -> tuple[str, ...]:
         )
         return (*config.warnings, text)
     return config.warnings
+
+
+def insecure_masters(config: Config) -> tuple[str, ...]:
+    """The masters that are reached in the clear, on another machine."""
+    return tuple(url for url in config.masters if url.startswith("http://") and not _is_local(url))
+
+
+def _is_local(url: str) -> bool:
+    """Whether its host is this machine. A name is not, whatever it looks like (`127.example`), but `localhost`."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".") == "localhost"

@@ -23,6 +23,7 @@ from connection.reconnect import ATTEMPT_S
 from connection.transport import Session, proxy_parts
 from connection.wire import SOCKET_TIMEOUT_S
 from logging_setup import NoLog
+from worker.check_item import Item
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
@@ -32,14 +33,12 @@ EXPIRY_DAYS = 7
 """Before a certificate's end that somebody should know."""
 
 
-@dataclass(frozen=True)
-class Item:
-    """One line of the report; `remedy` is what to do where `ok` is False."""
+@dataclass
+class MasterReport:
+    """What other items need to know: whether the master accepts, and this end of the connection to it, None: not known."""
 
-    ok: bool
-    name: str
-    text: str
-    remedy: str = ""
+    accepted: bool = False
+    local_ip: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,10 @@ class _Answer:
     asked_s: float
 
 
-def master_items(target: Target) -> Iterator[Item]:
+def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
+    """Connect as the worker would, and describe the handshake; fills in `report`."""
     name = f"master {target.url}"
-    failure, accepted = _connect(target)
+    failure, accepted = _connect(target, report)
     if failure:
         yield Item(False, name, str(failure), failure.remedy)
         return
@@ -74,7 +74,12 @@ def master_items(target: Target) -> Iterator[Item]:
     yield _clock(f"{name} clock", answer)
 
 
-def _connect(target: Target) -> tuple[Optional[Failure], str]:
+def master_session(target: Target) -> requests.Session:
+    """An HTTP session that verifies the master as the worker does."""
+    return Session(target.url, target.ca_file, _ignore)
+
+
+def _connect(target: Target, report: MasterReport) -> tuple[Optional[Failure], str]:
     """Connect as the worker would, without joining; why not, or how."""
     inbox: SimpleQueue[object] = SimpleQueue()
     hooks = Hooks(inbox.put, lambda _order, _limit_s: True, lambda _ack_id: None)
@@ -88,6 +93,7 @@ def _connect(target: Target) -> tuple[Optional[Failure], str]:
     took_ms = (time.monotonic() - began_s) * 1000
     attempt.leave(0.5)
     if isinstance(answer, Up):
+        report.accepted, report.local_ip = True, answer.local_ip
         return None, f"accepts by {answer.transport} in {took_ms:.0f} ms"
     if isinstance(answer, Down):
         return answer.failure, ""

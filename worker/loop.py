@@ -10,8 +10,7 @@ import os
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
-from urllib.parse import urlsplit
+from dataclasses import fields
 
 from config import Config
 from connection.link import Down, Hooks, Received, Up
@@ -22,14 +21,16 @@ from failover.node import Node
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
-from worker.assembly import network_of, targets_of, warnings_of
+from worker.assembly import insecure_masters, network_of, targets_of, warnings_of
 from worker.inbox import Inbox
+from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
 from worker.metrics import Tally
+from worker.notify_command import AddressChanges, NotifyCommand
 from worker.reports import Reports
-from worker.status import DumpState, Status, StatusSources
+from worker.status import Status, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
-from worker.watchdog import Pulse, Watchdog
+from worker.watchdog import Heartbeat, Watchdog
 
 BEAT_S = 1.0
 """Longest time between two turns of the loop, in seconds."""
@@ -37,30 +38,12 @@ CRASHED_S = 0.05
 """Pause after an error of its own, in seconds: it may come back at once."""
 CRASH_AGAIN_S = 60.0
 """Seconds between two reports of the same error."""
+STOP_LIMIT_S = 1.9
+"""Seconds that a stop may take in all."""
+NOTIFY_LIMIT_S = 1.5
+"""Seconds of a stop after which NOTIFY_COMMAND is no longer waited for."""
 GOODBYE_S = 0.6
 """Seconds for which a stop waits until the last answers are sent."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    signal: str
-
-
-@dataclass(frozen=True)
-class ReopenLogs:
-    """SIGHUP."""
-
-
-@dataclass(frozen=True)
-class MasterTimeout:
-    reason: str
-
-
-@dataclass(frozen=True)
-class ProbeTimeout:
-    """Posted when probes may have gone unanswered: whatever the wire said before is ahead of it in the inbox."""
-
-    as_of: float
 
 
 class Worker:
@@ -99,11 +82,15 @@ class Worker:
             self._logs.ping,
             lambda reason: inbox.put(MasterTimeout(reason)),
         )
+        self._changes = AddressChanges()
+        command = config.notify_command
+        self._notify = NotifyCommand(command, config.node_id, self._log) if command else None
+        self._stop_s = math.inf
         self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
-        self._pulse = Pulse()
-        pulses = {"owner": self._pulse, "ping": self._pings.pulse}
-        self._watchdog = Watchdog(pulses, self._log, self._logs.close)
+        self._heartbeat = Heartbeat()
+        heartbeats = {"owner": self._heartbeat, "ping": self._pings.heartbeat}
+        self._watchdog = Watchdog(heartbeats, self._log, self._logs.close)
         self._probe_timeout_posted = False
         self._joined = False
         self._crash, self._crash_s, self._crashes = "", 0.0, 0
@@ -111,6 +98,7 @@ class Worker:
         sources = StatusSources(
             config,
             version,
+            self._logs.run,
             self._network.backend,
             self._logs,
             self._log,
@@ -120,7 +108,7 @@ class Worker:
             self._failover,
             self._reports,
         )
-        self._status = Status(notifier, sources, self._started_s)
+        self._status = Status(notifier, sources, inbox.put, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
@@ -138,14 +126,18 @@ class Worker:
         )
         self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
+        self._status.start()
+        if self._notify:
+            self._notify.start()
         try:
             self._prepare()
             self._pings.start()
-            self._pulse.due_s = time.monotonic()
+            self._heartbeat.due_s = time.monotonic()
             self._watchdog.start()
             message: object = None
             while True:
                 if isinstance(message, Stop):
+                    self._stop_s = time.monotonic()
                     self._log.info("stopping", signal=message.signal)
                     self._status.stopping()
                     break
@@ -159,7 +151,7 @@ class Worker:
         finally:
             self._shut_down()
         # not after an exception: the hook that logs it closes them
-        self._logs.close()
+        self._logs.close(max(0.2, self._stop_s + STOP_LIMIT_S - time.monotonic()))
 
     def _crashed(self, exc: Exception) -> None:
         """Log an error of our own, the same one at most once a minute: one in each turn would fill the disk."""
@@ -176,14 +168,11 @@ class Worker:
     def _warn(self) -> None:
         for text in warnings_of(self._config):
             self._log.warning("setting", text=text)
-        for master in self._config.masters:
-            parts = urlsplit(master)
-            local = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-            if parts.scheme == "http" and not local:
-                token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
-                self._log.warning(
-                    "insecure_master", master=master, reason="plain http to another machine", token=token
-                )
+        token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
+        for master in insecure_masters(self._config):
+            self._log.warning(
+                "insecure_master", master=master, reason="plain http to another machine", token=token
+            )
 
     def _prepare(self) -> None:
         now = time.monotonic()
@@ -192,7 +181,7 @@ class Worker:
             self._failover.start(now)
         except NetworkError as exc:
             self._failover.unusable = f"this worker can change no address: {exc}"
-            self._log.warning("network_unusable", backend=self._network.backend, reason=str(exc))
+            self._log.error("network_unusable", backend=self._network.backend, reason=str(exc))
         self._find_own_address(None)
         self._node.announce()
 
@@ -203,9 +192,9 @@ class Worker:
         if not self._probe_timeout_posted:
             due = min(due, self._failover.judge_due())
         wait_s = max(0.0, min(BEAT_S, due - now))
-        self._expected_s = self._pulse.due_s = now + wait_s
+        self._expected_s = self._heartbeat.due_s = now + wait_s
         message = self._inbox.get(wait_s)
-        self._pulse.due_s = time.monotonic()
+        self._heartbeat.due_s = time.monotonic()
         return message
 
     def _turn(self, message: object) -> None:
@@ -231,6 +220,7 @@ class Worker:
         if release_s and lost_s is not None and now - lost_s >= release_s:
             self._failover.master_lost(now)
         self._reports.tell(now)
+        self._notify_changes()
         self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
@@ -239,10 +229,11 @@ class Worker:
                 self._obey(message, now)
             case ArpSeen():
                 self._failover.seen(message, now)
-            case LinkUp() | LinkDown() | AddressesChanged():
+            case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
                 self._failover.seen(message, now)
-                up = self._connection.up
-                self._find_own_address(up.local_ip if up else None)
+                if self._node.affected_by(interface):
+                    up = self._connection.up
+                    self._find_own_address(up.local_ip if up else None)
             case ProbeTimeout(as_of):
                 self._probe_timeout_posted = False
                 self._failover.judge(as_of)
@@ -265,6 +256,8 @@ class Worker:
                 self._status.reloading(now)
             case DumpState():
                 self._status.dump(now)
+            case StatusAsked():
+                self._status.answer(now)
 
     def _obey(self, order: Received, now: float) -> None:
         if not isinstance(order.data, dict):
@@ -278,6 +271,11 @@ class Worker:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.attempt, order.ack_id, answer)
 
+    def _notify_changes(self) -> None:
+        if self._notify:
+            for change, vip in self._changes.since_last(self._failover.entries):
+                self._notify.put(change, vip)
+
     def _find_own_address(self, local_ip: str | None) -> None:
         try:
             self._node.find(local_ip)
@@ -290,10 +288,13 @@ class Worker:
             # in this order from the last line up, each whatever became of those before
             last.callback(self._say_stopped)
             last.callback(self._status.close)
+            if self._notify:
+                last.callback(self._notify.close, min(self._stop_s, time.monotonic()) + NOTIFY_LIMIT_S)
             last.callback(self._network.close)
             last.callback(self._pings.stop, 0.2)
             last.callback(self._connection.close, GOODBYE_S)
             last.callback(self._reports.tell, time.monotonic())
+            last.callback(self._notify_changes)
             last.callback(self._failover.stop, time.monotonic())
 
     def _say_stopped(self) -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
+from copy import copy
 from pathlib import Path
-from typing import Optional
+from typing import TYPE_CHECKING
 
-from logging_setup import Log
+from logging_setup import EventLogger
 from worker.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 EVERY_S = 15.0
 ORDERS = (
@@ -28,13 +33,13 @@ _TAKEOVERS = {
 }
 
 
-class Tally(Log):
+class Tally(EventLogger):
     """Passes every line on, and counts the orders by their outcome as the lines tell it, whatever LOG_LEVEL is.
 
     A recover is counted by its takeover's line, a restore by the answer that goes out.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLogger) -> None:
         self._log = log
         # connections' threads log too
         self._lock = threading.Lock()
@@ -44,6 +49,11 @@ class Tally(Log):
     def orders(self) -> dict[tuple[str, str], int]:
         with self._lock:
             return {order: self._orders[order] for order in ORDERS}
+
+    def bind(self, **fields: object) -> Tally:
+        bound = copy(self)
+        bound._log = self._log.bind(**fields)  # noqa: SLF001 - its own
+        return bound
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
         order = _TAKEOVERS.get(event)
@@ -58,7 +68,7 @@ class Tally(Log):
         self._log.always(event, **fields)
 
 
-def _answered(event: str, fields: dict[str, object]) -> Optional[tuple[str, str]]:
+def _answered(event: str, fields: dict[str, object]) -> tuple[str, str] | None:
     if event == "order_refused":
         return ORDERS[1] if fields.get("event") == "recover" else ORDERS[4]
     data = fields.get("data")
@@ -70,83 +80,98 @@ def _answered(event: str, fields: dict[str, object]) -> Optional[tuple[str, str]
 
 
 def exposition(state: Snapshot) -> str:
-    """The text format of Prometheus, version 0.0.4. Each sample carries the node, since workers may share a machine."""
-    node = f'node="{state.node}"'
-    lines: list[str] = []
+    """The text format of Prometheus. Each sample has the node as a label, since workers may share a machine."""
+    # only where metrics are wanted: the import costs time and memory
+    from prometheus_client import CollectorRegistry, generate_latest
 
-    def add(name: str, kind: str, meaning: str, *samples: tuple[str, Optional[float]]) -> None:
-        full = f"failover_worker_{name}"
-        lines.extend([f"# HELP {full} {meaning}", f"# TYPE {full} {kind}"])
-        lines.extend(
-            f"{full}{{{node}{more}}} {'NaN' if value is None else repr(value)}" for more, value in samples
-        )
+    class Collector:
+        @staticmethod
+        def collect() -> Iterator[Metric]:
+            return _metrics(state)
 
-    def one(name: str, kind: str, meaning: str, value: Optional[float]) -> None:
-        add(name, kind, meaning, ("", value))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector())
+    return generate_latest(registry).decode()
 
-    labels = f',version="{state.version}",backend="{state.backend}"'
-    add("info", "gauge", "What runs; always 1.", (labels, 1))
-    one("up", "gauge", "1 while the worker runs, 0 once it was stopped.", int(state.up))
-    one("connected", "gauge", "1 while the master accepts this node, else 0.", int(state.connected))
-    one("reconnects_total", "counter", "Connections made after the first one.", state.reconnects)
-    one("pings_sent_total", "counter", "Keep-alive pings sent.", state.pings_sent)
-    one("pings_missed_total", "counter", "Pings without an answer in time.", state.pings_missed)
-    one(
-        "ping_round_trip_seconds",
-        "gauge",
-        "Round trip of the last ping that was answered; NaN: none was yet.",
-        state.rtt_s,
+
+def _metrics(state: Snapshot) -> Iterator[Metric]:
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    node = str(state.node)
+
+    def gauge(name: str, meaning: str, value: float | None) -> Metric:
+        family = GaugeMetricFamily(f"failover_worker_{name}", meaning, labels=["node"])
+        family.add_metric([node], float("nan") if value is None else value)
+        return family
+
+    def counter(name: str, meaning: str, value: float) -> Metric:
+        family = CounterMetricFamily(f"failover_worker_{name}", meaning, labels=["node"])
+        family.add_metric([node], value)
+        return family
+
+    info = GaugeMetricFamily(
+        "failover_worker_info", "The running worker; always 1.", labels=["node", "version", "backend"]
     )
-    one(
+    info.add_metric([node, state.version, state.backend], 1)
+    yield info
+    yield gauge("up", "1 while the worker runs, 0 after it was stopped.", state.up)
+    yield gauge("connected", "1 while the worker is connected to a master, else 0.", state.connected)
+    yield counter("reconnects", "Connections made after the first one.", state.reconnects)
+    yield counter("pings_sent", "Keep-alive pings sent.", state.pings_sent)
+    yield counter("pings_missed", "Pings that were not answered in time.", state.pings_missed)
+    yield gauge(
+        "ping_round_trip_seconds", "Round trip of the last answered ping; NaN: none yet.", state.rtt_s
+    )
+    yield gauge(
         "last_answer_age_seconds",
-        "gauge",
-        "Seconds since the master last answered a ping, or, where it never does, sent anything; NaN: never.",
+        "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never.",
         state.answer_age_s,
     )
-    add(
-        "orders_total",
-        "counter",
-        "The master's orders by their outcome; one that is repeated while it is carried out counts once.",
-        *((f',order="{order}",outcome="{outcome}"', n) for (order, outcome), n in state.orders.items()),
+    orders = CounterMetricFamily(
+        "failover_worker_orders",
+        "The master's orders by outcome; one that is repeated while it is carried out counts once.",
+        labels=["node", "order", "outcome"],
     )
-    one("addresses_held", "gauge", "Addresses held for other nodes.", len(state.held))
-    one("log_lines_lost_total", "counter", "Log lines that could not be written.", state.lines_lost)
-    return "\n".join([*lines, ""])
+    for (order, outcome), count in state.orders.items():
+        orders.add_metric([node, order, outcome], count)
+    yield orders
+    yield gauge("addresses_held", "Addresses held for other nodes.", len(state.held))
+    yield counter("log_lines_lost", "Log lines that could not be written.", state.lines_lost)
 
 
 class MetricsFile:
-    """The file, and a thread that writes it: a disk that stalls must hold nobody up.
+    """The file, and a thread that writes it, so that a stalled disk delays nothing else.
 
-    It is replaced by renaming, so that a reader sees the old text or the new. A failure is a WARNING once, until
-    writing works again.
+    It is replaced by renaming: a reader sees the old text or the new one. A failure is a WARNING once, until writing
+    works again.
     """
 
-    def __init__(self, path: Path, log: Log) -> None:
+    def __init__(self, path: Path, log: EventLogger) -> None:
         self._path = path
         self._log = log
         self._changed = threading.Condition()
         # under the lock
-        self._text: Optional[str] = None
+        self._text: str | None = None
         self._closing = False
         # the thread's
         self._failed = False
-        self._thread = threading.Thread(target=self._write_on, name="metrics", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
         self._thread.start()
 
     def put(self, text: str) -> None:
-        """Have the file hold `text`; what was put before and waits still is left out."""
+        """Have the file contain `text`; an older text that still waits is dropped."""
         with self._changed:
             self._text = text
             self._changed.notify()
 
     def close(self, timeout_s: float) -> None:
-        """Write what waits; a disk that takes longer is left behind."""
+        """Write what waits; if the disk takes longer, abandon it."""
         with self._changed:
             self._closing = True
             self._changed.notify()
         self._thread.join(timeout_s)
 
-    def _write_on(self) -> None:
+    def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._text is not None or self._closing)
@@ -167,10 +192,13 @@ class MetricsFile:
     def _replace(self, text: str) -> None:
         # the collector reads names that end in .prom only, so this one must not
         draft = f"{self._path}.{os.getpid()}.tmp"
+        with suppress(FileNotFoundError):
+            os.unlink(draft)  # of a process that was killed, or a link
         try:
-            with open(draft, "w", encoding="utf-8") as file:
+            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o644)
+            with open(fd, "w", encoding="utf-8") as file:
                 if os.name == "posix":
-                    os.fchmod(file.fileno(), 0o644)  # the collector is another user
+                    os.fchmod(fd, 0o644)  # the collector is another user
                 file.write(text)
             os.replace(draft, self._path)
         except OSError:

@@ -1,50 +1,52 @@
-"""How the worker stands: one snapshot, for the service manager in words, for comms.log in fields. No I/O."""
+"""The worker's state at one moment: for the service manager a sentence, for logs and scripts fields. No I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any
 
 from failover.states import HOLDING, State, VipState
 
-STATES = {
-    State.PROBING: "asking for",
-    State.OWNER_ALIVE: "waiting for",
-    State.IN_CONFLICT: "in doubt about",
-    State.LOST: "trying to get back",
-    State.ADOPTING: "looking after",
+IN_PROGRESS = {
+    State.PROBING: "probing",
+    State.OWNER_ALIVE: "waiting for its owner to fall silent",
+    State.IN_CONFLICT: "released after a conflict, probing",
+    State.LOST: "gone from the interface, probing",
+    State.ADOPTING: "left by an earlier run, probing",
 }
-"""What the worker is doing about an address that it does not (yet, or any more) hold."""
+"""What the worker does about an address that it does not hold (yet, or any more)."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Counts are since the start, names that end in `_s` are seconds, `answer_age_s` since the master last answered.
+    """Counts are since the start; names that end in `_s` are seconds; `run` identifies this process in the logs.
 
-    None means: `transport`: there is no connection; `trouble`: nothing failed; `rtt_s`, `answer_age_s`: no answer
-    yet; `primary`: the own address is not known; `unusable`: this worker can change addresses. `link_s` is for
-    how long the connection stands, or for how long there is none; `orders` has a number for each order and outcome.
+    `connection_s` is how long the connection has lasted, or how long there has been none; `answer_age_s` the time
+    since the master last answered; `orders` a number for each order and outcome. None means: `transport`: there is
+    no connection; `trouble`: nothing failed; `rtt_s`, `answer_age_s`: no answer yet; `primary`: the node's own address
+    is not known; `unusable`: this worker can change addresses.
     """
 
     up: bool
     node: int
     version: str
+    run: str
     pid: int
     backend: str
     uptime_s: float
     master: str
-    transport: Optional[str]
-    link_s: float
-    trouble: Optional[str]
+    transport: str | None
+    connection_s: float
+    trouble: str | None
     reconnects: int
     pings_sent: int
     pings_missed: int
-    rtt_s: Optional[float]
-    answer_age_s: Optional[float]
-    primary: Optional[str]
-    unusable: Optional[str]
-    claims: tuple[VipState, ...]
+    rtt_s: float | None
+    answer_age_s: float | None
+    primary: str | None
+    unusable: str | None
+    entries: tuple[VipState, ...]
     answers_waiting: int
     orders: Mapping[tuple[str, str], int]
     lines_lost: int
@@ -55,60 +57,71 @@ class Snapshot:
 
     @property
     def held(self) -> list[VipState]:
-        return [claim for claim in self.claims if claim.state in HOLDING]
+        return [entry for entry in self.entries if entry.state in HOLDING]
 
-    def words(self) -> str:
-        """One sentence for a person; it may hold text of the master's, so it is to be escaped."""
+    @property
+    def in_progress(self) -> list[VipState]:
+        return [entry for entry in self.entries if entry.state in IN_PROGRESS]
+
+    def sentence(self) -> str:
+        """One sentence for people; it may contain text of the master's, so it must be escaped."""
         if self.connected:
             link = f"connected to {self.master}"
         else:
             why = f": {self.trouble}" if self.trouble else ""
-            link = f"not connected to {self.master} for {self.link_s:.0f} s{why}"
-        doing = [f"{STATES[claim.state]} {_named(claim)}" for claim in self.claims if claim.state in STATES]
+            link = f"not connected to {self.master} for {self.connection_s:.0f} s{why}"
         parts = [
             link,
-            f"holding {', '.join(map(_named, self.held)) or 'no address for others'}",
-            *doing,
+            f"holding {', '.join(map(_name, self.held)) or 'no address for others'}",
+            *(f"{_name(entry)}: {IN_PROGRESS[entry.state]}" for entry in self.in_progress),
             "no round trip yet" if self.rtt_s is None else f"last round trip {self.rtt_s * 1000:.1f} ms",
         ]
         if self.unusable:
             parts.append(self.unusable)
         return "; ".join(parts)
 
-    def fields(self, now: float) -> dict[str, object]:
-        """All of it, for one line of a log; the long ones come last, since a line is cut at its end."""
-        orders = {f"{order}_{outcome}": count for (order, outcome), count in self.orders.items()}
+    def fields(self, now: float) -> dict[str, Any]:
+        """All of it as JSON types, the long ones last, since a line of a log is cut at its end.
+
+        `now` is the monotonic time of the snapshot.
+        """
         return {
             "node": self.node,
             "version": self.version,
+            "run": self.run,
             "pid": self.pid,
             "backend": self.backend,
-            "uptime_s": self.uptime_s,
+            "uptime_s": round(self.uptime_s, 3),
             "connected": self.connected,
             "master": self.master,
             "transport": self.transport,
-            "link_s": self.link_s,
+            "connection_s": round(self.connection_s, 3),
             "reconnects": self.reconnects,
             "pings_sent": self.pings_sent,
             "pings_missed": self.pings_missed,
-            "rtt_ms": None if self.rtt_s is None else self.rtt_s * 1000,
-            "answer_age_s": self.answer_age_s,
-            "held": len(self.held),
-            **orders,
+            "rtt_ms": None if self.rtt_s is None else round(self.rtt_s * 1000, 3),
+            "answer_age_s": None if self.answer_age_s is None else round(self.answer_age_s, 3),
+            "orders": {f"{order}_{outcome}": count for (order, outcome), count in self.orders.items()},
             "answers_waiting": self.answers_waiting,
             "lines_lost": self.lines_lost,
             "primary": self.primary,
-            "claims": {claim.vip.owner: _told(claim, now) for claim in self.claims},
+            "held": [{**_place(entry), "held_s": round(now - entry.taken_s, 3)} for entry in self.held],
+            "in_progress": [
+                {
+                    **_place(entry),
+                    "state": entry.state.name.lower(),
+                    "orders": len(entry.orders),
+                }
+                for entry in self.in_progress
+            ],
             "trouble": self.trouble,
             "unusable": self.unusable,
         }
 
 
-def _named(claim: VipState) -> str:
-    return f"{claim.vip.ip} for node {claim.vip.owner}"
+def _name(entry: VipState) -> str:
+    return f"{entry.vip.ip} for node {entry.vip.owner}"
 
 
-def _told(claim: VipState, now: float) -> dict[str, object]:
-    held_s = {"held_s": round(now - claim.taken_s, 2)} if claim.state in HOLDING else {}
-    place = {"address": str(claim.vip.ip), "interface": claim.vip.interface}
-    return {**place, "state": claim.state.name.lower(), **held_s}
+def _place(entry: VipState) -> dict[str, Any]:
+    return {"node": entry.vip.owner, "address": str(entry.vip.ip), "interface": entry.vip.interface}

@@ -9,9 +9,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from dataclasses import dataclass, replace
-from typing import Optional
 
 from config import Config
 from connection.reconnect import Connection
@@ -20,8 +19,10 @@ from failover.node import Node
 from logging_setup import Logs
 from ping_monitor import PingMonitor
 from worker import metrics
+from worker.messages import StatusAsked
 from worker.metrics import MetricsFile, Tally
 from worker.snapshot import Snapshot
+from worker.status_socket import StatusSocket
 from worker.systemd import SystemdNotifier
 
 STATUS_EVERY_S = 1.0
@@ -31,12 +32,8 @@ POLL_LOGS_S = 0.05
 READY_LIMIT_S = 5.0
 """Seconds after which READY=1 is sent even so: a stalled disk must not end a worker that works."""
 CLOSE_S = 0.2
-WORDS_LIMIT = 1000
-
-
-@dataclass(frozen=True)
-class DumpState:
-    """SIGUSR1."""
+SENTENCE_LIMIT = 1000
+"""Characters of STATUS=: a master may give a reason of any length."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,7 @@ class StatusSources:
 
     config: Config
     version: str
+    run: str
     backend: str
     logs: Logs
     log: Tally
@@ -56,19 +54,27 @@ class StatusSources:
 
 
 class Status:
-    def __init__(self, notifier: SystemdNotifier, sources: StatusSources, now: float) -> None:
+    def __init__(
+        self, notifier: SystemdNotifier, sources: StatusSources, ask: Callable[[object], None], now: float
+    ) -> None:
+        """`ask` puts a message into the owner's inbox; `now` is the monotonic time of the start."""
         self._notifier = notifier
         self._sources = sources
         self._started_s = now
         self._said = ""
         self._ready = False
-        # since when the manager waits for `READY=1`, None: it does not
-        self._waited_s: Optional[float] = None
+        # since when READY=1 is due, None: it is not
+        self._waited_s: float | None = None
         self._say_s = now if notifier.listening else math.inf
         self._feed_s = now if notifier.feed_s else math.inf
         path = sources.config.metrics_file
         self._file = MetricsFile(path, sources.log) if path else None
         self._metrics_s = now if path else math.inf
+        self._socket = StatusSocket(sources.config.log_dir, lambda: ask(StatusAsked()), sources.log)
+
+    def start(self) -> None:
+        """Begin to answer `client.py --status`."""
+        self._socket.start()
 
     def due(self) -> float:
         """The monotonic time at which `turn` has something to do, infinity: never."""
@@ -76,7 +82,7 @@ class Status:
         return min(self._say_s, self._feed_s, self._metrics_s, look_s)
 
     def begun(self, now: float) -> None:
-        """The first attempt to join is under way: the manager is told so as soon as the logs are open."""
+        """The first attempt to join is under way: READY=1 is sent as soon as the logs are open."""
         self._waited_s = now
 
     def reloading(self, now: float) -> None:
@@ -87,14 +93,14 @@ class Status:
 
     def turn(self, now: float) -> None:
         if self._waited_s is not None and (self._sources.logs.opened or now - self._waited_s > READY_LIMIT_S):
-            text = self._words(now)
+            text = self._sentence(now)
             if self._notifier.send("READY=1", f"STATUS={text}"):
                 self._ready, self._said, self._waited_s = True, text, None
         if self._feed_s <= now and self._notifier.feed_s and self._notifier.send("WATCHDOG=1"):
             self._feed_s = now + self._notifier.feed_s
         if self._say_s <= now:
             self._say_s = now + STATUS_EVERY_S
-            text = self._words(now)
+            text = self._sentence(now)
             if text != self._said and self._notifier.send(f"STATUS={text}"):
                 self._said = text
         if self._metrics_s <= now and self._file:
@@ -102,15 +108,24 @@ class Status:
             self._file.put(metrics.exposition(self.look(now)))
 
     def dump(self, now: float) -> None:
-        """Write the whole state into comms.log, whatever LOG_LEVEL is: somebody asked for it."""
+        """Write the whole state into comms.log, whatever LOG_LEVEL is: it was asked for."""
         self._sources.log.always("state", **self.look(now).fields(now))
 
+    def answer(self, now: float) -> None:
+        """Give the snapshot that the status socket has asked for."""
+        fields = self.look(now).fields(now)
+        for name in ("trouble", "unusable"):  # where text of others may be
+            if fields[name] is not None:
+                fields[name] = self._sources.logs.clean(fields[name])
+        self._socket.answer(fields)
+
     def stopping(self) -> None:
-        self._notifier.send("STOPPING=1", "STATUS=giving the addresses back")
+        self._notifier.send("STOPPING=1", "STATUS=releasing the addresses")
         self._say_s = math.inf
 
     def close(self) -> None:
-        """The last word, when everything has ended but the logs."""
+        """Write the last metrics and remove the socket, when everything has ended but the logs."""
+        self._socket.close()
         if self._file:
             last = replace(self.look(time.monotonic()), up=False, transport=None)
             self._file.put(metrics.exposition(last))
@@ -127,12 +142,13 @@ class Status:
             up=True,
             node=sources.config.node_id,
             version=sources.version,
+            run=sources.run,
             pid=os.getpid(),
             backend=sources.backend,
             uptime_s=now - self._started_s,
             master=connection.url,
             transport=up.transport if up else None,
-            link_s=now - (self._started_s if since_s is None else since_s),
+            connection_s=now - (self._started_s if since_s is None else since_s),
             trouble=connection.trouble,
             reconnects=max(0, connection.made - 1),
             pings_sent=counts.sent,
@@ -141,12 +157,11 @@ class Status:
             answer_age_s=None if answered_s is None else max(0.0, now - answered_s),
             primary=str(primary.ip) if primary else None,
             unusable=sources.failover.unusable,
-            claims=sources.failover.entries,
+            entries=sources.failover.entries,
             answers_waiting=len(sources.answers),
             orders=sources.log.orders,
             lines_lost=sources.logs.lines_lost,
         )
 
-    def _words(self, now: float) -> str:
-        # a master may give a reason of any length
-        return self._sources.logs.clean(self.look(now).words())[:WORDS_LIMIT]
+    def _sentence(self, now: float) -> str:
+        return self._sources.logs.clean(self.look(now).sentence())[:SENTENCE_LIMIT]

@@ -1,31 +1,35 @@
-"""The last resort: a thread that should turn and does not ends the process, and its supervisor starts another.
+"""The last resort: a thread that hangs ends the process, and its supervisor starts another.
 
-A process that holds addresses and does nothing with them is worse than none: the kernel takes them back with
-their lease, and a new process finds what is left.
+A process that holds addresses and does nothing with them is worse than none: the kernel removes them when their
+lease ends, and a new process adopts what is left. A thread that hangs in a library's C code without releasing the
+interpreter is beyond this watchdog; systemd's ends that one.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import math
 import os
+import re
 import sys
+import tempfile
 import threading
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from logging_setup import Log
+from logging_setup import EventLogger
 
 EXIT_HUNG = 70  # EX_SOFTWARE of sysexits.h
 LOOK_S = 2.5
 LOOKS = 6
-"""In a row that find a thread overdue at the same turn. Looks are counted, not seconds, since a process that was
-frozen, or a machine that was suspended, stood still as a whole. No turn that works takes as long.
+"""Looks in a row that find a thread overdue in the same turn. Looks are counted, not seconds, since a process that was
+frozen or a machine that was suspended stood still as a whole. No turn that works takes as long.
 """
+_THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+).*:$", re.MULTILINE)
 
 
-class Pulse:
-    """What a thread promises: `due_s` is the monotonic time of its next turn at the latest, infinity: it waits to be
+class Heartbeat:
+    """What a thread promises: `due_s` is the monotonic time by which its next turn begins, infinity: it waits to be
     woken. Only the thread writes it.
     """
 
@@ -34,10 +38,12 @@ class Pulse:
 
 
 class Watchdog:
-    """Watches the pulses of named threads from `start` to the process's end; `flush` writes the logs out."""
+    """Watches the heartbeats of named threads from `start` to the process's end; `flush` writes the logs out."""
 
-    def __init__(self, pulses: Mapping[str, Pulse], log: Log, flush: Callable[[], None]) -> None:
-        self._pulses = pulses
+    def __init__(
+        self, heartbeats: Mapping[str, Heartbeat], log: EventLogger, flush: Callable[[], None]
+    ) -> None:
+        self._heartbeats = heartbeats
         self._log = log
         self._flush = flush
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
@@ -46,23 +52,36 @@ class Watchdog:
         self._thread.start()
 
     def _run(self) -> None:
-        seen = dict.fromkeys(self._pulses, math.inf)
-        overdue = dict.fromkeys(self._pulses, 0)
+        seen = dict.fromkeys(self._heartbeats, math.inf)
+        overdue = dict.fromkeys(self._heartbeats, 0)
         while True:
             time.sleep(LOOK_S)
             now = time.monotonic()
-            for name, pulse in self._pulses.items():
-                due_s = pulse.due_s
+            for name, heartbeat in self._heartbeats.items():
+                due_s = heartbeat.due_s
                 overdue[name] = overdue[name] + 1 if due_s == seen[name] and due_s < now else 0
                 seen[name] = due_s
                 if overdue[name] >= LOOKS:
                     self._end(name, now - due_s)
 
     def _end(self, hung: str, since_s: float) -> None:
-        names = {thread.ident: thread.name for thread in threading.enumerate()}
-        self._log.critical("hung", thread=hung, since_s=since_s, exit=EXIT_HUNG)
-        for ident, frame in sys._current_frames().items():  # noqa: SLF001 - there is no other way to see them
-            stack = "".join(traceback.format_stack(frame))
-            self._log.critical("stack", thread=names.get(ident, ident), stack=stack)
-        self._flush()
-        os._exit(EXIT_HUNG)
+        try:
+            self._log.critical("hung", thread=hung, since_s=since_s, exit=EXIT_HUNG)
+            for thread, stack in stacks():
+                self._log.critical("stack", thread=thread, stack=stack)
+            self._flush()
+        finally:
+            os._exit(EXIT_HUNG)
+
+
+def stacks() -> Iterator[tuple[str, str]]:
+    """Each thread's name and stack, the most recent call first, as faulthandler writes it."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    in_memory = sys.platform == "linux"  # a disk may be what hangs
+    with os.fdopen(os.memfd_create("stacks"), "w+b") if in_memory else tempfile.TemporaryFile() as file:
+        faulthandler.dump_traceback(file, all_threads=True)
+        file.seek(0)
+        text = file.read().decode("utf-8", "backslashreplace")
+    pieces = _THREAD.split(text)[1:]
+    for ident, stack in zip(pieces[::2], pieces[1::2]):
+        yield names.get(int(ident, 16), ident), stack.strip("\n")

@@ -7,6 +7,7 @@ const SILENCE_MS = 6000; // no state for so long: the master is lost
 const RETRY_MS = 1000;
 const ANSWER_MS = 10000; // how long an answer to `restore` may take
 const EVENTS_KEPT = 200;
+const NARROWEST_PX = 95; // a column of the grid
 const RING_MOST = 16; // more nodes are laid out as a plain list
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((element) => [element.id, element]));
@@ -17,7 +18,7 @@ let clock = 0; // the master's clock minus this browser's, in milliseconds
 let heard = Date.now(); // when it came, or the page was opened
 let tried = heard; // when the connection in use was opened
 let isLost = false;
-let why = ""; // the master is lost, if it says so itself
+let why = ""; // it is lost, where it says so itself
 let source = null;
 let lastEvent = 0; // the highest id shown
 
@@ -62,7 +63,9 @@ function timeOfDay(when) {
   return isToday ? shown : `${two(time.getMonth() + 1)}-${two(time.getDate())} ${shown}`;
 }
 
-function list(words) {
+/** `1, 2 and 3`; of many, how many they are: `12 nodes`. */
+function list(words, things) {
+  if (words.length > 9) return `${words.length} ${things}`;
   return words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
@@ -80,10 +83,10 @@ function say(text) {
 
 function connect() {
   tried = Date.now();
-  source = new EventSource("events");
-  source.addEventListener("state", (event) => show(JSON.parse(event.data)));
-  source.onopen = () => { lastEvent = 0; };
-  source.onerror = () => lose(source);
+  const opened = source = new EventSource("events");
+  opened.addEventListener("state", (event) => show(JSON.parse(event.data)));
+  opened.onopen = () => { lastEvent = 0; };
+  opened.onerror = () => lose(opened);
 }
 
 /** The connection ended or is silent: say so, find out why, and try again. */
@@ -103,7 +106,7 @@ async function lose(which) {
 /** What an HTTP answer says went wrong; empty when nothing did. */
 async function errorOf(answer) {
   if (answer.ok) return "";
-  const text = await answer.text();
+  const text = await answer.text().catch(() => "");
   try {
     return String(JSON.parse(text).error);
   } catch {
@@ -119,6 +122,7 @@ function show(message) {
   clock = Date.parse(state.at) - heard;
   if (isLost) say("The master is back");
   isLost = false;
+  why = "";
   state.nodes.sort((one, other) => one.node - other.node);
   for (const [number, parts] of cards) {
     if (nodeOf(number)) continue;
@@ -176,7 +180,7 @@ function showNode(node, parts) {
   parts.card.dataset.look = look(node);
   write(parts.word, node.alive ? "alive" : node.state === "never" ? "absent" : "dead");
   write(parts.system, parts.system.title = node.system || "");
-  const [ip, prefix] = (node.address || "no address yet").split(/(?=\/)/);
+  const [ip, prefix] = (node.address || "no address").split(/(?=\/)/);
   write(parts.ip, ip);
   write(parts.prefix, prefix || "");
   if (parts.lastPing !== node.last_ping) {
@@ -208,10 +212,11 @@ function tick() {
   for (const node of state.nodes) {
     const parts = cards.get(node.node), hasJoined = node.state !== "never";
     write(parts.verb, hasJoined ? `${node.alive ? "alive" : "dead"} ` : "");
-    write(parts.since, hasJoined && node.since ? `for ${age(node.since)}` : "has not joined yet");
+    write(parts.since, !hasJoined ? "has not joined yet" : node.since ? `for ${age(node.since)}` : "");
     parts.since.title = node.since ? `since ${timeOfDay(node.since)}` : "";
     write(parts.ping, node.last_ping ? `ping ${age(node.last_ping)} ago` : "");
     const notes = notesOf(node);
+    parts.notes.hidden = !notes.length;
     while (parts.notes.childElementCount > notes.length) parts.notes.lastElementChild.remove();
     notes.forEach(([kind, text, since], index) => {
       const note = parts.notes.children[index] || parts.notes.appendChild(make("li"));
@@ -233,12 +238,12 @@ function showHeadline() {
     write(page[name], String(some.length));
     page[name].classList.toggle("none", !some.length || isLost);
   }
-  const named = (some) => `${some.length > 1 ? "Nodes" : "Node"} ${list(some.map((node) => node.node))}`;
+  const named = (some) => `${some.length > 9 ? "" : some.length > 1 ? "Nodes " : "Node "}${list(some.map((node) => node.node), "nodes")}`;
   const is = (some) => (some.length > 1 ? "are" : "is");
   const asked = unserved.filter((node) => node.ordered_at !== null);
   const details = [
     ...conflict.map((node) => node.conflict),
-    ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf))}`] : []),
+    ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf), "addresses")}`] : []),
     ...asked.map((node) => `node ${node.ordered_at} is asked to take it over`.replace("it", addressOf(node))),
     ...held.map((node) => `node ${node.held_by} answers for ${addressOf(node)}`),
   ];
@@ -246,6 +251,7 @@ function showHeadline() {
   if (isLost)
     headline("lost", "The master is lost", `${why && `${why}; `}nothing heard for ` +
       `${Math.floor((Date.now() - heard) / 1000)} s. Below is how things stood at ${timeOfDay(state.at)}.`);
+  else if (!state.decides) headline("lost", "This master decides nothing", "Redis is out of reach; the nodes may be otherwise than shown");
   else if (conflict.length) headline("out", `${named(conflict)} ${is(conflict)} in conflict`, detail);
   else if (unserved.length) headline("out", `${named(dead)} ${is(dead)} dead`, detail);
   else if (dead.length) headline("covered", `${named(dead)} ${is(dead)} dead; every address is served`, detail);
@@ -269,32 +275,19 @@ function headline(level, text, detail) {
 
 // ---- where the nodes lie
 
-/** The grid of which the nodes are neighbors, numbered along its rows, where it fits; null: there is none. */
-function findGrid(width) {
-  const numbers = state.nodes.flatMap((node) => [node.node, ...node.neighbors]);
-  const first = Math.min(...numbers), size = Math.max(...numbers) - first + 1;
-  const places = Array.from({ length: Math.min(size, 100) }, (_, place) => place);
-  const isGrid = (columns) => state.nodes.every(({ node, neighbors }) => !neighbors.length || places.every((place) => {
-    const at = node - first, apart = Math.abs(at - place);
-    const isNext = apart === columns || (apart === 1 && Math.floor(at / columns) === Math.floor(place / columns));
-    return isNext === neighbors.includes(place + first);
-  }));
-  const told = state.layout ? [state.layout.columns] : numbers.length > state.nodes.length ? [6, 5, 4, 3, 2, 1] : [];
-  const columns = told.find((count) => count <= size && size <= 8 * count && width / count >= 95 && isGrid(count));
-  return columns ? { columns, first } : null;
-}
-
+/** As the master says: in a grid where their neighborhoods are one, numbers from 1 along its rows; else on a ring. */
 function arrange() {
   if (!state) return;
-  const width = page.stage.clientWidth, grid = findGrid(width);
-  const layout = grid ? "grid" : state.nodes.length <= RING_MOST ? "ring" : "list";
+  const width = page.stage.clientWidth, columns = state.layout ? state.layout.columns : 3;
+  const isGrid = state.layout !== null && width / columns >= NARROWEST_PX;
+  const layout = isGrid ? "grid" : cards.size && cards.size <= RING_MOST ? "ring" : "list";
   page.stage.dataset.layout = layout;
-  page.stage.dataset.size = width / (grid ? grid.columns : 3) < 210 ? "small" : "large";
+  page.stage.dataset.size = width / columns < 210 ? "small" : "large";
   page.stage.style.height = "";
-  page.nodes.style.gridTemplateColumns = grid ? `repeat(${grid.columns}, minmax(0, 20rem))` : "";
+  page.nodes.style.gridTemplateColumns = isGrid ? `repeat(${columns}, minmax(0, 20rem))` : "";
   for (const [number, { card }] of cards) {
-    card.style.gridColumn = grid ? ((number - grid.first) % grid.columns) + 1 : "";
-    card.style.gridRow = grid ? Math.floor((number - grid.first) / grid.columns) + 1 : "";
+    card.style.gridColumn = isGrid ? ((number - 1) % columns) + 1 : "";
+    card.style.gridRow = isGrid ? Math.floor((number - 1) / columns) + 1 : "";
     card.style.left = card.style.top = "";
   }
   if (layout === "ring") placeOnRing(width);
@@ -361,7 +354,7 @@ function showEvents(events) {
     lastEvent = event.id;
   }
   while (page.events.childElementCount > EVENTS_KEPT) page.events.lastElementChild.remove();
-  if (!isFirst && fresh.length) say(fresh.slice(-3).map((event) => event.text || event.event).join(". "));
+  if (!isFirst && fresh.length) say(fresh.slice(-3).map((event) => event.text || event.event).join(" "));
   page.noEvents.hidden = page.events.childElementCount > 0;
 }
 

@@ -1,9 +1,9 @@
 """Addresses by a system's own commands: what the `ifconfig` and `netsh` backends share.
 
-The kernel gives no lease and no label: a journal file tells virtual addresses from the machine's own addresses, and a
-worker that is killed keeps them until it is started again. There is no packet socket either: an address is
-asked for through the system's own ARP, which cannot ask for an address that the machine itself holds, so a
-second holder goes unseen; the system announces an address when it is added, and not again.
+The kernel keeps neither a lease nor a label: a journal file says which addresses are virtual, and those of a worker that
+is killed stay until it is started again. There is no packet socket either: an address is probed through the system's
+own ARP, which cannot ask for an address that the machine itself holds, so that a second holder goes unnoticed; the
+system announces an address when it is added, and not again.
 """
 
 import queue
@@ -16,7 +16,7 @@ from network.base import Address, AddressesChanged, ArpSeen, LinkDown, LinkUp, N
 from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
 
-_LOOK_S = 1.0
+_POLL_S = 1.0
 _UNSPECIFIED = IPv4Address(0)
 
 
@@ -40,7 +40,7 @@ class System(Protocol):
 
 
 class CommandBackend:
-    """`interface` None: the one whose subnet holds the address."""
+    """`interface` None: the one whose subnet contains the address."""
 
     def __init__(
         self,
@@ -66,13 +66,12 @@ class CommandBackend:
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._system.check_privilege()
         present = {(one.name, ip) for one in self._read() for ip in one.ips}
-        for (
-            vip
-        ) in self._journal.read():  # what a restart of the machine took away is no virtual address any more
+        for vip in self._journal.read():
+            # A restart of the machine took it away: should it come back, somebody else has added it.
             if (vip.interface, vip.ip) not in present:
                 self._journal.remove(vip)
         self._post = post
-        for name, work in (("network-look", self._look), ("network-ask", self._ask)):
+        for name, work in (("network-poll", self._poll), ("network-ask", self._ask)):
             thread = threading.Thread(target=work, name=name, args=(post,), daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -183,10 +182,10 @@ class CommandBackend:
             raise NetworkError(f"interface {name} is down")
         return one
 
-    def _look(self, post: Callable[[NetworkEvent], None]) -> None:
-        """These systems' notifications need code of their own for each; a look every second serves both."""
+    def _poll(self, post: Callable[[NetworkEvent], None]) -> None:
+        """Notifications would need code of their own for each system; reading every second serves both."""
         before = self._read()
-        while not self._over.wait(_LOOK_S):
+        while not self._over.wait(_POLL_S):
             try:
                 now = self._read()
             except NetworkError:

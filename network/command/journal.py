@@ -1,4 +1,4 @@
-"""Which addresses are virtual addresses, for kernels that carry no label and no lease: a file that outlives the worker."""
+"""Which addresses are virtual ones, for systems whose kernel keeps no label: a file that outlives the worker."""
 
 import json
 import os
@@ -7,10 +7,14 @@ from pathlib import Path
 
 from network.base import NetworkError, Vip
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
 
 class Journal:
-    """The virtual addresses of one node, one JSON array in `path`. Written whole, beside and then in place of the old one,
-    so that it is never half written. A file that can't be read is a NetworkError, never "no virtual addresses".
+    """The virtual addresses of one node, a JSON array in `path`.
+
+    It is written whole, beside the old one and then in its place, so that it is never half written, and never through a
+    symbolic link. Methods raise NetworkError; a file that can't be read is never taken for an empty one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -18,7 +22,8 @@ class Journal:
 
     def read(self) -> tuple[Vip, ...]:
         try:
-            entries = json.loads(self._path.read_text(encoding="utf-8"))
+            with open(os.open(self._path, os.O_RDONLY | _NO_LINK), encoding="utf-8") as file:
+                entries = json.load(file)
             return tuple(
                 Vip(int(one["owner"]), IPv4Interface(one["ip"]), str(one["interface"])) for one in entries
             )
@@ -46,7 +51,10 @@ class Journal:
         entries = [{"owner": one.owner, "ip": str(one.ip), "interface": one.interface} for one in vips]
         beside = self._path.with_name(self._path.name + ".new")
         try:
-            with beside.open("w", encoding="utf-8") as file:
+            beside.unlink(missing_ok=True)  # of a run that was killed, or a link that somebody laid
+            with open(
+                os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+            ) as file:
                 json.dump(entries, file)
                 file.flush()
                 os.fsync(file.fileno())

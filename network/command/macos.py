@@ -40,7 +40,7 @@ def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
 
 
 def arp_entry(arp: str, ip: IPv4Address) -> str | None:
-    """The MAC that `arp -n ADDRESS` tells of; None: there is no entry, or it is incomplete."""
+    """The MAC that `arp -n ADDRESS` shows; None: there is no entry, or it is incomplete."""
     for line in arp.splitlines():
         entry = _ARP_ENTRY.match(line)
         if entry and entry[1] == str(ip):

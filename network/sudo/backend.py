@@ -175,7 +175,8 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 class Sudo:
     """`local` reads, and names the backend that the helper opens; it is never started. `allowed` None: the
-    subnets of the machine's own addresses. `password` None: sudo must not ask for one.
+    subnets of the machine's own addresses. `password` None: sudo must not ask for one. `why` is the reason for which
+    this process does not do it by itself, None: it was not asked to.
     """
 
     backend = "sudo"
@@ -190,9 +191,11 @@ class Sudo:
         password: str | None,
         allowed: tuple[IPv4Network, ...] | None,
         journal_dir: Path | None,
+        why: str | None = None,
     ) -> None:
         self._local = local
         self._password = password
+        self._why = why
         self._argv = [
             "sudo",
             *(("-n",) if password is None else ("-S", "-k", "-p", _PROMPT)),
@@ -223,12 +226,11 @@ class Sudo:
         self._opened_s = time.monotonic()
         try:
             self._helper = _Helper(self._argv, self._password, post, limit_s)
-        except PasswordError as exc:
-            self._refused = str(exc)
-            raise
         except NetworkError as exc:
-            self._reason = str(exc)
-            raise
+            self._reason = f"{self._why}, and {exc}" if self._why else str(exc)
+            if isinstance(exc, PasswordError):
+                self._refused = self._reason
+            raise NetworkError(self._reason) from exc
         self._reason = "the sudo helper ended"
         return self._helper
 

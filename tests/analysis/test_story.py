@@ -56,7 +56,9 @@ class Script:
         """When the master ordered which node's address taken by whom, as it logged it itself."""
         text = (self.root / "master.log").read_text(encoding="utf-8")
         found = re.findall(
-            r"^\[(\S+ \S+)\] : \[INFO\] - \[recover node=(\d) ip=\S+ by=(\d)\]$", text, re.MULTILINE
+            r"^\[(\S+ \S+)\] : \[INFO\] - \[takeover_ordered node=(\d) address=\S+ by=(\d)\]$",
+            text,
+            re.MULTILINE,
         )
         return [(seconds(when[:-2] + ":" + when[-2:]), int(node), int(by)) for when, node, by in found]
 

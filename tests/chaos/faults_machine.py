@@ -31,6 +31,7 @@ class FreezeWorker(Fault):
 
 class DiskFull(Fault):
     kind = "disk full"
+    events = frozenset({"log_resumed"})
     needs = "disk"
     holds = (0.2, 3.0)
     extra_s = 3.0
@@ -49,6 +50,7 @@ class DiskRefuses(Fault):
     """No file of the worker's may grow (setrlimit(2), RLIMIT_FSIZE), in the middle of a line too."""
 
     kind = "disk refuses"
+    events = frozenset({"log_resumed"})
     holds = (0.2, 3.0)
     extra_s = 3.0
 

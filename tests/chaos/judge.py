@@ -70,7 +70,7 @@ class Pings:
     def told(
         self, fault: Fault, comms: Sequence[Entry], pings: Sequence[Entry], late_s: float
     ) -> Iterator[str]:
-        allowed = {"ping", "ping_sent", "pings_paused", "pings_resumed"}
+        allowed = {"started", "ping", "ping_sent", "pings_paused", "pings_resumed", *fault.events}
         if fault.misses:
             allowed.add("ping_missed")
         for entry in pings:

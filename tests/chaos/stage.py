@@ -11,14 +11,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Optional
 
 from tests.chaos.clock import Offset
 from tests.chaos.commands import NODE, Order
 from tests.chaos.follow import Follow
+from tests.lab.lateness import Lateness
 from tests.lab.masters import Master
 from tests.lab.netns import Host, Lab, in_namespace
 from tests.lab.relay import Relay
@@ -31,36 +30,6 @@ RECONNECT_DELAY_MAX_S = 0.3
 NOTICED_S = PING_TIMEOUT_S + PING_MAX_MISSED * PING_INTERVAL_S
 """At the latest after this a silent master is taken for dead."""
 DISK_MB = 96
-
-
-class Lateness:
-    """Measures by how much this machine is late to run what is due, so that a busy one is not held against a worker."""
-
-    def __init__(self) -> None:
-        self._worst_s = 0.0
-        self.worst_of_all_s = 0.0
-        self._over = threading.Event()
-        threading.Thread(target=self._run, daemon=True).start()
-
-    def _run(self) -> None:
-        while True:
-            due_s = time.monotonic() + 0.02
-            if self._over.wait(0.02):
-                return
-            late_s = time.monotonic() - due_s
-            self._worst_s = max(self._worst_s, late_s)
-            self.worst_of_all_s = max(self.worst_of_all_s, late_s)
-
-    def start(self) -> None:
-        self._worst_s = 0.0
-
-    @property
-    def worst_s(self) -> float:
-        """Since `start`; what a machine with nothing else to do is late by does not count."""
-        return self._worst_s if self._worst_s > 0.1 else 0.0
-
-    def close(self) -> None:
-        self._over.set()
 
 
 class Stage:

@@ -8,8 +8,9 @@ from typing import Any, Optional
 import pytest
 
 from failover import machine as failover
+from failover.carrier import CARRIER_LOSS_S
 from failover.states import Event, State
-from network.base import Address, LinkUp
+from network.base import Address, LinkDown, LinkUp
 from tests.lab.wire_fake import (
     HIGHER_MAC,
     LOWER_MAC,
@@ -168,6 +169,10 @@ def cause(event: Event, desk: Desk) -> None:
         desk.run(0)
     elif event is Event.REVALIDATE:
         desk.freeze(0.1)
+    elif event is Event.CARRIER_LOST:
+        desk.failover.seen(LinkDown("eth0"), desk.clock.now)
+        desk.clock.now += CARRIER_LOSS_S
+        desk.run(0)
     elif event is Event.MASTER_LOST:
         desk.failover.master_lost(desk.clock.now)
         desk.run(0)
@@ -193,6 +198,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (A, Event.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
     (A, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (A, Event.REVALIDATE): (A, [], []),
+    (A, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "takeover_failed"]),
     (A, Event.STOP): (F, ["failed"], []),
     (W, Event.NO_CONFLICT): (H, ["taken"], ["takeover_done"]),
     (W, Event.CONFLICT): (W, [], []),
@@ -201,6 +207,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (W, Event.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
     (W, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (W, Event.REVALIDATE): (W, [], []),
+    (W, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "takeover_failed"]),
     (W, Event.STOP): (F, ["failed"], []),
     (H, Event.RECOVER): (H, ["taken"], ["takeover_done"]),
     (H, Event.RESTORE): (F, ["restored"], ["release_done"]),
@@ -208,6 +215,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (H, Event.REMOVED): (L, [], ["address_lost"]),
     (H, Event.REVALIDATE): (U, [], []),
     (H, Event.MASTER_LOST): (F, ["failed"], ["release_done"]),
+    (H, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "release_done"]),
     (H, Event.STOP): (F, ["failed"], ["release_done"]),
     (U, Event.NO_CONFLICT): (H, [], []),
     (U, Event.CONFLICT): (D, [], ["address_conflict", "release_done"]),
@@ -217,6 +225,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (U, Event.REMOVED): (L, [], ["address_lost"]),
     (U, Event.REVALIDATE): (U, [], []),
     (U, Event.MASTER_LOST): (F, ["failed"], ["release_done"]),
+    (U, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "release_done"]),
     (U, Event.STOP): (F, ["failed"], ["release_done"]),
     (D, Event.NO_CONFLICT): (H, [], ["address_restored"]),
     (D, Event.CONFLICT): (F, ["ceded"], ["address_ceded"]),
@@ -224,6 +233,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (D, Event.RESTORE): (F, ["restored"], []),
     (D, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (D, Event.REVALIDATE): (D, [], []),
+    (D, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "takeover_failed"]),
     (D, Event.STOP): (F, ["failed"], []),
     (L, Event.NO_CONFLICT): (H, [], ["address_restored"]),
     (L, Event.CONFLICT): (F, ["ceded"], ["address_ceded"]),
@@ -231,12 +241,14 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (L, Event.RESTORE): (F, ["restored"], []),
     (L, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (L, Event.REVALIDATE): (L, [], []),
+    (L, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "takeover_failed"]),
     (L, Event.STOP): (F, ["failed"], []),
     (N, Event.NO_CONFLICT): (H, [], ["address_adopted"]),
     (N, Event.CONFLICT): (F, [], ["release_done"]),
     (N, Event.SIMULTANEOUS_PROBE): (F, [], ["release_done"]),
     (N, Event.PROBE_FAILED): (F, [], ["release_done"]),
     (N, Event.REVALIDATE): (N, [], []),
+    (N, Event.CARRIER_LOST): (F, [], ["carrier_lost", "release_done"]),
     (N, Event.STOP): (F, ["failed"], ["release_done"]),
 }
 LEVELS = {
@@ -252,6 +264,7 @@ LEVELS = {
     "owner_alive": "WARNING",
     "address_ceded": "WARNING",
     "watch_failed": "WARNING",
+    "carrier_lost": "WARNING",
 }
 
 
@@ -275,6 +288,9 @@ def test_cell(key, passed):
     assert [vip.owner for vip in desk.failover.held] == ([2] if after in {H, U} else [])
     for entry in desk.log.entries:
         assert entry.level == LEVELS[entry.event]
+        if entry.event == "carrier_lost":
+            assert entry.fields["interface"] == "eth0"
+            continue
         assert (entry.fields["node"], entry.fields["address"]) == ("2", "10.9.0.2/24")
         assert entry.fields["interface"] == "eth0"
         if entry.event in {"takeover_refused", "takeover_failed"}:
@@ -617,7 +633,7 @@ def test_held_and_gone_without_being_told_is_seen_at_the_next_renewal():
 def test_held_and_the_link_comes_back_asks_then_announces():
     desk = holding()
     desk.wire.cut()
-    desk.run(5)
+    desk.run(2.5)
     assert desk.state() is H
     desk.wire.mend()
     announced = len([ip for _, ip in desk.wire.announcements if ip == IP])
@@ -629,6 +645,53 @@ def test_held_and_the_link_comes_back_asks_then_announces():
     assert [ip for _, ip in desk.wire.announcements].count(IP) == announced + 3
     assert desk.log.events() == ["watch_failed"]
     assert len(desk.wire.added) == 1
+
+
+def test_held_and_without_carrier_for_longer_than_a_flap_is_released():
+    desk = holding()
+    desk.wire.cut()
+    desk.run(2.9)
+    assert (desk.state(), desk.sent) == (H, [])
+    desk.run(0.2)
+    assert desk.held == []
+    assert kinds(desk.sent) == ["failed"]
+    assert desk.sent[0][1]["error"] == "eth0 has had no carrier for 3 s"
+    assert desk.node.join_data([])["carrier"] is False
+    desk.wire.mend()
+    desk.run(1)
+    assert desk.state() is F
+    assert "carrier" not in desk.node.join_data([])
+    assert desk.log.events() == ["watch_failed", "carrier_lost", "release_done", "carrier_restored"]
+
+
+def test_flaps_move_nothing():
+    desk = holding()
+    for _ in range(5):
+        desk.wire.cut()
+        desk.run(2)
+        desk.wire.mend()
+        desk.run(2)
+    assert (desk.state(), desk.sent, len(desk.wire.added)) == (H, [], 1)
+
+
+def test_an_order_for_what_is_held_without_carrier_is_refused_at_once():
+    desk = holding()
+    desk.wire.cut()
+    desk.run(1)
+    desk.recover(order())
+    desk.run(0)
+    assert desk.held == []
+    assert kinds(desk.sent) == ["failed"]
+    assert desk.sent[0][1]["error"] == "eth0 has no carrier"
+
+
+def test_the_carrier_of_another_interface_is_none_of_its_business():
+    desk = holding()
+    desk.failover.seen(LinkDown("eth1"), desk.clock.now)
+    desk.run(10)
+    assert desk.state() is H
+    assert desk.log.events() == []
+    assert "carrier" not in desk.node.join_data([])
 
 
 def test_the_link_of_another_interface_is_none_of_its_business():

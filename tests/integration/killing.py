@@ -60,7 +60,9 @@ def one_failover(
     before = [len(read(log)) for log in logs]
     lab.node(2).cut()
     decider = until(
-        lambda: [i for i in range(2) if "[recover node=2" in read(logs[i])[before[i] :]], 5, pause_s=0.002
+        lambda: [i for i in range(2) if "[takeover_ordered node=2" in read(logs[i])[before[i] :]],
+        5,
+        pause_s=0.002,
     )[0]
     after_s = LATEST_S * number / max(1, times - 1)
     time.sleep(after_s)

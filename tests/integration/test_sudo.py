@@ -194,6 +194,14 @@ def test_a_user_whom_sudo_does_not_serve(lab):
         assert "not in the sudoers file" in worker.error("net.start(events.append)")
 
 
+def test_where_sudo_fails_the_missing_capability_is_named(lab, asked):
+    """With CAP_NET_ADMIN alone, as of a unit that forgot the other one."""
+    worker = Worker(lab.node(3), asked, None, capabilities="+net_admin")
+    reason = worker.error("net.start(events.append)")
+    assert reason.startswith("this process lacks CAP_NET_RAW, and sudo did not start the helper (")
+    assert worker.error("net.hold(vip)") == reason
+
+
 def test_the_helper_checks_for_itself(lab, asked):
     worker = Worker(lab.node(3), asked, PASSWORD, allowed=["10.9.0.0/25"])
     worker.value("net.start(events.append)")

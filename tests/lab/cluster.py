@@ -110,7 +110,7 @@ class Bundled:
     ) -> None:
         self._host = host
         self._log = log
-        self._argv = [sys.executable, "-m", "demo.master", f"--host={host.ip}", f"--port={PORT}"]
+        self._argv = [sys.executable, "-m", "master", "serve", f"--host={host.ip}", f"--port={PORT}"]
         self._argv += [f"--dead-after={dead_after_s}", *options]
         self.start()
 

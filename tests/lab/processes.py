@@ -145,9 +145,13 @@ class Process:
 class Master(Process):
     """The bundled master; `url` is where it listens."""
 
-    def __init__(self, *options: str) -> None:
-        super().__init__([sys.executable, "-m", "demo.master", *options])
-        self.url = ""
+    _token: Optional[str] = None
+
+    def __init__(self, *options: str, token: Optional[str] = None, **environ: str) -> None:
+        env = {**os.environ, **environ, **({"MASTER_TOKEN": token} if token else {})}
+        command = [sys.executable, "-m", "master", "serve", "--env-file", os.devnull, "--nodes", "1-9999"]
+        super().__init__([*command, *options], env=env)
+        self.url, self._token = "", token
 
     def request(
         self, path: str, method: str = "GET", headers: Optional[Mapping[str, str]] = None
@@ -164,7 +168,8 @@ class Master(Process):
 
     def state(self) -> dict[str, dict[str, Any]]:
         """What GET /json says."""
-        status, state = self.request("/json")
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        status, state = self.request("/json", headers=headers)
         assert status == 200, state
         return state
 
@@ -175,10 +180,10 @@ class Master(Process):
 
 
 @contextmanager
-def start_master(*options: str) -> Iterator[Master]:
+def start_master(*options: str, token: Optional[str] = None, **environ: str) -> Iterator[Master]:
     """A bundled master that listens; on a free port unless `--port` is among the options."""
     if "--port" not in options:
         options = (*options, "--port", "0")
-    with Master(*options) as master:
+    with Master(*options, token=token, **environ) as master:
         master.url = master.wait_for_line(r"^listening on (\S+)$").group(1)
         yield master

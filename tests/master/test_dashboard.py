@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from tests.lab.chromium import PICTURES, ROOT, chromium, needs_chromium
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 
 pytestmark = needs_chromium
 ASSETS = ROOT / "master" / "dashboard"
@@ -69,9 +69,11 @@ class Stub:
     """Serves the page and sends the states that `send` is given; a client that comes later gets the last one first."""
 
     def __init__(self):
-        self.nodes, self.events, self.layout = [], [], None
+        self.nodes, self.events, self.layout, self.decides = [], [], None, True
         self.restored, self.answer = [], (200, {"restore_node": 2, "recovery_node": "3"})
         self.available = True
+        self.behind_s = 0
+        """What its clock is behind this machine's."""
         self.waiting = set()
         routes = [
             Route("/", self.page),
@@ -87,7 +89,7 @@ class Stub:
         self.server = uvicorn.Server(config)
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
-        until(lambda: self.server.started, 20)
+        until(lambda: self.server.started)
         port = self.server.servers[0].sockets[0].getsockname()[1]
         self.url = f"http://127.0.0.1:{port}/"
 
@@ -127,7 +129,13 @@ class Stub:
         return JSONResponse(answer, status) if isinstance(answer, dict) else Response(answer, status)
 
     def message(self, events):
-        state = {"at": ago(0), "nodes": self.nodes, "events": events, "layout": self.layout}
+        state = {
+            "at": ago(self.behind_s),
+            "nodes": self.nodes,
+            "events": events,
+            "layout": self.layout,
+            "decides": self.decides,
+        }
         return f"event: state\ndata: {json.dumps(state)}\n\n".encode()
 
     def send(self, *nodes, event=None, level="INFO", **more):
@@ -166,7 +174,7 @@ class Stub:
     def close(self):
         self.cut()
         self.server.should_exit = True
-        self.thread.join(10)
+        self.thread.join(PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -178,38 +186,50 @@ def browser():
 @pytest.fixture
 def stub():
     with contextlib.closing(Stub()) as stub:
-        stub.nodes = [node(number) for number in GRID]
+        stub.nodes, stub.layout = [node(number) for number in GRID], {"columns": 3}
         yield stub
 
 
 @pytest.fixture
-def look(browser, stub):
-    """Open the page; it must neither complain nor ask for anything but the master's own."""
+def browse(browser):
+    """Open a master's page; it must neither complain nor ask for anything but the master's own."""
     contexts, faults = [], []
 
-    def open_page(**screen):
+    def open_page(url, **screen):
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **screen})
         contexts.append(context)
         tab = context.new_page()
-        tab.set_default_timeout(20_000)
-        tab.on(
-            "console",
-            lambda message: message.text.startswith("Failed to load resource") or faults.append(message.text),
-        )
+        tab.set_default_timeout(PATIENCE_S * 1000)
+        tab.on("console", lambda message: is_no_fault(message.text) or faults.append(message.text))
         tab.on("pageerror", lambda error: faults.append(str(error)))
         tab.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
         tab.on(
-            "request",
-            lambda request: request.url.startswith((stub.url, "data:")) or faults.append(request.url),
+            "request", lambda request: request.url.startswith((url, "data:")) or faults.append(request.url)
         )
-        tab.goto(stub.url)
-        tab.wait_for_selector(".card" if stub.nodes else "#headline")
+        tab.goto(url)
         return tab
 
     yield open_page
     for context in contexts:
         context.close()
     assert faults == []
+
+
+def is_no_fault(text):
+    """Whether the browser only says that a request failed, of which the page has to make something."""
+    return text.startswith("Failed to load resource") and "404" not in text
+
+
+@pytest.fixture
+def look(browse, stub):
+    """Open the stub's page."""
+
+    def open_page(**screen):
+        tab = browse(stub.url, **screen)
+        tab.wait_for_selector(".card" if stub.nodes else "#headline")
+        return tab
+
+    return open_page
 
 
 def card(tab, number):
@@ -220,7 +240,7 @@ def sees(locator, text):
     """Wait until it says so."""
     from playwright.sync_api import expect
 
-    expect(locator).to_contain_text(re.compile(text, re.DOTALL), timeout=20_000)
+    expect(locator).to_contain_text(re.compile(text, re.DOTALL), timeout=PATIENCE_S * 1000)
 
 
 def keep(tab, name):
@@ -289,20 +309,8 @@ def test_ages_go_on_between_two_messages(stub, look):
 
 
 def test_ages_are_counted_by_the_clock_of_the_master(stub, look):
-    offset = dt.timedelta(hours=-5)
-    shifted = (dt.datetime.now(dt.timezone.utc) + offset).isoformat()
-    stub.message = lambda events: (
-        b"event: state\ndata: "
-        + json.dumps(
-            {
-                "at": shifted,
-                "nodes": [node(1, since=shifted, last_ping=shifted)],
-                "events": [],
-                "layout": None,
-            }
-        ).encode()
-        + b"\n\n"
-    )
+    stub.behind_s = 5 * 3600
+    stub.nodes = [node(1, since=ago(stub.behind_s))]
     assert re.search(r"alive for \d s", card(look(), 1).inner_text())
 
 
@@ -326,6 +334,19 @@ def test_a_master_that_hangs_is_lost_too(stub, look):
     sees(tab.locator("#headline"), "All 9 nodes are alive")
     sees(tab.locator("#headline"), "The master is lost")  # the stub sends nothing by itself
     sees(tab.locator("#headline"), "All 9 nodes are alive")  # a new connection brings a state
+
+
+def test_a_master_without_redis_says_that_it_decides_nothing(stub, look):
+    stub.decides = False
+    sees(look().locator("#headline"), "This master decides nothing.*Redis is out of reach")
+
+
+def test_a_master_whom_nobody_has_joined_says_so(stub, look):
+    stub.nodes, stub.layout = [], None
+    tab = look()
+    sees(tab.locator("#headline"), "No node has joined yet")
+    stub.send(node(1, neighbors=[]))
+    sees(tab.locator("#headline"), "Node 1 is alive")
 
 
 def test_a_page_without_a_master_says_so(stub, look):
@@ -358,7 +379,7 @@ def test_an_address_is_restored_by_keyboard_alone(stub, look):
     sees(tab.locator("#headline"), "All 9 nodes are alive")
     tab.keyboard.press("Enter")
     dialog.wait_for(state="hidden")
-    assert tab.evaluate("document.activeElement.id") == "headline"
+    tab.wait_for_function("() => document.activeElement.id === 'headline'")
 
 
 def test_a_restore_that_fails_says_why(stub, look):
@@ -411,6 +432,15 @@ def test_a_master_that_started_anew_counts_its_events_from_one(stub, look):
     sees(tab.locator("#events"), "^[^a-z]*info?new$")
 
 
+def test_four_hundred_nodes_are_a_list_and_a_short_sentence(stub, look):
+    stub.layout = None
+    stub.nodes = [node(n, alive=n % 20 > 0, neighbors=[n % 400 + 1]) for n in range(1, 401)]
+    tab = look()
+    sees(tab.locator("#headline"), "20 nodes are dead.*Nobody answers for 20 addresses")
+    assert tab.locator(".card").count() == 400
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 1400
+
+
 def test_the_shipped_neighbors_lie_in_a_grid(stub, look):
     at = places(look())
     assert at[1][1] == at[2][1] == at[3][1] < at[4][1] == at[6][1] < at[7][1]
@@ -429,6 +459,7 @@ def test_nodes_that_have_not_joined_have_their_place_in_it(stub, look):
 @pytest.mark.parametrize("width", [1400, 390])
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 15, 16])
 def test_other_nodes_lie_on_a_ring_without_touching(stub, look, count, width):
+    stub.layout = None
     stub.nodes = [node(n, neighbors=[m for m in range(1, count + 1) if m != n]) for n in range(1, count + 1)]
     tab = look(viewport={"width": width, "height": 844})
     boxes = [box.bounding_box() for box in tab.locator(".card").all()]

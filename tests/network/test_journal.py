@@ -60,3 +60,20 @@ def test_a_folder_that_is_not_there(tmp_path):
     assert journal.read() == ()
     with pytest.raises(NetworkError, match="can't be written"):
         journal.add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="this system has no O_NOFOLLOW")
+@pytest.mark.parametrize("name", ["j.json", "j.json.new"])
+def test_a_symbolic_link_is_never_followed(tmp_path, name):
+    other = tmp_path / "other"
+    other.write_text("[]")
+    (tmp_path / name).symlink_to(other)
+    journal = Journal(tmp_path / "j.json")
+    vip = Vip(2, IPv4Interface("10.9.0.2/24"), "en0")
+    if name == "j.json":
+        with pytest.raises(NetworkError, match=r"j\.json can't be read"):
+            journal.add(vip)
+    else:
+        journal.add(vip)
+        assert journal.read() == (vip,)
+    assert other.read_text() == "[]"

@@ -20,7 +20,7 @@ import config
 from config import ConfigError, load
 from settings import files as config_files
 from settings import types as config_values
-from settings.schema import VARIABLES
+from settings.schema import VARIABLES, env_example, table
 
 NAMES = [variable.name for variable in VARIABLES]
 REPOSITORY = Path(config.__file__).parent
@@ -59,7 +59,7 @@ def fault_of(name, value, **others):
     faults = faults_of({"NODE_ID": "3", **others, name: value})
     assert len(faults) == 1, faults
     assert re.match(rf"{name}\b(?!_)", faults[0])
-    assert "; it may hold " in faults[0]
+    assert "; expected " in faults[0]
     return faults[0]
 
 
@@ -93,7 +93,8 @@ def test_defaults(home):
         ping_timeout_s=2.0,
         ping_max_missed=3,
         reconnect_delay_s=0.5,
-        reconnect_delay_max_s=10.0,
+        reconnect_delay_max_s=2.0,
+        notify_command=None,
         log_dir=home,
         log_level="INFO",
         log_max_bytes=10485760,
@@ -130,6 +131,7 @@ def test_every_variable_can_be_set(tmp_path):
             "PING_MAX_MISSED": "1000",
             "RECONNECT_DELAY": "1",
             "RECONNECT_DELAY_MAX": "1",
+            "NOTIFY_COMMAND": sys.executable,
             "LOG_DIR": "logs/of/12",
             "LOG_LEVEL": "debug",
             "LOG_MAX_BYTES": "0",
@@ -158,6 +160,7 @@ def test_every_variable_can_be_set(tmp_path):
         ping_max_missed=1000,
         reconnect_delay_s=1.0,
         reconnect_delay_max_s=1.0,
+        notify_command=Path(sys.executable),
         log_dir=tmp_path / "logs/of/12",
         log_level="DEBUG",
         log_max_bytes=0,
@@ -205,7 +208,7 @@ OUT_OF_RANGE = {
     "PING_INTERVAL": ("0", "0.0", "0.019", "86401"),
     "PING_TIMEOUT": ("0", "0.019", "86401"),
     "PING_MAX_MISSED": ("0", "1001", "2.5"),
-    "RECONNECT_DELAY": ("0", "0.019", "86401", "10.5"),
+    "RECONNECT_DELAY": ("0", "0.019", "86401"),
     "RECONNECT_DELAY_MAX": ("0", "0.019", "86401"),
     "LOG_MAX_BYTES": ("0.5", "1" * 19),
     "LOG_BACKUP_COUNT": ("0.5", "9" * 5000),
@@ -229,7 +232,7 @@ def test_numbers_out_of_range_and_what_is_none(name):
     for value in (*OUT_OF_RANGE[name], *NO_NUMBERS):
         fault = fault_of(name, value)
         if len(value) < 100 and value.isprintable():
-            assert f'{name} holds "{value}"' in fault
+            assert f'{name}: invalid value "{value}"' in fault
 
 
 def test_a_range_is_named():
@@ -240,12 +243,12 @@ def test_a_range_is_named():
 
 
 def test_reconnect_delay_is_not_above_its_maximum():
-    assert "at most what RECONNECT_DELAY_MAX holds, 0.4" in fault_of(
+    assert "at most RECONNECT_DELAY_MAX, 0.4" in fault_of(
         "RECONNECT_DELAY", "0.41", RECONNECT_DELAY_MAX="0.4"
     )
-    assert (
-        load({"NODE_ID": "3", "RECONNECT_DELAY_MAX": "0.4"}).reconnect_delay_s == 0.4
-    )  # its default gives way
+    # a default gives way
+    assert load({"NODE_ID": "3", "RECONNECT_DELAY_MAX": "0.4"}).reconnect_delay_s == 0.4
+    assert load({"NODE_ID": "3", "RECONNECT_DELAY": "5"}).reconnect_delay_max_s == 5
 
 
 def test_no_asking_means_no_waiting():
@@ -261,9 +264,7 @@ def test_node_id_is_one_that_is_listed(tmp_path):
     assert load(found).node_id == 300
     assert "254" in fault_of("NODE_ID", "300", NETWORK_CONFIG=str(nodes), VIP_BACKEND="simulated")
     (fault,) = faults_of({})
-    assert (
-        fault == "NODE_ID is not set; it may hold the number of a node that NETWORK_CONFIG lists, such as 1"
-    )
+    assert fault == "NODE_ID: not set; expected the number of a node that NETWORK_CONFIG lists, such as 1"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -271,7 +272,7 @@ def test_an_empty_variable_counts_as_unset(name, home):
     expected = load({"NODE_ID": "3"})
     for empty in ("", " ", "\t"):
         if name == "NODE_ID":
-            assert faults_of({name: empty})[0].startswith("NODE_ID is not set")
+            assert faults_of({name: empty})[0].startswith("NODE_ID: not set")
         elif empty == "" or not name.startswith(("PASSWORD", "MASTER_TOKEN")):
             assert load({"NODE_ID": "3", name: empty}) == expected
     (home / ".env").write_text("NODE_ID=4\nPING_INTERVAL=7\n")
@@ -344,13 +345,13 @@ def test_each_entry_of_a_list_gets_its_line():
     faults = faults_of(
         {"NODE_ID": "3", "MASTER_URL": "http://a,b,,ftp://c", "ALLOWED_NETWORKS": "10.9.0.1/24,x,"}
     )
-    assert [fault.partition(":")[0] for fault in faults] == [
-        'MASTER_URL, entry 2, holds "b"',
-        'MASTER_URL, entry 3, holds ""',
-        'MASTER_URL, entry 4, holds "ftp',
-        'ALLOWED_NETWORKS, entry 1, holds "10.9.0.1/24"',
-        'ALLOWED_NETWORKS, entry 2, holds "x"',
-        'ALLOWED_NETWORKS, entry 3, holds ""',
+    assert [": ".join(fault.split(": ")[:2]) for fault in faults] == [
+        'MASTER_URL, entry 2: invalid value "b"',
+        'MASTER_URL, entry 3: invalid value ""',
+        'MASTER_URL, entry 4: invalid value "ftp://c"',
+        'ALLOWED_NETWORKS, entry 1: invalid value "10.9.0.1/24"',
+        'ALLOWED_NETWORKS, entry 2: invalid value "x"',
+        'ALLOWED_NETWORKS, entry 3: invalid value ""',
     ]
 
 
@@ -367,7 +368,7 @@ def test_a_secret_in_a_url_is_not_shown(value):
 def test_a_list_of_many_faults_is_cut():
     faults = faults_of({"NODE_ID": "3", "MASTER_URL": f"http://u:{SECRET}@a" + "," * 5000})
     assert len(faults) == 11
-    assert "it has 4991 faults more" in faults[-1]
+    assert "it has 4991 more faults" in faults[-1]
     assert SECRET not in "".join(faults)
 
 
@@ -380,11 +381,11 @@ def test_a_list_of_many_faults_is_cut():
         ("10.9.0.0/255.255.255.0", "no prefix length"),
         ("10.9.0.0/-1", "no prefix length"),
         ("10.9.0.0/٢", "no prefix length"),
-        ("10.9.0.0/33", "no IPv4 network"),
-        ("10.9.0.300/24", "no IPv4 network"),
-        ("10.9/16", "no IPv4 network"),
-        ("fe80::/64", "no IPv4 network"),
-        ("/24", "no IPv4 network"),
+        ("10.9.0.0/33", "not an IPv4 network"),
+        ("10.9.0.300/24", "not an IPv4 network"),
+        ("10.9/16", "not an IPv4 network"),
+        ("fe80::/64", "not an IPv4 network"),
+        ("/24", "not an IPv4 network"),
     ],
 )
 def test_allowed_networks(value, reason):
@@ -396,13 +397,15 @@ def test_allowed_networks_of_simulated_addresses_are_left_to_the_backend():
 
 
 @pytest.mark.parametrize(
-    "value", ["a/b", "a b", ".", "..", "x" * 16, "é" * 8, "eth0:1", "a\0", "\ud800", "a\tb", "à"]
+    "value", ["a/b", "a b", ".", "..", "x" * 128, "é" * 64, "eth0:1", "a\0", "\ud800", "a\tb", "à"]
 )
 def test_interface_names_that_can_be_none(value):
-    assert "no interface can be called that" in fault_of("INTERFACE", value)
+    assert "no interface can have that name" in fault_of("INTERFACE", value)
 
 
-@pytest.mark.parametrize("value", ["eth0", "x" * 15, "é" * 7, "br-1a2b", "enp0s31f6.100", "...", "-", "\x1b"])
+@pytest.mark.parametrize(
+    "value", ["eth0", "x" * 127, "é" * 7, "br-1a2b", "enp0s31f6.100", "...", "-", "\x1b"]
+)
 def test_interface_names_that_can_be_one(value):
     assert load({"NODE_ID": "3", "INTERFACE": value}).interface == value
 
@@ -430,15 +433,22 @@ def test_interface_names_are_those_that_the_kernel_takes():
         ):
             command = ["ip", "-n", space, "link", "add", "name", name, "type", "bridge"]
             taken = subprocess.run(command, capture_output=True).returncode == 0
-            assert config_values._can_name_an_interface(name, "linux") == taken, name
+            try:
+                assert config_values.interface().parse(name) == name
+                assert taken, name
+            except config_values.InvalidValue:
+                assert not taken, name
     finally:
         subprocess.run(["ip", "netns", "del", space], check=True)
 
 
-def test_interface_names_of_windows_are_aliases():
-    assert config_values._can_name_an_interface("Local Area Connection 2", "win32")
-    assert not config_values._can_name_an_interface("x" * 257, "win32")
-    assert not config_values._can_name_an_interface("a\nb", "win32")
+def test_interface_names_of_windows_are_aliases(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    parse = config_values.interface().parse
+    assert parse("Local Area Connection 2") == "Local Area Connection 2"
+    for wrong in ("x" * 257, "a\nb"):
+        with pytest.raises(config_values.InvalidValue):
+            parse(wrong)
 
 
 @pytest.mark.parametrize(
@@ -490,10 +500,10 @@ def test_secret_files(tmp_path):
         (b"", "empty"),
         (b"\n", "empty"),
         (b"\r\n" + SECRET.encode(), "empty"),
-        (SECRET.encode("utf-16"), "not one of UTF-8"),
-        (SECRET.encode("utf-16-le"), "not one of UTF-8"),
-        (SECRET.encode() + b"\xff\n", "not one of UTF-8"),
-        (SECRET.encode() + b"\rrest\n", "not one of UTF-8"),
+        (SECRET.encode("utf-16"), "not UTF-8"),
+        (SECRET.encode("utf-16-le"), "not UTF-8"),
+        (SECRET.encode() + b"\xff\n", "not UTF-8"),
+        (SECRET.encode() + b"\rrest\n", "not UTF-8"),
         (SECRET.encode() * 1000, "longer than 4096"),
     ],
 )
@@ -535,7 +545,7 @@ def test_secrets_are_one_line_of_text():
     for name in ("PASSWORD", "MASTER_TOKEN"):
         for bad in ("\n", "\r", "\0", "\udcff"):
             fault = fault_of(name, f"{SECRET}{bad}")
-            assert "holds a value that is not shown" in fault
+            assert "invalid value (not shown)" in fault
             assert SECRET not in fault
 
 
@@ -585,7 +595,7 @@ UNWRITABLE = ["/proc/worker", "/proc/1/worker", "{file}", "{file}/logs"]
 def test_a_folder_that_cannot_be_written(value, tmp_path):
     (tmp_path / "file").write_text("")
     value = value.format(file=tmp_path / "file")
-    assert "a folder that can be made and written" in fault_of("LOG_DIR", value)
+    assert "a folder that exists or can be created" in fault_of("LOG_DIR", value)
     assert "a file in a folder that exists" in fault_of("METRICS_FILE", f"{value}/x")
     assert "a file in a folder that exists" in fault_of("METRICS_FILE", "/proc/worker.prom")
 
@@ -594,10 +604,8 @@ def test_a_folder_that_cannot_be_written(value, tmp_path):
 def test_a_default_that_cannot_be_written(monkeypatch):
     monkeypatch.setattr(config, "HERE", Path("/proc"))
     faults = faults_of({"NODE_ID": "3"})
-    assert any(fault.startswith('LOG_DIR (not set, so its default) holds "/proc"') for fault in faults)
-    assert any(
-        fault.startswith('NETWORK_CONFIG (not set, so its default) holds "/proc/net') for fault in faults
-    )
+    assert any(fault.startswith('LOG_DIR (default): invalid value "/proc"') for fault in faults)
+    assert any(fault.startswith('NETWORK_CONFIG (default): invalid value "/proc/net') for fault in faults)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
@@ -611,7 +619,7 @@ def test_a_folder_that_only_others_may_write(tmp_path):
 
 def test_a_log_that_cannot_be_written(tmp_path):
     (tmp_path / "logs" / "comms.log").mkdir(parents=True)
-    assert "the comms.log in it cannot be written" in fault_of("LOG_DIR", str(tmp_path / "logs"))
+    assert "its comms.log cannot be written" in fault_of("LOG_DIR", str(tmp_path / "logs"))
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
@@ -629,6 +637,11 @@ def test_metrics_file_needs_its_folder(tmp_path):
     assert "a folder, not a file" in fault_of("METRICS_FILE", str(tmp_path))
 
 
+def test_metrics_need_their_library(tmp_path, monkeypatch):
+    monkeypatch.setattr(config_files, "find_spec", lambda _name: None)
+    assert "pip install -r requirements.txt" in fault_of("METRICS_FILE", str(tmp_path / "x.prom"))
+
+
 def test_master_ca_file(tmp_path):
     file = tmp_path / "ca.pem"
     for content in (
@@ -641,7 +654,7 @@ def test_master_ca_file(tmp_path):
     file.write_bytes(trustme.CA().private_key_pem.bytes())
     assert "no PEM certificate" in fault_of("MASTER_CA_FILE", str(file))
     if sys.platform == "linux":
-        assert "it is no file" in fault_of("MASTER_CA_FILE", "/dev/zero")
+        assert "it is not a file" in fault_of("MASTER_CA_FILE", "/dev/zero")
 
 
 @pytest.mark.parametrize(
@@ -664,16 +677,22 @@ def test_network_config(content, expected, tmp_path):
     [
         ("", ["it lists no node"]),
         ("# nothing\n0\n", ["it lists no node"]),
-        ("3\n\nx\n", ['line 3 of "{}", holds "x"']),
-        ("3, two\n", ['line 1 of "{}", holds "3, two": not every entry of it is a node number']),
-        ("3\n0\n", ['line 2 of "{}", holds "0"']),
-        ("3,0\n", ['line 1 of "{}", holds "3,0"']),
+        ("3\n\nx\n", ['line 3 of "{}": invalid value "x"']),
+        ("3, two\n", ['line 1 of "{}": invalid value "3, two": not every entry of it is a node number']),
+        ("3\n0\n", ['line 2 of "{}": invalid value "0"']),
+        ("3,0\n", ['line 1 of "{}": invalid value "3,0"']),
         ("3,-1\n٤\n5,\n1.0\n", ["line 1", "line 2", "line 3", "line 4"]),
-        ("3\n3\n", ['line 2 of "{}", holds "3": that node is listed already']),
-        ("2\n3, 3\n", ['line 2 of "{}", holds "3": a node cannot be its own neighbour']),
-        ("3, 4\n5, 6\n", ['line 1 of "{}", holds "4": no line lists that node', 'line 2 of "{}", holds "6"']),
+        ("3\n3\n", ['line 2 of "{}": invalid value "3": that node is listed already']),
+        ("2\n3, 3\n", ['line 2 of "{}": invalid value "3": a node cannot be its own neighbor']),
+        (
+            "3, 4\n5, 6\n",
+            [
+                'line 1 of "{}": invalid value "4": no line lists that node',
+                'line 2 of "{}": invalid value "6"',
+            ],
+        ),
         ("3, 4\nfour, 3\n", ["line 2"]),  # nothing about node 4, which line 2 may have meant
-        ("3\n" + "x\n" * 50, ["line "] * 10 + ["it has 40 faults more"]),
+        ("3\n" + "x\n" * 50, ["line "] * 10 + ["it has 40 more faults"]),
         ("3\0", ["not UTF-8"]),
     ],
 )
@@ -694,7 +713,7 @@ def test_files_that_are_no_text(tmp_path):
     for file, reason in ((utf16, "save it as UTF-8"), (endless, "longer than 1 MiB")):
         assert reason in fault_of("NETWORK_CONFIG", str(file))
         (fault,) = faults_of({}, file)  # NODE_ID may stand in it: that it is not set is not said
-        assert fault.startswith("--env-file holds")
+        assert fault.startswith("--env-file: invalid value")
         assert reason in fault
 
 
@@ -715,13 +734,13 @@ def test_env_file(home, tmp_path):
 
 def test_faults_of_an_env_file(home, tmp_path):
     (fault,) = faults_of({}, tmp_path / "missing.env")
-    assert fault.startswith(f'--env-file holds "{tmp_path}/missing.env": No such file')
+    assert fault.startswith(f'--env-file: invalid value "{tmp_path}/missing.env": No such file')
     faults = faults_of({"NODE_ID": "x", "LOG_LEVEL": "y"}, tmp_path)
-    assert [fault.split()[0] for fault in faults] == ["--env-file", "NODE_ID", "LOG_LEVEL"]
+    assert [fault.split(":")[0] for fault in faults] == ["--env-file", "NODE_ID", "LOG_LEVEL"]
     file = home / ".env"
     file.write_text("NODE_ID=3\n\n\nPING_INTERVAL=nan\n")
     (fault,) = faults_of({})
-    assert fault.startswith(f'PING_INTERVAL (line 4 of "{file}") holds "nan"')
+    assert fault.startswith(f'PING_INTERVAL (line 4 of "{file}"): invalid value "nan"')
     file.write_text(f"NODE_ID=3\n\nPASSWORD='{SECRET}\n")
     (fault,) = faults_of({})
     assert f'line 3 of "{file}"' in fault
@@ -734,12 +753,29 @@ def test_an_env_file_that_is_a_folder_is_left_alone(home):
     assert load({"NODE_ID": "3"}).warnings == ()
 
 
+# what other users can read or write
+
+
+@pytest.fixture
+def stranger(tmp_path):
+    """A user who has nothing to do with the worker, and a group of his own: (uid, gid)."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        pytest.skip("giving files away needs root")
+    import pwd
+
+    user = pwd.getpwnam("daemon")
+    return user.pw_uid, user.pw_gid
+
+
+def warned(**environ):
+    return load({"NODE_ID": "3", **environ}).warnings
+
+
 @pytest.mark.skipif(os.name != "posix", reason="needs file modes")
 def test_an_env_file_with_a_secret_that_others_can_read(home):
     file = home / ".env"
-    for content, mode, warned in (
+    for content, mode, expected in (
         ("PASSWORD=x", 0o644, True),
-        ("MASTER_TOKEN=x", 0o640, True),
         ("MASTER_TOKEN=x", 0o604, True),
         ("PASSWORD=x", 0o600, False),
         ("PASSWORD=x", 0o622, False),
@@ -747,34 +783,77 @@ def test_an_env_file_with_a_secret_that_others_can_read(home):
     ):
         file.write_text(content)
         file.chmod(mode)
-        warnings = load({"NODE_ID": "3"}).warnings
-        assert [f"chmod 600 {file}" in warning for warning in warnings] == [True] * warned
+        assert [f"chmod o-r {file}" in warning for warning in warned()] == [True] * expected
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
 
 
-@pytest.mark.skipif(os.name != "posix", reason="only POSIX has groups")
-@pytest.mark.parametrize(("mode", "warned"), [(0o640, False), (0o644, True)])
-def test_a_group_s_env_file_is_no_fault_where_a_service_reads_it_by_its_group(
-    home, monkeypatch, mode, warned
-):
+def test_a_group_s_file_is_exposed_only_if_the_group_has_other_members(home, stranger):
     file = home / ".env"
     file.write_text("MASTER_TOKEN=x")
-    file.chmod(mode)
-    assert load({"NODE_ID": "3"}).warnings  # its owner's own
-    group = file.stat().st_gid
-    monkeypatch.setattr(os, "geteuid", lambda: file.stat().st_uid + 1)
-    monkeypatch.setattr(os, "getegid", lambda: group)
-    assert bool(load({"NODE_ID": "3"}).warnings) is warned
+    file.chmod(0o640)
+    assert not warned()  # root's group, which is root's alone
+    os.chown(file, 0, stranger[1])
+    assert any("other users" in warning for warning in warned())
+    # the service's own account, known from its folder of logs, and running or not
+    os.chown(home, stranger[0], stranger[1])
+    assert not warned()
 
 
-def test_misspelt_names_in_an_env_file(home):
+@pytest.mark.skipif(os.name != "posix", reason="needs file modes")
+def test_a_secret_file_that_others_can_read_or_replace(tmp_path):
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o700)
+    file = folder / "token"
+    file.write_text("x\n")
+    file.chmod(0o600)
+    assert not warned(MASTER_TOKEN_FILE=str(file))
+    file.chmod(0o604)
+    (warning,) = warned(MASTER_TOKEN_FILE=str(file))
+    assert warning.startswith("MASTER_TOKEN_FILE ")
+    assert warning.endswith(f"chmod o-r {file}")
+    file.chmod(0o600)
+    folder.chmod(0o707)
+    (warning,) = warned(PASSWORD_FILE=str(file))
+    assert "the folder of PASSWORD_FILE" in warning
+    assert f"chmod go-w {folder}" in warning
+    folder.chmod(0o1777)  # as /tmp: nobody can replace another's file
+    assert not warned(PASSWORD_FILE=str(file))
+
+
+def test_a_folder_of_a_stranger_is_writable_by_others(tmp_path, stranger):
+    folder = tmp_path / "secrets"
+    folder.mkdir(mode=0o755)
+    (folder / "token").write_text("x\n")
+    (folder / "token").chmod(0o600)
+    os.chown(folder, *stranger)
+    (warning,) = warned(MASTER_TOKEN_FILE=str(folder / "token"))
+    assert "can be written by other users" in warning
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs file modes")
+def test_a_log_folder_and_a_command_that_others_can_write(tmp_path):
+    logs, command = tmp_path / "logs", tmp_path / "notify"
+    logs.mkdir()
+    command.write_text("#!/bin/sh\n")
+    command.chmod(0o755)
+    settings = {"LOG_DIR": str(logs), "NOTIFY_COMMAND": str(command)}
+    assert not warned(**settings)
+    logs.chmod(0o777)
+    command.chmod(0o757)
+    assert [warning.split(" ")[0].strip(",") for warning in warned(**settings)] == [
+        "NOTIFY_COMMAND",
+        "LOG_DIR",
+    ]
+
+
+def test_misspelled_names_in_an_env_file(home):
     file = home / ".env"
     file.write_text(f"PING_INTERVALL=1\nnode_id=4\nHTTP_PROXY=x\n{'X' * 5000}=1\n'MASTER_U\x1bRL'=1\n")
     warnings = load({"NODE_ID": "3"}).warnings
     assert warnings == (
-        f'"{file}", line 1: "PING_INTERVALL" is no setting of this worker; PING_INTERVAL was probably meant',
-        f'"{file}", line 2: "node_id" is no setting of this worker; NODE_ID was probably meant',
-        f'"{file}", line 5: "MASTER_U\\x1bRL" is no setting of this worker; MASTER_URL was probably meant',
+        f'"{file}", line 1: "PING_INTERVALL" is not a setting of this worker; PING_INTERVAL was probably meant',
+        f'"{file}", line 2: "node_id" is not a setting of this worker; NODE_ID was probably meant',
+        f'"{file}", line 5: "MASTER_U\\x1bRL" is not a setting of this worker; MASTER_URL was probably meant',
     )
 
 
@@ -782,21 +861,30 @@ def test_help_names_everything():
     text = config.describe()
     assert max(map(len, text.splitlines())) <= 110
     for variable in VARIABLES:
-        default = "required" if variable.required else f"default: {variable.default or variable.unset}"
-        assert f"  {variable.name} ({default})\n" in text
+        assert re.search(rf"^  {variable.name} \((required|default: .+)\)$", text, re.MULTILINE)
         assert " ".join(variable.meaning.split()) in " ".join(text.split())
+
+
+def test_the_page_of_settings_is_the_schema_s():
+    """`python -m settings` writes it."""
+    assert f"\n\n{table()}\n\n" in (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
 
 
 def test_every_attribute_has_its_variable():
     attributes = {field.name for field in dataclasses.fields(config.Config)}
-    assert {variable.attribute for variable in VARIABLES} == attributes - {"warnings"}
+    assert {variable.attribute for variable in VARIABLES} == attributes - {
+        "warnings",
+        "paths",
+        "proxy_passwords",
+    }
 
 
 def test_env_example(home):
     text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    assert text == env_example()
     lines = text.splitlines()
     offered = re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE)
-    assert offered == [(variable.name, variable.default) for variable in VARIABLES]
+    assert offered == [(variable.name, variable.default_value) for variable in VARIABLES]
     for before, line in zip(lines, lines[1:]):
         if re.match(r"#[A-Z_]+=", line):
             assert before.startswith("# "), line
@@ -882,47 +970,126 @@ def test_the_limits_of_what_is_read_are_what_the_faults_say():
 
 
 def test_where_a_secret_comes_from(home, tmp_path):
-    """The environment, the file that it names, a credential, `.env`: the first that has one."""
-    named, credentials = tmp_path / "named", tmp_path / "credentials"
-    credentials.mkdir()
+    """The environment, the file that it names, `.env`, the file that that names: the first that has one."""
+    named = tmp_path / "named"
     named.write_text("from the file\n")
-    environ = {"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(credentials)}
-    (home / ".env").write_text("MASTER_TOKEN=from .env\n")
+    environ = {"NODE_ID": "3"}
+    (home / ".env").write_text(f"MASTER_TOKEN_FILE={named}\n")
+    assert load(environ).master_token == "from the file"
+    (home / ".env").write_text(f"MASTER_TOKEN_FILE={named}\nMASTER_TOKEN=from .env\n")
     assert load(environ).master_token == "from .env"
-    (credentials / "MASTER_TOKEN").write_text("from the credential\nmore\n")
-    assert load(environ).master_token == "from the credential"
-    assert load(environ).password is None
     environ["MASTER_TOKEN_FILE"] = str(named)
     assert load(environ).master_token == "from the file"
     environ["MASTER_TOKEN"] = "from the environment"
     assert load(environ).master_token == "from the environment"
-    (credentials / "PASSWORD").write_text("a password")
-    assert load(environ).password == "a password"
-    # without a credential of that name, a file that `.env` names still counts
-    (home / ".env").write_text(f"MASTER_TOKEN_FILE={named}\n")
-    assert load({"NODE_ID": "3"}).master_token == "from the file"
+    assert load(environ).password is None
 
 
-@pytest.mark.parametrize("content", [b"", SECRET.encode("utf-16"), SECRET.encode() * 1000])
-def test_a_credential_that_holds_no_secret_is_a_fault(content, tmp_path):
-    (tmp_path / "MASTER_TOKEN").write_bytes(content)
-    faults = faults_of({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert len(faults) == 1
-    assert faults[0].startswith("the credential MASTER_TOKEN")
-    assert SECRET not in faults[0]
+# a pipe
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
-def test_credentials_that_may_not_be_read_are_a_fault(tmp_path):
-    closed = tmp_path / "closed"
-    closed.mkdir(mode=0)
-    (fault, _) = faults_of({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(closed)})
-    assert "the credential PASSWORD" in fault
-    assert "Permission denied" in fault
+@pytest.fixture
+def pipe(tmp_path, monkeypatch):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    monkeypatch.setattr(config_files, "_PIPE_S", 0.3)
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    return tmp_path / "pipe"
 
 
-def test_other_credentials_and_folders_that_are_none_mean_nothing(tmp_path):
-    (tmp_path / "NODE_ID").write_text("4")
-    assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": str(tmp_path)}).node_id == 3
-    for directory in ("relative", str(tmp_path / "missing"), ""):
-        assert load({"NODE_ID": "3", "CREDENTIALS_DIRECTORY": directory}).password is None
+@pytest.mark.parametrize("name", ["PASSWORD_FILE", "MASTER_TOKEN_FILE", "NETWORK_CONFIG", "MASTER_CA_FILE"])
+def test_a_pipe_that_nobody_feeds_is_a_fault(name, pipe):
+    fault = fault_of(name, str(pipe))
+    assert "nothing came through this pipe" in fault or name == "MASTER_CA_FILE"
+
+
+def test_an_env_file_that_is_a_pipe_that_nobody_feeds(pipe):
+    (fault,) = faults_of({"NODE_ID": "3"}, pipe)
+    assert fault.startswith("--env-file: ")
+
+
+def test_a_pipe_whose_writer_keeps_it_open_is_a_fault(pipe):
+    holder = os.open(pipe, os.O_RDWR)
+    try:
+        os.write(holder, b"a tok")
+        assert "nothing came through this pipe" in fault_of("MASTER_TOKEN_FILE", str(pipe))
+    finally:
+        os.close(holder)
+
+
+def test_a_secret_may_come_through_a_pipe(tmp_path):
+    command = [
+        "bash",
+        "-c",
+        'MASTER_TOKEN_FILE=<(sleep 0.2; echo a token) exec "$0" -c "$1"',
+        sys.executable,
+        "import config, os; print(config.load(os.environ).master_token)",
+    ]
+    done = subprocess.run(
+        command,
+        cwd=REPOSITORY,
+        env={"PATH": os.environ["PATH"], "NODE_ID": "3", "LOG_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert (done.stdout, done.stderr) == ("a token\n", "")
+
+
+def test_a_pipe_that_nobody_feeds_ends_the_worker_with_78(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    environ = {"PATH": os.environ["PATH"], "NODE_ID": "3", "LOG_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "client.py"],
+        cwd=REPOSITORY,
+        env={**environ, "PASSWORD_FILE": str(tmp_path / "pipe")},
+        capture_output=True,
+        text=True,
+        timeout=40,
+    )
+    assert done.returncode == 78
+    assert "PASSWORD_FILE" in done.stderr
+
+
+# NOTIFY_COMMAND, links, proxies
+
+
+def test_notify_command(tmp_path):
+    script = tmp_path / "notify"
+    assert "not an absolute path" in fault_of("NOTIFY_COMMAND", "notify")
+    assert "no such file" in fault_of("NOTIFY_COMMAND", str(script))
+    assert "not a file" in fault_of("NOTIFY_COMMAND", str(tmp_path))
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o644)
+    assert "chmod +x" in fault_of("NOTIFY_COMMAND", str(script))
+    assert "no such file" in fault_of("NOTIFY_COMMAND", f"{script} --with arguments")
+    script.chmod(0o755)
+    assert load({"NODE_ID": "3", "NOTIFY_COMMAND": str(script)}).notify_command == script
+
+
+@pytest.mark.parametrize("log", ["comms.log", "ping.log"])
+def test_a_log_that_is_a_link_is_refused(log, tmp_path):
+    (tmp_path / log).symlink_to(tmp_path / "elsewhere")
+    assert "symbolic link" in fault_of("LOG_DIR", str(tmp_path))
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [
+        ("http://user:hunter2@proxy:3128", "hunter2"),
+        ("http://user:a/b#c?d@e@proxy:3128", "a/b#c?d@e"),
+        ("user:p%23w@proxy", ""),
+        ("http://proxy:3128", ""),
+        ("http://user@proxy", ""),
+    ],
+)
+def test_the_passwords_of_proxies_are_secrets(url, password):
+    found = load({"NODE_ID": "3", "https_proxy": url})
+    assert found.secrets == ((password,) if password else ())
+    assert "hunter2" not in repr(found)
+
+
+def test_a_proxy_s_password_is_a_secret_in_both_spellings():
+    found = load({"NODE_ID": "3", "HTTP_PROXY": "http://user:p%23w@proxy"})
+    assert set(found.secrets) == {"p%23w", "p#w"}

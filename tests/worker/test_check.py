@@ -6,17 +6,21 @@ import datetime as dt
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 from email.utils import formatdate
+from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
+from tests.lab.netns import Lab, in_namespace, needs_namespaces
 from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
+from tests.lab.relay import Relay
 from tests.lab.workers import REPOSITORY
 from worker.check_master import _Answer, _clock, _without_credentials
 
@@ -27,10 +31,10 @@ TOKEN = "hunter2hunter2"
 def check(tmp_path):
     """Run it; the exit code, and each item's `ok`, text and remedy by its name."""
 
-    def run(url, /, *options, **settings):
+    def run(url, /, *options, before=(), **settings):
         environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
         done = subprocess.run(
-            [sys.executable, "client.py", "--env-file", os.devnull, "--check", *options],
+            [*before, sys.executable, "client.py", "--env-file", os.devnull, "--check", *options],
             cwd=REPOSITORY,
             env={
                 **environ,
@@ -68,7 +72,7 @@ def items(done):
 
 
 def test_all_is_well(check, tmp_path):
-    with start_master("--token", TOKEN) as master:
+    with start_master("--log-level", "DEBUG", token=TOKEN) as master:
         done = check(master.url, MASTER_TOKEN=TOKEN)
         assert done.returncode == 0, done.stdout + done.stderr
         assert done.stderr == ""
@@ -88,7 +92,7 @@ def test_all_is_well(check, tmp_path):
         assert [f"ok   {name}" for name in found] == [line.partition(": ")[0] for line in lines]
         # it left as it came: nobody waits for a client that is gone
         for _ in range(4):
-            master.wait_for_line("closed sid=.* reason='client disconnect'")
+            master.wait_for_line('closed .*reason="client disconnect"')
         assert master.state()["active"] == {}
     assert os.listdir(tmp_path / "logs") == []  # and changed nothing
 
@@ -224,3 +228,190 @@ def test_json_goes_with_check_alone():
     )
     assert done.returncode == 2
     assert "--json goes with --check" in done.stderr
+
+
+ESCAPES = "\x1b[2K\rok   all is well\u2028"
+
+
+def test_what_a_master_says_is_escaped_and_redacted(check, serve):
+    master = serve(Master(refuse=f"no {ESCAPES} {TOKEN}"))
+    for options in ((), ("--json",)):
+        done = check(master.url, *options, MASTER_TOKEN=TOKEN)
+        assert done.returncode == 1
+        assert "refused this node" in done.stdout
+        text = done.stdout if not options else "".join(item["text"] for item in items(done).values())
+        assert TOKEN not in text
+        assert "***" in text
+        assert not set("\x1b\r\u2028") & set(text)
+
+
+def nodes_at(serve, check, active=None, inactive=None, body=None, status="200 OK", **settings):
+    """What `--check` says of a master with these nodes in its /json, by a server that answers nothing else."""
+    listed = json.dumps({"active": active or {}, "inactive": inactive or {}, "recovery_mapper": {}})
+    asked = []
+
+    class WithJson(Puppet):
+        def _converse(self, sock, head):
+            if head.startswith(b"GET /json "):
+                asked.append(head)
+                sock.sendall(
+                    http(status, (listed if body is None else body).encode(), kind="application/json")
+                )
+            else:
+                super()._converse(sock, head)
+
+    master = serve(WithJson())
+    found = items(check(master.url, "--json", **settings))
+    prefix = f"master {master.url} "
+    return {name.removeprefix(prefix): item for name, item in found.items() if name.startswith(prefix)}, asked
+
+
+def node(number, neighbors, ip=None, system="elsewhere"):
+    return {
+        "NODE_ID": number,
+        "neighbors": neighbors,
+        "primary_ip": ip or f"10.9.0.{number}",
+        "system": system,
+    }
+
+
+def test_a_number_that_is_alive_elsewhere(check, serve):
+    found, asked = nodes_at(serve, check, {"3": node(3, ["2", "6"], "10.9.0.77")}, MASTER_TOKEN=TOKEN)
+    item = found["NODE_ID"]
+    assert not item["ok"]
+    assert "node 3 is alive there as another machine: 10.9.0.77 (elsewhere)" in item["text"]
+    assert item["remedy"] == "give this machine or 10.9.0.77 another NODE_ID"
+    assert f"Authorization: Bearer {TOKEN}".encode() in asked[0]
+
+
+@pytest.mark.parametrize(
+    "active",
+    [{}, {"2": node(2, ["1", "3", "5"])}, {"3": node(3, ["2", "6"], "10.9.0.3", socket.gethostname())}],
+    ids=["nobody", "another", "this machine's worker"],
+)
+def test_a_number_that_is_free_or_its_own(check, serve, active):
+    assert nodes_at(serve, check, active)[0]["NODE_ID"]["ok"]
+
+
+def test_neighbors_that_differ(check, serve, tmp_path):
+    network_config = tmp_path / "network_config.txt"
+    network_config.write_text("1, 2\n2, 1, 3\n3, 2\n")
+    found, _ = nodes_at(
+        serve,
+        check,
+        {"2": node(2, ["1", "3"])},
+        {"1": node(1, ["2", "3"]), "9": node(9, ["1"])},
+        NETWORK_CONFIG=network_config,
+    )
+    item = found["NETWORK_CONFIG"]
+    assert not item["ok"]
+    assert "node 1 has 2 3 there and 2 here" in item["text"]
+    assert "node 9 is not in this machine's file" in item["text"]
+    assert "node 2" not in item["text"]
+    assert "the same network_config.txt" in item["remedy"]
+    found, _ = nodes_at(serve, check, {"2": node(2, ["1", "3"])}, NETWORK_CONFIG=network_config)
+    assert found["NETWORK_CONFIG"]["ok"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("<html>", "200 OK"),
+        ("[" * 100_000, "200 OK"),
+        ("[1]", "200 OK"),
+        ('{"active": 1, "inactive": {}}', "200 OK"),
+        ('{"active": {"3": 7, "x": {}, "2": {"neighbors": 5}}, "inactive": {}}', "200 OK"),
+        ("no", "404 Not Found"),
+        ("", "302 Found"),
+    ],
+)
+def test_a_master_that_lists_nothing_of_use_is_no_fault(check, serve, body, status):
+    found, _ = nodes_at(serve, check, body=body, status=status)
+    assert all(item["ok"] for item in found.values())
+
+
+def test_it_names_the_address_that_the_worker_joins_with(check, serve):
+    master = serve(Master())
+    text = items(check(master.url, "--json"))["interface"]["text"]
+    assert text.startswith("joins with 10.9.0.3 of simulated0")
+    done = check(f"http://127.0.0.1:{free_port()}", "--json")
+    assert "since no master accepts" in items(done)["interface"]["text"]
+
+
+@needs_namespaces
+def test_with_two_cards_it_is_this_end_of_the_connection_to_the_master(check, serve):
+    """The default route is on the other card."""
+    with Lab(nodes=(3,)) as lab:
+        host = lab.node(3)
+        host.run("ip", "link", "add", "mgmt0", "type", "veth", "peer", "name", "mgmt1")
+        for command in ("addr add 192.0.2.3/24 dev mgmt0", "link set mgmt0 up", "link set mgmt1 up"):
+            host.run("ip", *command.split())
+        host.run("ip", "route", "replace", "default", "via", "192.0.2.1")
+        place, puppet = lab.master, serve(Puppet())
+        master = serve(
+            Relay(
+                puppet,
+                listen=lambda port: in_namespace(place.ns, lambda: socket.create_server((place.ip, port))),
+            )
+        )
+        found = items(check(master.url, "--json", before=host.argv(), VIP_BACKEND="netlink"))
+        assert f"joins with {host.ip} of " in found["interface"]["text"]
+        missing = items(
+            check(master.url, "--json", before=host.argv(), VIP_BACKEND="netlink", INTERFACE="eth9")
+        )["interface"]
+    assert not missing["ok"]
+    assert missing["text"].startswith("INTERFACE=eth9 is missing: ")
+    assert "mgmt0" in missing["remedy"]
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="judges for another user: needs root")
+class TestAccount:
+    """File modes and privileges are those of the account that runs the service."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        """One that the account can reach."""
+        for folder in (tmp_path, *tmp_path.parents):
+            if folder not in (Path("/"), Path("/tmp")):
+                folder.chmod(folder.stat().st_mode | 0o011)
+        (tmp_path / "logs").mkdir()
+        os.chown(tmp_path / "logs", 65534, 65534)
+        token = tmp_path / "token"
+        token.write_text(TOKEN)
+        token.chmod(0o640)
+        os.chown(token, 0, 65534)
+        return tmp_path
+
+    def test_the_owner_of_log_dir_is_judged(self, check, serve, folder):
+        found = items(check(serve(Master()).url, "--json", MASTER_TOKEN_FILE=folder / "token"))
+        assert found["account"]["text"].startswith("nobody (the owner of LOG_DIR) can read the settings")
+        assert found["account"]["ok"]
+
+    def test_a_file_that_it_cannot_read(self, check, serve, folder):
+        """`chmod 600` as root would be a remedy that keeps the service from starting."""
+        (folder / "token").chmod(0o600)
+        item = items(check(serve(Master()).url, "--json", MASTER_TOKEN_FILE=folder / "token"))["account"]
+        assert not item["ok"]
+        assert item["text"] == f"MASTER_TOKEN_FILE: nobody cannot read {folder / 'token'}: Permission denied"
+        assert f"chgrp nogroup {folder / 'token'} && chmod 640 {folder / 'token'}" in item["remedy"]
+        found = items(
+            check(serve(Master()).url, "--json", "--as", "root", MASTER_TOKEN_FILE=folder / "token")
+        )
+        assert found["account"]["ok"]
+
+    def test_a_folder_that_it_cannot_write(self, check, serve, folder):
+        os.chown(folder / "logs", 0, 0)
+        (folder / "logs").chmod(0o755)
+        item = items(check(serve(Master()).url, "--json", "--as", "nobody"))["account"]
+        assert f"LOG_DIR: nobody cannot write in {folder / 'logs'}" in item["text"]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="Linux's capabilities")
+    def test_privileges_are_the_account_s(self, check, serve, folder):
+        found = items(check(serve(Master()).url, "--json", VIP_BACKEND="netlink"))
+        assert not found["privilege"]["ok"]
+        assert "CAP_NET_ADMIN" in found["privilege"]["text"]
+
+    def test_an_account_that_is_none(self, check):
+        done = check("http://127.0.0.1:1", "--as", "no-such-user")
+        assert done.returncode == 2
+        assert "there is no user 'no-such-user'" in done.stderr

@@ -122,12 +122,11 @@ def test_the_numbers_are_those_of_the_logs(work, serve, tmp_path):
     assert state["connected"] == "true"
     assert state["master"] == master.url
     assert state["reconnects"] == "1"
-    assert (state["recover_taken"], state["recover_refused"], state["restore_done"]) == ("3", "2", "2")
-    assert state["held"] == "1"
-    claims = json.loads(state["claims"])
-    assert claims["2"]["address"] == "10.9.0.2/24"
-    assert claims["2"]["state"] == "held"
-    assert claims["2"]["held_s"] > 0
+    orders = json.loads(state["orders"])
+    assert (orders["recover_taken"], orders["recover_refused"], orders["restore_done"]) == (3, 2, 2)
+    (held,) = json.loads(state["held"])
+    assert (held["node"], held["address"]) == (2, "10.9.0.2/24")
+    assert held["held_s"] > 0
 
 
 def test_the_state_is_written_whatever_log_level_is(work, serve):
@@ -175,6 +174,21 @@ def test_a_file_that_cannot_be_written_is_one_warning_and_no_stop(tmp_path):
     assert os.listdir(folder) == ["worker.prom"]  # no draft stays behind
 
 
+def test_no_link_is_written_through(tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    path = tmp_path / "worker.prom"
+    path.symlink_to(victim)
+    (tmp_path / f"worker.prom.{os.getpid()}.tmp").symlink_to(victim)
+    file = MetricsFile(path, SimpleNamespace())
+    file.put("metrics")
+    file.close(PATIENCE_S)
+    assert victim.read_text() == "untouched"
+    assert path.read_text() == "metrics"
+    assert not path.is_symlink()
+    assert sorted(os.listdir(tmp_path)) == ["victim", "worker.prom"]
+
+
 def test_a_worker_whose_metrics_folder_vanishes_goes_on(work, serve, tmp_path):
     folder = tmp_path / "metrics"
     folder.mkdir()
@@ -193,8 +207,8 @@ def test_it_is_written_every_15_s(monkeypatch, tmp_path):
         status, "MetricsFile", lambda path, log: SimpleNamespace(put=written.append, close=lambda _: None)
     )
     monkeypatch.setattr(status.Status, "look", lambda self, now: SNAPSHOT)
-    parts = SimpleNamespace(config=SimpleNamespace(metrics_file=tmp_path / "x"), log=None)
-    shown = status.Status(SystemdNotifier(None), parts, 100.0)
+    parts = SimpleNamespace(config=SimpleNamespace(metrics_file=tmp_path / "x", log_dir=tmp_path), log=None)
+    shown = status.Status(SystemdNotifier(None), parts, lambda _message: None, 100.0)
     for now in (100.0, 107.0, 114.9, 115.0, 129.9, 130.0):
         assert (shown.due() <= now) == (now in (100.0, 115.0, 130.0))
         shown.turn(now)
@@ -207,12 +221,13 @@ SNAPSHOT = status.Snapshot(
     up=True,
     node=3,
     version="1.0.0",
+    run="1a2b3c4d",
     pid=1,
     backend="netlink",
     uptime_s=1.0,
     master="http://10.9.0.10:5000",
     transport="websocket",
-    link_s=1.0,
+    connection_s=1.0,
     trouble=None,
     reconnects=0,
     pings_sent=10**15,
@@ -221,7 +236,7 @@ SNAPSHOT = status.Snapshot(
     answer_age_s=86400.5,
     primary=None,
     unusable=None,
-    claims=(),
+    entries=(),
     answers_waiting=0,
     orders=dict.fromkeys(metrics.ORDERS, 0),
     lines_lost=12345,

@@ -1,0 +1,1 @@
+"""The master: who is alive, who answers for whom, and the page that shows it. Imports nothing of the worker."""

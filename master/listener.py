@@ -1,0 +1,194 @@
+"""Accepts TCP connections, bounds them, and ends those that are slow, silent or unread.
+
+A connection is pending until its peer has proved to be somebody: a worker by its join, a request by its token (where one
+is needed). Pending ones end after PENDING_S, and where there are too many the oldest ends, so that a flood displaces
+itself and a worker's handshake, which takes milliseconds, still gets through. Admitted ones are never displaced.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from master.logs import Limited
+
+PENDING_S = 5.0
+SWEEP_S = 0.2
+MOST_PENDING, MOST_PENDING_OF_ADDRESS = 512, 256
+MOST_OF_ADDRESS = 640
+UNREAD_S = 10.0
+"""For which a peer may leave what was sent to it unread."""
+UNREAD_BYTES = 1024 * 1024
+
+Address = tuple[str, int]
+
+
+@dataclass
+class Peer:
+    """One TCP connection."""
+
+    address: Address
+    deadline: float | None
+    """When it ends unless it is admitted; None: it is admitted."""
+    task: asyncio.Task[None] | None = None
+    transport: asyncio.Transport | None = None
+    session: str | None = None
+    """The Engine.IO session that it last spoke for."""
+    sending_since: float | None = None
+    """Since when it has taken nothing of what is sent to it."""
+
+    @property
+    def is_closed(self) -> bool:
+        return self.transport is not None and self.transport.is_closing()
+
+    def abort(self) -> None:
+        if self.transport:
+            self.transport.abort()
+        elif self.task:
+            self.task.cancel()
+
+
+class Listener:
+    def __init__(self, limit: int, limited: Limited) -> None:
+        """`limit`: connections in all."""
+        self._limit, self._limited = limit, limited
+        self._pending: dict[Address, Peer] = {}
+        """The oldest first."""
+        self._admitted: dict[Address, Peer] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._admitted)
+
+    def get(self, address: Address | None) -> Peer | None:
+        return self._admitted.get(address) or self._pending.get(address) if address else None
+
+    def admit(self, peer: Peer) -> None:
+        if self._pending.pop(peer.address, None):
+            peer.deadline = None
+            self._admitted[peer.address] = peer
+
+    def admit_session(self, session: str) -> None:
+        """All connections that speak for this Engine.IO session."""
+        for peer in [peer for peer in self._pending.values() if peer.session == session]:
+            self.admit(peer)
+
+    def suspend(self, peer: Peer) -> None:
+        """Its request is answered: it has PENDING_S for the next one."""
+        if self._admitted.pop(peer.address, None):
+            peer.deadline = time.monotonic() + PENDING_S
+            self._pending[peer.address] = peer
+
+    async def serve(
+        self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
+    ) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        sweeper = loop.create_task(self._sweep())
+        try:
+            while True:
+                try:
+                    connection, peername = await loop.sock_accept(listener)
+                except OSError as exc:  # no descriptor is left, or the peer is gone already
+                    self._limited.warn("accept_failed", error=str(exc))
+                    self._make_room()
+                    await asyncio.sleep(0.05)
+                    continue
+                self._open((peername[0], peername[1]), connection, factory, tls)
+        finally:
+            sweeper.cancel()
+
+    def _open(
+        self,
+        address: Address,
+        connection: socket.socket,
+        factory: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        if not self._has_room_for(address[0]):
+            connection.close()
+            return
+        peer = self._pending[address] = Peer(address, time.monotonic() + PENDING_S)
+        peer.task = asyncio.get_running_loop().create_task(self._establish(peer, connection, factory, tls))
+
+    async def _establish(
+        self,
+        peer: Peer,
+        connection: socket.socket,
+        factory: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        timeout = PENDING_S if tls else None
+        try:
+            peer.transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
+                factory, connection, ssl=tls, ssl_handshake_timeout=timeout
+            )
+        except (OSError, asyncio.CancelledError):
+            connection.close()
+            self._forget(peer)
+
+    def _has_room_for(self, host: str) -> bool:
+        """Whether one more may be opened; ends the oldest pending one where that makes room."""
+        hosts = (
+            Counter(address[0] for address in self._pending)
+            if len(self._pending) >= MOST_PENDING_OF_ADDRESS
+            else {}
+        )
+        if hosts.get(host, 0) >= MOST_PENDING_OF_ADDRESS:
+            self._limited.warn(
+                "bound_reached", "pending_of_address", bound="pending of an address", address=host
+            )
+            self._end_oldest(host)
+        elif len(self._pending) >= MOST_PENDING:
+            self._limited.warn("bound_reached", "pending", bound="pending in all", count=len(self._pending))
+            self._end_oldest()
+        if len(self) < min(self._limit, MOST_OF_ADDRESS):
+            return True
+        of_host = sum(address[0] == host for address in (*self._pending, *self._admitted))
+        if len(self) < self._limit and of_host < MOST_OF_ADDRESS:
+            return True
+        self._limited.warn("bound_reached", "connections", bound="connections", count=len(self), address=host)
+        return self._make_room(host if of_host >= MOST_OF_ADDRESS else None)
+
+    def _make_room(self, host: str | None = None) -> bool:
+        before = len(self)
+        self._drop_closed()
+        if len(self) == before:
+            self._end_oldest(host)
+        return len(self) < before
+
+    def _end_oldest(self, host: str | None = None) -> None:
+        oldest = next((peer for peer in self._pending.values() if host in (None, peer.address[0])), None)
+        if oldest:
+            oldest.abort()
+            self._forget(oldest)
+
+    def _forget(self, peer: Peer) -> None:
+        for known in (self._pending, self._admitted):
+            if known.get(peer.address) is peer:
+                del known[peer.address]
+
+    def _drop_closed(self) -> None:
+        for peer in [p for p in (*self._pending.values(), *self._admitted.values()) if p.is_closed]:
+            self._forget(peer)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            self._drop_closed()
+            now = time.monotonic()
+            for peer in [p for p in self._pending.values() if p.deadline is not None and now > p.deadline]:
+                peer.abort()
+                self._forget(peer)
+            for peer in (*self._pending.values(), *self._admitted.values()):
+                unsent = peer.transport.get_write_buffer_size() if peer.transport else 0
+                is_stuck = peer.sending_since is not None and now - peer.sending_since > UNREAD_S
+                if is_stuck or unsent > UNREAD_BYTES:
+                    self._limited.warn(
+                        "bound_reached", "unread", bound="unread by the peer", address=peer.address[0]
+                    )
+                    with contextlib.suppress(OSError):
+                        peer.abort()

@@ -1,0 +1,288 @@
+"""Who is alive: nodes, their connections, and the silence after which a node is dead. No I/O, no threads.
+
+Times are seconds of a monotonic clock, given by the caller.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from master.logs import info, warning
+from master.messages import Join
+
+ASK_S = 0.3
+"""Before a silent node's time is over it is asked once whether it is there."""
+LATE = 1.25
+"""A node that answers is alive until its ping is overdue by its own rhythm: this many of its intervals."""
+MOST_CONNECTIONS = 4
+"""Of one node; a further one takes the place of the oldest."""
+
+
+class JoinRefusedError(Exception):
+    """The node may not join like this; the text says why."""
+
+
+@dataclass
+class Pulse:
+    """What was heard on a connection, and when; known to the master that it leads to."""
+
+    seen: float
+    """When its last `join` or `ping` came."""
+    pinged: float | None = None
+    """When its last `ping` came."""
+    gap: float = 0.0
+    """Seconds between its last two pings."""
+    interval: float = 0.0
+    """Its rhythm: the shorter of the last two gaps."""
+    asked: bool = False
+    """Whether the node was asked since it was last seen."""
+    answered: bool = False
+
+    def joined(self, now: float) -> None:
+        self.seen = now
+        self.asked = self.answered = False
+
+    def beat(self, now: float) -> None:
+        """A ping came."""
+        if self.pinged is not None:
+            self.gap, before = now - self.pinged, self.gap
+            self.interval = min(self.gap, before)
+        self.pinged = now
+        self.joined(now)
+
+
+@dataclass
+class Connection:
+    """A worker's connection that has joined."""
+
+    sid: str
+    number: int
+    """Counts a node's connections up, so that the newer of two is known."""
+    join: Join
+    """The latest that came on it."""
+    pulse: Pulse
+    is_open: bool = True
+    is_reachable: bool = True
+    """Whether the master that it leads to is there. Always so for a master that is alone."""
+
+
+@dataclass
+class Member:
+    """A node that has joined at least once.
+
+    It may have several connections, one of them half-open: the newest that is alive counts, and only that one is heard.
+    """
+
+    number: int
+    join: Join
+    """The latest that came on the connection that counts."""
+    connections: list[Connection] = field(default_factory=list)
+    current: Connection | None = None
+    """The connection that counts. None: the node is dead."""
+    since: float = 0.0
+    """Since when it is alive or dead, in seconds since the epoch."""
+    last_ping: float = 0.0
+    """Of one that is dead, in seconds since the epoch; 0: none is known."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another connection of the node counts from now on, or none."""
+
+    member: Member
+    before: Connection | None
+    """The one that counted until now. None: the node was dead or unknown, and is back."""
+    planned: bool = False
+    """The worker itself closed the connection, as one that stops does."""
+
+
+class Members:
+    def __init__(self, dead_after: float, now: float) -> None:
+        self._dead_after = dead_after
+        self._ask_after = max(dead_after - ASK_S, dead_after / 2)
+        self._grace_until = now
+        self._members: dict[int, Member] = {}
+        self._by_sid: dict[str, Connection] = {}
+
+    def load(self, members: dict[int, Member]) -> None:
+        """These are known from now on, and none else."""
+        self._members = members
+        self._by_sid = {c.sid: c for member in self for c in member.connections if c.is_open}
+
+    def __iter__(self) -> Iterator[Member]:
+        return iter(self._members.values())
+
+    def get(self, number: int) -> Member | None:
+        return self._members.get(number)
+
+    def is_alive(self, number: int) -> bool:
+        member = self._members.get(number)
+        return member is not None and member.current is not None
+
+    def serves(self, number: int) -> bool:
+        """Whether it is alive and its interface has a link: nobody else is to have its address."""
+        member = self._members.get(number)
+        return member is not None and member.current is not None and member.join.carrier
+
+    def knows(self, sid: str) -> bool:
+        return sid in self._by_sid
+
+    def speaker(self, sid: str) -> Member | None:
+        """The node that speaks on this connection. None: it has not joined, or another connection counts."""
+        connection = self._by_sid.get(sid)
+        member = self._members[connection.join.node] if connection else None
+        return member if member and member.current is connection else None
+
+    def joined(self, sid: str, join: Join, now: float) -> list[Change]:
+        """Raises JoinRefusedError for a number or an address that is alive elsewhere; nothing has changed then."""
+        self._check(sid, join)
+        connection = self._by_sid.get(sid)
+        member = self._members.setdefault(join.node, Member(join.node, join))
+        if connection is None:
+            count = max((c.number for c in member.connections), default=0) + 1
+            connection = self._by_sid[sid] = Connection(sid, count, join, Pulse(now))
+            if len(member.connections) >= MOST_CONNECTIONS:
+                self._by_sid.pop(member.connections.pop(0).sid, None)
+            member.connections.append(connection)
+            if member.current:
+                info("connection_replaced", node=member.number, system=join.system)
+        connection.join = join
+        connection.pulse.joined(now)
+        changes = self._review(member, now)
+        if member.current is connection:
+            member.join = join
+        return changes
+
+    def _check(self, sid: str, join: Join) -> None:
+        connection = self._by_sid.get(sid)
+        if connection and connection.join.node != join.node:
+            raise JoinRefusedError(
+                f"this connection is node {connection.join.node}'s; join as {join.node} on another"
+            )
+        for other in self:
+            if other.number != join.node and other.current and join.ip and other.join.ip == join.ip:
+                raise JoinRefusedError(f"{join.ip} is the address of node {other.number}, which is alive")
+        member = self._members.get(join.node)
+        if member is None or member.current is None:
+            return
+        known = member.join
+        moved = join.ip and known.ip and join.ip != known.ip
+        if member.current is connection:
+            if moved:
+                raise JoinRefusedError(
+                    f"node {join.node} changes its address from {known.ip} to {join.ip}: that needs a new connection"
+                )
+        elif moved or join.system != known.system:
+            raise JoinRefusedError(
+                f"node {join.node} is alive on {known.system!r} with {known.ip}; this is {join.system!r} with {join.ip}"
+            )
+
+    def heard(self, sid: str, now: float) -> bool:
+        """A ping came. True: nothing has to be decided."""
+        connection = self._by_sid.get(sid)
+        if connection is None or self._members[connection.join.node].current is not connection:
+            return False
+        connection.pulse.beat(now)
+        return True
+
+    def pinged(self, sid: str, now: float) -> list[Change]:
+        connection = self._by_sid.get(sid)
+        if connection is None:
+            return []
+        connection.pulse.beat(now)
+        member = self._members[connection.join.node]
+        return [] if member.current is connection else self._review(member, now)
+
+    def answered(self, sid: str) -> None:
+        """The node answered when it was asked."""
+        connection = self._by_sid.get(sid)
+        if connection and connection.pulse.asked:
+            connection.pulse.answered = True
+
+    def left(self, sid: str, now: float, planned: bool) -> list[Change]:
+        """The connection was closed. While the grace of `resumed` lasts that is no death yet."""
+        connection = self._by_sid.pop(sid, None)
+        if connection is None:
+            return []
+        connection.is_open = False
+        member = self._members[connection.join.node]
+        if now >= self._grace_until or member.current is not connection:
+            member.connections.remove(connection)
+        return self._review(member, now, planned)
+
+    def find_unasked(self, now: float) -> list[Connection]:
+        """Those that are to be asked whether they are there, each once in a silence."""
+        alive = [m.current for m in self if m.current and not m.current.pulse.asked]
+        due = [connection for connection in alive if now >= self._question(connection)]
+        for connection in due:
+            connection.pulse.asked = True
+        return [c for c in due if c.is_open and c.is_reachable]
+
+    def find_silent(self, now: float) -> list[Change]:
+        due = [m for m in self if m.current and self.is_silent(m.current, now)]
+        return [change for member in due for change in self._review(member, now)]
+
+    def is_silent(self, connection: Connection, now: float) -> bool:
+        """Whether it was silent for as long as makes its node dead."""
+        return now >= self._death(connection)
+
+    def resumed(self, now: float) -> None:
+        """The master itself stood still until now. Its own silence proves nothing about the others, and many of them
+        will have lost patience and closed: all are alive for `dead_after` from now on, connected or not.
+        """
+        self._grace_until = now + self._dead_after
+        for member in self:
+            for connection in member.connections:
+                connection.pulse.joined(now)
+
+    def next_due(self) -> float:
+        """When the first node is to be asked, or is dead if it stays silent; infinity where none is alive."""
+        alive = [m.current for m in self if m.current]
+        return min(
+            (self._death(c) if c.pulse.asked else self._question(c) for c in alive), default=float("inf")
+        )
+
+    def _question(self, connection: Connection) -> float:
+        return connection.pulse.seen + self._ask_after
+
+    def _death(self, connection: Connection) -> float:
+        pulse = connection.pulse
+        death = pulse.seen + self._dead_after
+        if pulse.answered and pulse.pinged is not None:
+            return max(death, pulse.pinged + LATE * pulse.interval)
+        return death
+
+    def _review(self, member: Member, now: float, planned: bool = False) -> list[Change]:
+        """See which of the node's connections counts now. One to a master that is gone can only be its newest: a
+        worker leaves that master for another.
+        """
+        newest = max(member.connections, key=lambda c: c.number, default=None)
+        left = [c for c in member.connections if c.is_reachable or c is newest]
+        alive = [c for c in left if not self.is_silent(c, now)]
+        for connection in member.connections:
+            if connection not in left:
+                self._by_sid.pop(connection.sid, None)
+        member.connections = [c for c in left if c.is_open or c in alive]
+        before, member.current = member.current, max(alive, key=lambda c: c.number, default=None)
+        if member.current is before:
+            return []
+        if member.current:
+            member.join = member.current.join
+        return [Change(member, before, planned)]
+
+
+def log_death(member: Member, before: Connection, now: float, planned: bool) -> None:
+    """A node is dead from now on."""
+    silent_s = round(now - before.pulse.seen, 2)
+    if planned:
+        info("node_left", node=member.number, system=member.join.system, ip=member.join.ip)
+    else:
+        cause = "silent" if before.is_open else "closed"
+        answers = True if before.pulse.answered else None
+        warning(
+            "node_dead",
+            node=member.number,
+            ip=member.join.ip,
+            cause=cause,
+            silent_s=silent_s,
+            answers=answers,
+        )

@@ -1,0 +1,77 @@
+"""`/metrics`, by prometheus-client."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from master.cluster import Cluster
+
+OUTCOMES = {
+    "takeover_ordered": "ordered",
+    "takeover_done": "taken",
+    "takeover_failed": "failed",
+    "takeover_withdrawn": "withdrawn",
+}
+
+
+class Metrics(logging.Handler):
+    """Counts what is logged, and reads the rest where it is when it is asked."""
+
+    def __init__(
+        self, cluster: Callable[[], Cluster], connections: Callable[[], int], reachable: Callable[[], bool]
+    ) -> None:
+        super().__init__(logging.INFO)
+        self._cluster, self._connections, self._reachable = cluster, connections, reachable
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        self._orders = Counter(
+            "failover_master_orders",
+            "Orders to take an address, by outcome.",
+            ["outcome"],
+            registry=self.registry,
+        )
+        for outcome in OUTCOMES.values():
+            self._orders.labels(outcome)
+        self._deaths = Counter("failover_master_node_deaths", "Nodes found dead.", registry=self.registry)
+        self.joins_refused = Counter(
+            "failover_master_joins_refused", "Joins that were refused.", registry=self.registry
+        )
+        self._seconds = Histogram(
+            "failover_master_takeover_seconds",
+            "From an order to its success.",
+            buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5, 10, 30),
+            registry=self.registry,
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = getattr(record, "fields", {})
+        if record.msg in OUTCOMES:
+            self._orders.labels(OUTCOMES[record.msg]).inc()
+        if record.msg == "takeover_done" and fields.get("took_ms") is not None:
+            self._seconds.observe(fields["took_ms"] / 1000)
+        elif record.msg == "node_dead":
+            self._deaths.inc()
+
+    def describe(self) -> list[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        cluster = self._cluster()
+        held = sum(takeover.holder is not None for takeover in cluster.state.takeovers.values())
+        yield _gauge("nodes_known", "Nodes that have joined.", len(list(cluster.members)))
+        yield _gauge(
+            "nodes_alive", "Nodes that are alive.", sum(m.current is not None for m in cluster.members)
+        )
+        yield _gauge("addresses_held", "Addresses that a neighbor answers for.", held)
+        yield _gauge("connections", "Open TCP connections.", self._connections())
+        yield _gauge(
+            "state_reachable",
+            "1: the state (Redis) can be reached, and decisions are made.",
+            self._reachable(),
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"failover_master_{name}", text, value=float(value))

@@ -1,0 +1,228 @@
+"""The state in Redis, for several masters at once.
+
+Each turn reads the state, decides, and writes the state with the messages that follow in one transaction, which fails
+when another master wrote meanwhile (WATCH): then the turn is made again on what that one decided. So of several that
+see one death one elects, and an order is in the state exactly if it is also in the list of messages to the master that
+the worker is connected to. Each master sends what is in its own list.
+
+Each master judges by its own clock, and only what it can hear itself: the silence of its connections, and how long
+an order on one of them takes. The connections of a master that is gone are judged by all: they are silent from then
+on, so their nodes have `dead_after` to join another master.
+
+Redis may be away: connections stay open, and decisions wait until it is back. What it forgot meanwhile is put back.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import redis
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from master.cluster import Cluster
+from master.logs import LOG, Hold, warning
+from master.members import Connection, Pulse
+from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
+from master.state import State, StateError, decode, encode
+from master.store import Decision, Emit, Outcome, StoreLostError, decide
+
+STATE, MESSAGES = "failover:state", "failover:messages:"
+"""Keys: `VERSION JSON`; the list of messages of the master whose name follows."""
+LIMIT_S = 2.0
+"""For an answer from Redis."""
+TRIES = 100
+"""To make a turn while others write. Each failure is a success of another."""
+
+
+class RedisStore:
+    def __init__(
+        self, url: str, emit: Emit, dead_after: float, order_timeout: float, nodes: frozenset[int] | None
+    ) -> None:
+        """Raises ValueError for a URL that is invalid, without what it contains."""
+        self.name = secrets.token_hex(4)
+        self._emit = emit
+        self._nodes = nodes
+        self.cluster = Cluster(self._note, dead_after, order_timeout, time.monotonic(), nodes)
+        self._redis = _client(url)
+        self._version, self._body = 0, ""
+        self._outbox: list[tuple[str, str]] = []
+        self._hold = Hold()
+        LOG.addFilter(self._hold)
+        self._registry = MasterRegistry(self._redis, self.name)
+        self._pulses: dict[str, Pulse] = {}
+        self._since: dict[tuple[int, str], float] = {}
+        """Of the connections and orders that this master judges."""
+        self._current: frozenset[str] = frozenset()
+        """This master's connections that count."""
+        self._sender: asyncio.Task[None] | None = None
+
+    def address(self, sid: str) -> str:
+        return f"{self.name}:{sid}"
+
+    def heard(self, sid: str) -> bool:
+        address = self.address(sid)
+        pulse = self._pulses.get(address) if address in self._current else None
+        if pulse is None:
+            return False
+        pulse.beat(time.monotonic())
+        return True
+
+    async def turn(self, decisions: Sequence[Decision]) -> list[Outcome]:
+        if self._sender is None:
+            self._sender = asyncio.create_task(self._send_all())
+        try:
+            if time.monotonic() >= self._registry.next_beat:
+                await self._registry.beat()
+                await self._registry.look()
+            for _ in range(TRIES):
+                outcomes = await self._try(decisions)
+                if outcomes is not None:
+                    return outcomes
+        except (redis.RedisError, OSError) as exc:
+            await self._redis.connection_pool.disconnect()  # the others would fail one by one
+            raise StoreLostError(
+                f"{type(exc).__name__}: {exc}; start Redis there, or correct the URL"
+            ) from exc
+        except StateError as exc:
+            raise StoreLostError(
+                f"the key {STATE}: {exc}; stop all masters and delete it, they learn from the workers' joins"
+            ) from exc
+        raise StoreLostError(f"others wrote {TRIES} times meanwhile")
+
+    def next_due(self) -> float:
+        return min(self.cluster.next_due(), self._registry.next_beat)
+
+    async def close(self) -> None:
+        LOG.removeFilter(self._hold)
+        if self._sender:
+            self._sender.cancel()
+        try:
+            await self._registry.leave()
+            await self._redis.delete(MESSAGES + self.name)
+            await self._redis.aclose()
+        except redis.RedisError as exc:
+            warning("redis_lost", error=str(exc))
+
+    async def _try(self, decisions: Sequence[Decision]) -> list[Outcome] | None:
+        """None: another master wrote meanwhile."""
+        async with self._redis.pipeline() as pipe:
+            await pipe.watch(STATE)
+            found: Any = await pipe.get(STATE)
+            version, body, is_lost = self._newest(found)
+            if version != self._version:
+                await self._registry.look()  # one that was gone may be back, and have written this
+            self.cluster.leads = self.name == min(self._registry.present)
+            self.cluster.load(self._fill(body))
+            self._outbox.clear()
+            with self._hold.holding() as held:
+                outcomes = decide(self.cluster, decisions)
+            now = time.monotonic()
+            after = encode(self.cluster.state, lambda c: self.cluster.members.is_silent(c, now))
+            if after != body or is_lost or self._outbox:
+                version += 1
+                pipe.multi()  # type: ignore[no-untyped-call]
+                pipe.set(STATE, f"{version} {after}")
+                for key, message in self._outbox:
+                    pipe.rpush(key, message)
+                    pipe.expire(key, FORGOTTEN_S)
+                try:
+                    await pipe.execute()
+                except redis.WatchError:
+                    return None
+            if is_lost:
+                warning("put_back", version=version, reason="Redis had an older state")
+            self._version, self._body = version, after
+            self._remember()
+            for record in held:
+                LOG.handle(record)
+        return outcomes
+
+    def _newest(self, found: bytes | None) -> tuple[int, str, bool]:
+        """The version and text to go on from: what Redis has, or what this master read or wrote last where that is
+        newer, since Redis lost or never kept it; then it must be written.
+        """
+        version, _, body = (found or b"0 ").decode("utf-8", "replace").partition(" ")
+        if not version.isdecimal():
+            raise StateError("it does not begin with a number")
+        # of one version there may be two texts: another master, which had not read the latest, put back what it knew
+        if int(version) > self._version or (int(version) == self._version and body == self._body):
+            return int(version), body, False
+        return self._version, self._body, True
+
+    def _fill(self, body: str) -> State:
+        """The state as this master judges it."""
+        now = time.monotonic()
+        state = decode(body, now) if body else State()
+        if self._nodes is not None:
+            state.members = {n: m for n, m in state.members.items() if n in self._nodes}
+            state.takeovers = {n: t for n, t in state.takeovers.items() if n in self._nodes}
+        for member in state.members.values():
+            for connection in member.connections:
+                connection.is_reachable = _master(connection.sid) in self._registry.present
+                known = self._pulses.get(connection.sid)
+                if known and self._judges(connection):
+                    connection.pulse = replace(known)
+        for takeover in state.takeovers.values():
+            if takeover.order and _master(takeover.order.sid) == self.name:
+                takeover.order.since = self._since.get((takeover.number, takeover.order.sid), now)
+        return state
+
+    def _remember(self) -> None:
+        """What this master alone knows of the state that it just left."""
+        members, takeovers = self.cluster.state.members.values(), self.cluster.state.takeovers.values()
+        pulses = {}
+        for connection in (c for member in members for c in member.connections if self._judges(c)):
+            heard = self._pulses.get(connection.sid)
+            if heard and heard.seen > connection.pulse.seen:  # a ping came during the turn
+                connection.pulse = heard
+            pulses[connection.sid] = connection.pulse
+        self._pulses = pulses
+        self._since = {(t.number, t.order.sid): t.order.since for t in takeovers if t.order}
+        current = (member.current for member in members)
+        self._current = frozenset(c.sid for c in current if c and _master(c.sid) == self.name)
+
+    def _judges(self, connection: Connection) -> bool:
+        """Its own, and those that lead to a master that is gone."""
+        return _master(connection.sid) == self.name or not connection.is_reachable
+
+    def _note(self, sid: str, event: str, data: dict[str, Any]) -> None:
+        """To be sent when the turn succeeds."""
+        name, _, local = sid.partition(":")
+        self._outbox.append((MESSAGES + name, json.dumps([local, event, data])))
+
+    async def _send_all(self) -> None:
+        """Send this master's messages in the order in which they were decided, whichever master decided them."""
+        while True:
+            try:
+                found: Any = await self._redis.blpop([MESSAGES + self.name], timeout=1)
+            except (redis.RedisError, OSError):
+                await asyncio.sleep(BEAT_S)  # `turn` logs it
+                continue
+            try:
+                if found:
+                    sid, event, data = json.loads(found[1])
+                    await self._emit(str(sid), str(event), dict(data))
+            except Exception:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
+                LOG.log(
+                    logging.ERROR, "fault", exc_info=True, extra={"fields": {"message": repr(found)[:200]}}
+                )
+
+
+def _master(sid: str) -> str:
+    return sid.partition(":")[0]
+
+
+def _client(url: str) -> Redis:
+    """Raises ValueError for a URL that is invalid, without what it contains."""
+    no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
+    try:
+        return Redis.from_url(url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry)
+    except (ValueError, TypeError):
+        raise ValueError("Redis's client cannot read the URL") from None

@@ -1,0 +1,185 @@
+"""What the master answers over HTTP."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from master import messages, tokens, view
+from master.cluster import NotHeldError
+from master.server import Master
+from master.store import StoreLostError
+from master.tokens import Tokens
+
+PAGE = Path(__file__).parent / "dashboard"
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/dashboard.css": ("dashboard.css", "text/css; charset=utf-8"),
+    "/dashboard.js": ("dashboard.js", "text/javascript; charset=utf-8"),
+}
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+LOOK_S, REPEAT_S = 0.1, 2.0
+"""Seconds between looks whether the page has to change, and after which it is told again."""
+MOST_READERS = 32
+"""Pages that are open at once."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Events:
+    """Server-sent events: one look at the cluster serves every reader."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._readers: set[asyncio.Event] = set()
+        self._state: dict[str, Any] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._readers) >= MOST_READERS
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        changed = asyncio.Event()
+        self._readers.add(changed)
+        if self._task is None:
+            self._task = asyncio.create_task(self._look())
+        try:
+            self._state = self._read()
+            last_id = 0
+            while not self._master.is_stopping:
+                events = self._master.events.since(last_id)
+                last_id = events[-1]["id"] if events else last_id
+                data = {"at": view.iso(time.time()), **self._state, "events": events}
+                yield f"event: state\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+                await changed.wait()
+                changed.clear()
+        finally:
+            self._readers.discard(changed)
+
+    async def _look(self) -> None:
+        shown: tuple[object, ...] = ()
+        shown_at = 0.0
+        while self._readers:
+            state = self._read()
+            pulseless = [{**node, "last_ping": None} for node in state["nodes"]]
+            events = self._master.events.since(0)[-1:]
+            known = (pulseless, events, state["decides"])
+            if known != shown or time.monotonic() - shown_at > REPEAT_S or self._master.is_stopping:
+                shown, shown_at, self._state = known, time.monotonic(), state
+                for reader in self._readers:
+                    reader.set()
+            await asyncio.sleep(LOOK_S)
+        self._task = None
+
+    def _read(self) -> dict[str, Any]:
+        cluster = self._master.cluster
+        return {
+            "nodes": view.nodes(cluster),
+            "layout": view.layout(cluster),
+            "decides": not self._master.is_lost,
+        }
+
+
+class Routes:
+    def __init__(self, master: Master, admitted: Tokens) -> None:
+        self._master, self._tokens = master, admitted
+        self._events = Events(master)
+        pages = [
+            *(Route(path, self._guarded(self._file)) for path in FILES),
+            Route("/json", self._guarded(self._json)),
+            Route("/events", self._guarded(self._stream)),
+            Route("/metrics", self._guarded(self._metrics)),
+            Route("/restore/{node}", self._guarded(self._restore), methods=["POST"]),
+            Route("/healthz", self._health),
+        ]
+        faults: Any = {HTTPException: self._fault, StoreLostError: self._lost}
+        self.app = Starlette(routes=pages, exception_handlers=faults)
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """Wants a token where there is one."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                request.state.nodes = self._tokens.nodes(
+                    tokens.from_header(request.headers.get("authorization"))
+                )
+            except PermissionError as exc:
+                challenge = 'Basic realm="failover master", charset="UTF-8"'
+                return _error(401, str(exc), {"WWW-Authenticate": challenge})
+            request.scope["admit"]()
+            response = await handler(request)
+            response.headers.update(HEADERS)
+            return response
+
+        return guarded
+
+    async def _file(self, request: Request) -> Response:
+        name, kind = FILES[request.url.path]
+        if not (PAGE / name).exists():
+            return _error(404, "there is no page yet")
+        return Response((PAGE / name).read_bytes(), media_type=kind)
+
+    async def _json(self, _: Request) -> Response:
+        self._check_reachable()
+        return JSONResponse(await self._master.ask(lambda cluster, _: cluster.as_json()))
+
+    async def _stream(self, _: Request) -> Response:
+        if self._events.is_full:
+            return _error(503, f"{MOST_READERS} pages are open already")
+        return StreamingResponse(self._events.stream(), media_type="text/event-stream")
+
+    async def _metrics(self, _: Request) -> Response:
+        return Response(generate_latest(self._master.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def _restore(self, request: Request) -> Response:
+        self._check_reachable()
+        try:
+            node = messages.node_number(request.path_params["node"])
+            if not self._tokens.commands(request.state.nodes, node):
+                return _error(403, f"this token is bound to another node than {node}")
+            by = await self._master.ask(lambda cluster, _: cluster.give_back(node))
+        except messages.MessageError as exc:
+            return _error(404, str(exc))
+        except KeyError:
+            return _error(404, f"node {node} is not known")
+        except NotHeldError as exc:
+            return _error(409, str(exc))
+        return JSONResponse({"restore_node": node, "recovery_node": str(by)})
+
+    async def _health(self, _: Request) -> Response:
+        self._check_reachable()
+        return JSONResponse({"status": "ok"})
+
+    def _check_reachable(self) -> None:
+        if self._master.is_lost:
+            raise StoreLostError("Redis is out of reach; nothing is decided until it is back")
+
+    async def _fault(self, _: Request, exc: Exception) -> Response:
+        code = exc.status_code if isinstance(exc, HTTPException) else 500
+        return _error(code, str(getattr(exc, "detail", exc)), dict(getattr(exc, "headers", None) or {}))
+
+    async def _lost(self, _: Request, exc: Exception) -> Response:
+        return _error(503, str(exc))
+
+
+def _error(code: int, text: str, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": text}, code, headers={**HEADERS, **(headers or {})})

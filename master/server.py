@@ -1,0 +1,331 @@
+"""The master's Socket.IO side, and the loop that decides.
+
+Handlers check what came and put a decision into the inbox; the loop takes them in their order, has the store make them,
+and what follows is sent in the order in which it was decided. HTTP requests take the same way and wait for their answer.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import socketio
+import socketio.exceptions
+import socketio.packet
+
+from master import logs, messages
+from master.cluster import ASK, Cluster, NotHeldError
+from master.guard import MESSAGE_LIMIT
+from master.listener import Listener
+from master.members import JoinRefusedError
+from master.metrics import Metrics
+from master.settings import Settings
+from master.store import Decision, Memory, Store, StoreLostError
+from master.tokens import Tokens
+from master.view import RecentEvents
+
+TICK_S = 0.05
+"""The loop wakes at least this often, so that a gap in its own time shows."""
+LATE_S = 0.1
+"""When the loop is later than this, what arrived meanwhile is heard before anybody is judged."""
+FROZEN_S = 0.25
+ENGINEIO_PING_S, ENGINEIO_TIMEOUT_S = 25, 20
+"""Whole seconds: python-engineio rounds a fraction down when it tells the client."""
+REPLY_S = 5.0
+"""For which a request waits for its decision."""
+JOIN_REPLY_S = 1.0
+"""For which a join's acknowledgement waits; pings that come behind it wait too."""
+UNJOINED_S = 5.0
+"""After which a session without a join ends."""
+MOST_UNJOINED = 512
+LONGEST_INBOX = 10_000
+"""Decisions that wait while the state is out of reach; what comes then is dropped."""
+RETRY_S = 0.2
+"""Between tries to reach the state."""
+
+
+@dataclass
+class Session:
+    """A Socket.IO connection."""
+
+    engine: str
+    """Its Engine.IO session."""
+    host: str
+    nodes: frozenset[int] | None
+    """The nodes that its token speaks for; None: every one without a token of its own."""
+    join: messages.Join | None = None
+    """The last that was accepted."""
+
+
+class TextPacket(socketio.packet.Packet):  # type: ignore[misc]
+    """Refuses packets that announce binary attachments, of which any number would be kept."""
+
+    def decode(self, encoded_packet: Any) -> int:
+        count = super().decode(encoded_packet)
+        if self.packet_type in (socketio.packet.BINARY_EVENT, socketio.packet.BINARY_ACK):
+            raise ValueError("binary packets are not accepted")
+        return int(count)
+
+
+class Master:
+    def __init__(self, settings: Settings, tokens: Tokens, listener: Listener, limited: logs.Limited) -> None:
+        self._tokens, self._listener, self._limited = tokens, listener, limited
+        self._nodes = settings.nodes
+        # a gap in the loop's time longer than this was a freeze; less is a busy machine
+        self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
+        self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
+        self._waiting = 0
+        """Decisions that were taken out of the inbox and are not made yet."""
+        self._wakes = asyncio.Event()
+        self._sessions: dict[str, Session] = {}
+        self._joined: dict[str, str] = {}
+        """The Engine.IO sessions in which a worker joined, and their sid."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_lost = False
+        """The state is out of reach."""
+        self.is_stopping = False
+        self.sio = socketio.AsyncServer(
+            async_mode="asgi",
+            async_handlers=False,  # in the order of arrival
+            ping_interval=ENGINEIO_PING_S,
+            ping_timeout=ENGINEIO_TIMEOUT_S,
+            max_http_buffer_size=MESSAGE_LIMIT,
+            cors_allowed_origins=[],  # no CORS; the guard compares the origin
+            http_compression=False,
+            serializer=TextPacket,
+            logger=logging.getLogger("socketio.server"),
+            engineio_logger=logging.getLogger("engineio.server"),
+        )
+        self.sio.on("connect", self._on_connect)
+        self.sio.on("disconnect", self._on_disconnect)
+        self.sio.on("join", self._on_join)
+        self._on_answer("update node", messages.recover_answer, Cluster.answered_recover)
+        self._on_answer("restore node", messages.restore_answer, Cluster.answered_restore)
+        self.sio.on("ping", self._on_ping)
+        self.sio.on("*", self._on_unknown)
+        self._store = _store(settings, self._emit)
+        self.events = RecentEvents()
+        self.metrics = Metrics(lambda: self.cluster, lambda: len(listener), lambda: not self.is_lost)
+        for handler in (self.events, self.metrics):
+            logs.LOG.addHandler(handler)
+
+    @property
+    def cluster(self) -> Cluster:
+        """As of the last turn; to be read only."""
+        return self._store.cluster
+
+    async def run(self) -> None:
+        """Decide, until `stop`."""
+        batch: list[tuple[Decision, asyncio.Future[Any] | None]] = []
+        lost_at = 0.0
+        before = time.monotonic()
+        sweeper = asyncio.create_task(self._end_unjoined())
+        while not self.is_stopping:
+            # after a failure time must pass, whether or not something comes
+            wait_s = RETRY_S if self.is_lost else min(self._store.next_due() - time.monotonic(), TICK_S)
+            await self._wait(wait_s)
+            late_s = time.monotonic() - before - max(wait_s, 0)
+            if late_s > LATE_S:
+                await asyncio.sleep(TICK_S)
+            if late_s > self._frozen_after:
+                logs.warning("resumed", seconds=late_s)
+                batch.insert(0, (Cluster.resumed, None))
+            now = time.monotonic()
+            batch += self._inbox
+            self._inbox = []
+            if batch or now >= self._store.next_due():
+                self._waiting = len(batch)
+                try:
+                    await self._turn(batch)
+                except StoreLostError as exc:
+                    if not self.is_lost:
+                        logs.error("state_lost", error=str(exc), hint="nothing is decided until it is back")
+                        self.is_lost, lost_at = True, now
+                else:
+                    batch, self._waiting = [], 0
+                    if self.is_lost:
+                        logs.warning("state_back", after_s=time.monotonic() - lost_at)
+                        self.is_lost = False
+            before = time.monotonic()  # waiting for the state is no freeze
+        sweeper.cancel()
+        await self._store.close()
+
+    async def _wait(self, wait_s: float) -> None:
+        if self.is_lost:
+            await asyncio.sleep(wait_s)
+        elif wait_s > 0 and not self._inbox:
+            timer = asyncio.get_running_loop().call_later(wait_s, self._wakes.set)
+            await self._wakes.wait()
+            timer.cancel()
+        else:
+            await asyncio.sleep(0)
+        self._wakes.clear()
+
+    async def _turn(self, batch: list[tuple[Decision, asyncio.Future[Any] | None]]) -> None:
+        outcomes = await self._store.turn([decision for decision, _ in batch])
+        for (_, reply), (result, exc) in zip([*batch, (Cluster.tick, None)], outcomes, strict=True):
+            if reply and not reply.done():
+                reply.set_exception(exc) if exc else reply.set_result(result)
+            elif exc and not isinstance(exc, (JoinRefusedError, KeyError, NotHeldError)):
+                # a fault of one decision must not end the master
+                logs.LOG.error("fault", exc_info=exc, extra={"fields": {}})
+
+    def stop(self) -> None:
+        self.is_stopping = True
+        self._wakes.set()
+
+    def _submit(self, decision: Decision, reply: asyncio.Future[Any] | None = None) -> None:
+        if self._waiting + len(self._inbox) < LONGEST_INBOX:
+            self._inbox.append((decision, reply))
+            self._wakes.set()
+        else:
+            self._limited.warn("bound_reached", "inbox", bound="decisions that wait for the state")
+
+    async def ask(self, decision: Decision, limit_s: float = REPLY_S) -> Any:
+        """The result of `decision`; what it raises is raised here.
+
+        Raises StoreLostError when there is none in time, or the state is out of reach.
+        """
+        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._submit(decision, reply)
+        try:
+            return await asyncio.wait_for(reply, limit_s)
+        except asyncio.TimeoutError:
+            raise StoreLostError(f"no decision within {limit_s:g} s; the master's log says why") from None
+
+    def has_joined(self, session: str) -> bool:
+        return session in self._joined
+
+    def has_room(self) -> bool:
+        return len(self.sio.eio.sockets) - len(self._joined) < MOST_UNJOINED
+
+    async def _on_connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
+        engine = self.sio.manager.eio_sid_from_sid(sid, "/")
+        host = str(environ["asgi.scope"]["client"][0])
+        shown = auth.get("token") if isinstance(auth, dict) else None
+        try:
+            nodes = self._tokens.nodes(shown)
+            number = auth.get("NODE_ID") if isinstance(auth, dict) else None
+            if nodes is not None and number is not None and messages.node_number(number) not in nodes:
+                raise PermissionError(f"this token is not node {messages.node_number(number)}'s")
+        except (PermissionError, messages.MessageError) as exc:
+            self._limited.warn("connection_refused", host, address=host, reason=str(exc))
+            raise socketio.exceptions.ConnectionRefusedError(str(exc)) from None
+        if any(session.engine == engine for session in self._sessions.values()):
+            raise socketio.exceptions.ConnectionRefusedError("this connection is connected already")
+        self._sessions[sid] = Session(engine, host, nodes)
+
+    async def _on_disconnect(self, sid: str, reason: str) -> None:
+        session = self._sessions.pop(sid, None)
+        if session is None:
+            return
+        has_joined = self._joined.pop(session.engine, None)
+        logs.log(logging.INFO if has_joined else logging.DEBUG, "closed", address=session.host, reason=reason)
+        if has_joined:
+            planned = reason == self.sio.reason.CLIENT_DISCONNECT
+            address = self._store.address(sid)
+            self._submit(lambda cluster, now: cluster.left(address, now, planned))
+
+    async def _on_join(self, sid: str, *data: object) -> dict[str, str] | None:
+        """Acknowledged with nothing, or with the reason why it is refused."""
+        session = self._sessions.get(sid)
+        if session is None:
+            return None
+        try:
+            join = messages.join(data[0] if data else None)
+        except messages.MessageError as exc:
+            self._limited.warn(
+                "ignored", f"join {session.host}", event="join", address=session.host, reason=str(exc)
+            )
+            return {"error": str(exc)}
+        if not self._tokens.admits(session.nodes, join.node):
+            return self._refuse(
+                sid, session, join.node, f"the token that was shown is not node {join.node}'s"
+            )
+        address = self._store.address(sid)
+        try:
+            await self.ask(lambda cluster, now: cluster.joined(address, join, now), JOIN_REPLY_S)
+        except JoinRefusedError as exc:
+            return self._refuse(sid, session, join.node, str(exc))
+        except StoreLostError:
+            pass  # it is decided when the state is back
+        if sid in self._sessions:
+            session.join = join
+            self._joined[session.engine] = sid
+            self._listener.admit_session(session.engine)
+            peer = self._listener.get(tuple(self.sio.get_environ(sid)["asgi.scope"]["client"]))
+            if peer and self.sio.transport(sid) == "websocket":
+                self._listener.admit(peer)
+        return None
+
+    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, str]:
+        self.metrics.joins_refused.inc()
+        self._limited.warn("join_refused", f"{node} {reason}", node=node, address=session.host, reason=reason)
+        task = asyncio.get_running_loop().create_task(self._end_refused(sid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return {"error": reason}
+
+    async def _end_refused(self, sid: str) -> None:
+        await asyncio.sleep(0.2)  # the acknowledgement goes first
+        await self.sio.disconnect(sid)
+
+    def _on_answer(
+        self, event: str, parse: Callable[[object], Any], handle: Callable[[Cluster, str, Any, float], None]
+    ) -> None:
+        async def handler(sid: str, *data: object) -> None:
+            try:
+                message = parse(data[0] if data else None)
+            except messages.MessageError as exc:
+                self._limited.warn("ignored", event, event=event, reason=str(exc))
+            else:
+                address = self._store.address(sid)
+                self._submit(lambda cluster, now: handle(cluster, address, message, now))
+
+        self.sio.on(event, handler)
+
+    async def _on_ping(self, sid: str, *_: object) -> None:
+        """What it carries is of no interest. Returning nothing acknowledges with an empty list."""
+        if not self._store.heard(sid):
+            address, session = self._store.address(sid), self._sessions.get(sid)
+            join = session.join if session else None
+            self._submit(lambda cluster, now: cluster.pinged(address, now, join))
+
+    async def _on_unknown(self, event: str, _sid: str, *_: object) -> None:
+        self._limited.warn("ignored", "unknown", event=event[:100], reason="no such event")
+
+    async def _emit(self, sid: str, event: str, data: dict[str, Any]) -> None:
+        address = self._store.address(sid)
+
+        def answered(*_: object) -> None:
+            self._submit(lambda cluster, now: cluster.answered(address, now))
+
+        await self.sio.emit(event, data, to=sid, callback=answered if event == ASK else None)
+
+    async def _end_unjoined(self) -> None:
+        """End the sessions in which nobody joins: a polling one is no connection that could be ended."""
+        seen: dict[str, float] = {}
+        while True:
+            await asyncio.sleep(0.5)
+            now = time.monotonic()
+            seen = {
+                session: seen.get(session, now)
+                for session in self.sio.eio.sockets
+                if session not in self._joined
+            }
+            overdue = [session for session, since in seen.items() if now - since > UNJOINED_S]
+            # it would wait until the peer has fetched what is left for it
+            ends = [asyncio.wait_for(self.sio.eio.disconnect(session), 0.2) for session in overdue]
+            await asyncio.gather(*ends, return_exceptions=True)
+            for session in overdue:
+                self.sio.eio.sockets.pop(session, None)
+
+
+def _store(settings: Settings, emit: Callable[[str, str, dict[str, Any]], Any]) -> Store:
+    if settings.redis_url is None:
+        return Memory(emit, settings.dead_after, settings.order_timeout, settings.nodes)
+    from master.redis_store import RedisStore  # its import takes 0.2 s, and most masters are alone
+
+    return RedisStore(settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes)

@@ -1,0 +1,231 @@
+"""The settings of `serve`, from flags, the environment and `.env`, in this order; every fault at once."""
+
+import argparse
+import logging
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dotenv import dotenv_values
+
+from master import tokens
+from master.messages import LARGEST_NODE
+from master.tokens import Tokens
+
+ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
+
+
+@dataclass(frozen=True)
+class Settings:
+    host: str
+    port: int
+    tls_cert: Path | None
+    tls_key: Path | None
+    redis_url: str | None
+    dead_after: float
+    order_timeout: float
+    nodes: frozenset[int]
+    allowed_hosts: frozenset[str]
+    max_connections: int
+    log_dir: Path | None
+    log_level: str
+    tokens: Tokens
+
+
+class SettingsError(Exception):
+    """Something is wrong with the settings; one line a fault, without secrets."""
+
+    def __init__(self, faults: list[str], is_usage: bool) -> None:
+        super().__init__("\n".join(faults))
+        self.exit_code = 2 if is_usage else 78
+        """2: a flag is wrong; 78: the environment or a file is (EX_CONFIG)."""
+
+
+def _seconds(text: str) -> float:
+    value = float(text) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII) else -1.0
+    if not 0.02 <= value <= 86400:
+        raise ValueError("seconds from 0.02 to 86400")
+    return value
+
+
+def _whole(text: str, low: int, high: int) -> int:
+    value = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1
+    if not low <= value <= high:
+        raise ValueError(f"a whole number from {low} to {high}")
+    return value
+
+
+def _nodes(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part, re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= LARGEST_NODE:
+            raise ValueError(f"numbers from 1 to {LARGEST_NODE}, such as 1-9 or 1,3,7-9")
+        found.update(range(first, last + 1))
+    return frozenset(found)
+
+
+def _names(text: str) -> frozenset[str]:
+    names = [name.strip().lower() for name in text.split(",") if name.strip()]
+    if not all(re.fullmatch(r"[a-z0-9._-]+", name) for name in names):
+        raise ValueError("names without ports, comma-separated")
+    return frozenset(names)
+
+
+def _level(text: str) -> str:
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
+        raise ValueError("DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    return text.upper()
+
+
+def _redis(text: str) -> str:
+    try:
+        scheme, port = urlsplit(text).scheme, urlsplit(text).port
+    except ValueError:
+        scheme, port = "", None
+    if scheme not in ("redis", "rediss", "unix") or port == 0:
+        raise ValueError("redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or unix:///PATH?db=DB")
+    return text
+
+
+def _file(text: str) -> Path:
+    if not os.access(text, os.R_OK):
+        raise ValueError("a file that can be read")
+    return Path(text)
+
+
+def _token(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("a text of printable characters")
+    return text
+
+
+@dataclass(frozen=True)
+class Option:
+    variable: str
+    read: Any
+    """Turns its text into its value. Raises ValueError with what is expected."""
+    default: str | None
+    help: str
+    is_secret: bool = False
+
+
+OPTIONS = {
+    "host": Option("MASTER_HOST", str, "127.0.0.1", "the address to listen on"),
+    "port": Option("MASTER_PORT", lambda text: _whole(text, 0, 65535), "5000", "the port; 0: a free one"),
+    "token_file": Option(
+        "MASTER_TOKEN_FILE",
+        _file,
+        None,
+        "a file with lines TOKEN or NODE_ID TOKEN; MASTER_TOKEN: one token for all",
+    ),
+    "tls_cert": Option("MASTER_TLS_CERT", _file, None, "certificate (chain), PEM"),
+    "tls_key": Option("MASTER_TLS_KEY", _file, None, "its private key, PEM"),
+    "redis": Option("REDIS_URL", _redis, None, "where several masters share their state", is_secret=True),
+    "dead_after": Option("MASTER_DEAD_AFTER", _seconds, "2.5", "a node that is silent for S seconds is dead"),
+    "order_timeout": Option(
+        "MASTER_ORDER_TIMEOUT",
+        _seconds,
+        "40",
+        "S seconds for the answer to an order; more than CONFLICT_WAIT",
+    ),
+    "nodes": Option("MASTER_NODES", _nodes, "1-9", "the numbers that may join"),
+    "allowed_hosts": Option(
+        "MASTER_ALLOWED_HOSTS", _names, "", "names by which it may be asked, besides this machine's own"
+    ),
+    "max_connections": Option(
+        "MASTER_MAX_CONNECTIONS", lambda text: _whole(text, 16, 100_000), "1024", "connections in all"
+    ),
+    "log_dir": Option("MASTER_LOG_DIR", Path, None, "also log to master.log in this folder"),
+    "log_level": Option("MASTER_LOG_LEVEL", _level, "INFO", "DEBUG, INFO, WARNING or ERROR"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env-file", type=Path, default=ENV_FILE, metavar="FILE", help="default: .env beside master/"
+    )
+    for name, option in OPTIONS.items():
+        shown = f"{option.help} ({option.variable}" + (
+            f"; default: {option.default})" if option.default else ")"
+        )
+        metavar = "S" if option.read is _seconds else name.rpartition("_")[2].upper()
+        parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=shown)
+
+
+def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """`.env` and the environment, which wins; an empty variable counts as unset.
+
+    Raises SettingsError.
+    """
+    try:
+        lines = dotenv_values(env_file, interpolate=False, encoding="utf-8-sig") if env_file.is_file() else {}
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError([f"{env_file}: {exc}"], is_usage=False) from None
+    values = {name: value for name, value in lines.items() if value}
+    return {**values, **{name: value for name, value in environ.items() if value}}
+
+
+def secret(values: Mapping[str, str], name: str) -> str | None:
+    """A secret, or the first line of the file that NAME_FILE names. Raises ValueError."""
+    path = values.get(f"{name}_FILE")
+    if name in values or path is None:
+        return values.get(name)
+    try:
+        return Path(path).read_text("utf-8-sig").partition("\n")[0].strip() or None
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ValueError(f"{name}_FILE: {path}: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def load(arguments: argparse.Namespace) -> Settings:
+    """Raises SettingsError."""
+    values = environment(arguments.env_file)
+    faults: list[str] = []
+    is_usage = False
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        flag = getattr(arguments, name)
+        text = flag if flag is not None else values.get(option.variable, option.default)
+        source = f"--{name.replace('_', '-')}" if flag is not None else option.variable
+        try:
+            if name == "redis" and flag is None:
+                text = secret(values, "REDIS_URL")
+            found[name] = None if text is None else option.read(text)
+            if name == "redis" and flag and urlsplit(flag).password:
+                raise ValueError(
+                    "a URL without a password, which ps would show; use REDIS_URL or REDIS_URL_FILE"
+                )
+        except ValueError as exc:
+            shown = "" if option.is_secret else f" invalid value {text!r:.80};"
+            faults.append(f"{source}:{shown} expected {exc}")
+            is_usage = is_usage or flag is not None
+    try:
+        found["tokens"] = _tokens(values, found.pop("token_file", None))
+    except ValueError as exc:
+        faults.append(str(exc))
+    if (found.get("tls_cert") is None) != (found.get("tls_key") is None):
+        faults.append("--tls-cert and --tls-key: expected both or none")
+    if faults:
+        raise SettingsError(faults, is_usage)
+    found["redis_url"] = found.pop("redis")
+    return Settings(**{field.name: found[field.name] for field in fields(Settings)})
+
+
+def _tokens(values: Mapping[str, str], path: Path | None) -> Tokens:
+    """Raises ValueError."""
+    read = tokens.read(path) if path else Tokens()
+    shared = values.get("MASTER_TOKEN")
+    if shared:
+        try:
+            read = Tokens((_token(shared), *read.shared), read.bound)
+        except ValueError as exc:
+            raise ValueError(f"MASTER_TOKEN: expected {exc}") from None
+    return read
+
+
+logging.getLogger("dotenv.main").setLevel(logging.CRITICAL)

@@ -1,0 +1,188 @@
+"""`status` and `restore`: a running master asked over HTTP."""
+
+import argparse
+import base64
+import json
+import ssl
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from master import settings
+
+LIMIT_S = 10.0
+
+
+class AskError(Exception):
+    """The master did not answer as it should; the text says why."""
+
+
+class Asker:
+    """A master, with the token and the CA that the environment or `.env` has for it."""
+
+    def __init__(self, url: str | None, values: Mapping[str, str]) -> None:
+        """Raises AskError."""
+        self.url = (
+            (url or values.get("MASTER_URL") or "http://127.0.0.1:5000").split(",")[0].strip().rstrip("/")
+        )
+        if not self.url.startswith(("http://", "https://")):
+            raise AskError(f"{self.url}: expected a URL such as http://127.0.0.1:5000")
+        try:
+            token = settings.secret(values, "MASTER_TOKEN")
+            context = ssl.create_default_context(cafile=values.get("MASTER_CA_FILE"))
+        except (ValueError, OSError) as exc:
+            raise AskError(str(exc)) from None
+        basic = base64.b64encode(f"master:{token}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {basic}"} if token else {}
+        # never through a proxy of the environment, which would be sent the token
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+
+    def open(self, path: str, method: str = "GET") -> Any:
+        """Raises AskError."""
+        request = urllib.request.Request(self.url + path, method=method, headers=self._headers)
+        try:
+            return self._opener.open(request, timeout=LIMIT_S)
+        except urllib.error.HTTPError as exc:
+            with exc:
+                body = exc.read(10_000).decode("utf-8", "replace")
+            try:
+                reason = str(json.loads(body)["error"])
+            except (ValueError, KeyError, TypeError):
+                reason = body.strip()[:200] or exc.reason
+            hint = "; set MASTER_TOKEN or MASTER_TOKEN_FILE" if exc.code == 401 else ""
+            raise AskError(f"{self.url}: {exc.code}: {_clean(reason)}{hint}") from None
+        except (OSError, ValueError) as exc:
+            raise AskError(
+                f"{self.url} does not answer: {_clean(str(getattr(exc, 'reason', exc)))}"
+            ) from None
+
+    def json(self, path: str, method: str = "GET") -> Any:
+        """Raises AskError."""
+        with self.open(path, method) as answer:
+            try:
+                return json.loads(answer.read(10_000_000))
+            except (OSError, ValueError):
+                raise AskError(f"{self.url}{path} is no JSON: is that a master of this kind?") from None
+
+    def states(self) -> Iterator[dict[str, Any]]:
+        """What the dashboard is shown, for as long as it comes. Raises AskError."""
+        with self.open("/events") as stream:
+            while line := stream.readline(10_000_000):
+                if line.startswith(b"data: "):
+                    yield json.loads(line[6:])
+
+
+def status(arguments: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    try:
+        asker = Asker(arguments.url, settings.environment(arguments.env_file))
+        if arguments.json and not arguments.watch:
+            print(json.dumps(asker.json("/json"), indent=1))
+            return 0
+        if not arguments.watch:
+            console.print(_table(next(asker.states())))
+            return 0
+        return _watch(asker, console, arguments.json)
+    except (AskError, StopIteration) as exc:
+        print(exc or "the master said nothing", file=sys.stderr)
+        return 1
+
+
+def _watch(asker: Asker, console: Console, is_json: bool) -> int:
+    """Until Ctrl-C; a master that is lost is waited for."""
+    with Live(Text("connecting"), console=console, auto_refresh=False, transient=False) as live:
+        if is_json:
+            live.stop()
+        while True:
+            try:
+                for state in asker.states():
+                    if is_json:
+                        print(json.dumps(state), flush=True)
+                    else:
+                        live.update(_table(state), refresh=True)
+                reason = "the master ended the connection"
+            except (AskError, OSError, ValueError) as exc:
+                reason = str(exc)
+            if is_json:
+                print(reason, file=sys.stderr)
+            else:
+                live.update(Text(f"The master is lost: {reason}", style="bold red"), refresh=True)
+            time.sleep(1)
+
+
+def restore(arguments: argparse.Namespace) -> int:
+    try:
+        asker = Asker(arguments.url, settings.environment(arguments.env_file))
+        answer = asker.json(f"/restore/{arguments.node}", "POST")
+    except AskError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    print(
+        f"Node {answer['recovery_node']} is ordered to give the address of node {answer['restore_node']} back."
+    )
+    return 0
+
+
+def _table(state: Mapping[str, Any]) -> Table:
+    table = Table(
+        title=f"{sum(n['alive'] for n in state['nodes'])} of {len(state['nodes'])} nodes alive", box=None
+    )
+    for name in (
+        "node",
+        "system",
+        "address",
+        "state",
+        "since",
+        "last ping",
+        "answered for by",
+        "answers for",
+    ):
+        table.add_column(name, no_wrap=True)
+    for node in state["nodes"]:
+        held = (
+            str(node["held_by"])
+            if node["held_by"]
+            else f"ordered: {node['ordered_at']}"
+            if node["ordered_at"]
+            else ""
+        )
+        table.add_row(
+            str(node["node"]),
+            _clean(node["system"] or ""),
+            _clean(node["address"] or ""),
+            Text(node["state"], style={"alive": "green", "dead": "bold red"}.get(node["state"], "dim")),
+            _age(node["since"], state["at"]),
+            _age(node["last_ping"], state["at"]),
+            Text(held, style="yellow"),
+            Text(", ".join(map(str, node["holds"])), style="yellow"),
+        )
+        if node["conflict"]:
+            table.add_row("", Text(_clean(node["conflict"]), style="red"))
+    return table
+
+
+def _age(then: str | None, now: str) -> str:
+    if then is None:
+        return ""
+    seconds = (datetime.fromisoformat(now) - datetime.fromisoformat(then)).total_seconds()
+    seconds = max(0.0, seconds)
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    local = datetime.fromisoformat(then).astimezone()
+    return f"{local:%H:%M:%S}" if seconds < 86400 else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _clean(text: str) -> str:
+    """What a master sends, without what would reach the terminal as a command."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,0 +1,170 @@
+"""What the dashboard shows: the nodes, and the latest events in words."""
+
+import itertools
+import logging
+import time
+from collections import deque
+from datetime import datetime, timezone
+from typing import Any
+
+from master.cluster import Cluster
+from master.logs import format_message
+from master.members import Member
+from master.takeovers import Takeover
+
+MOST_EVENTS = 200
+TEXTS = {
+    "started": "This master started.",
+    "listening": "It listens on {url}.",
+    "stopping": "This master stops.",
+    "connection_replaced": "Node {node} has a newer connection.",
+    "connection_refused": "A connection from {address} was refused: {reason}.",
+    "master_there": "The master {name} is there.",
+    "master_gone": "The master {name} is gone: {reason}.",
+    "bound_reached": "Too much from {address}: {bound}.",
+    "host_refused": "A request for the host {host} from {address} was refused.",
+    "node_joined": "Node {node} joined: {system}, {ip}.",
+    "node_alive": "Node {node} is alive.",
+    "node_dead": "Node {node} is dead: {cause}, last heard of {silent_s} s ago.",
+    "node_left": "Node {node} was stopped.",
+    "node_unprotected": "Node {node} has no address that others could take over.",
+    "takeover_ordered": "Node {by} is to answer for node {node} at {address}.",
+    "takeover_done": "Node {by} answers for node {node} at {address}.",
+    "takeover_failed": "Node {by} did not take the address of node {node}: {reason}.",
+    "takeover_withdrawn": "The order to node {by} to answer for node {node} was withdrawn: {reason}.",
+    "takeover_ended": "Node {by} no longer answers for node {node}: {reason}.",
+    "restore_ordered": "Node {by} is to give the address of node {node} back.",
+    "restore_failed": "Node {by} did not give the address of node {node} back: {reason}.",
+    "given_back_by_hand": "The address of node {node} is given back by hand.",
+    "nobody_left": "Nobody answers for node {node}: {reason}.",
+    "join_refused": "A join as node {node} from {address} was refused: {reason}.",
+    "second_holder": "Nodes {holder} and {second} both answer for node {node}; {second} is to stop.",
+    "carrier_lost": "Node {node} has lost its link.",
+    "carrier_back": "Node {node} has its link back.",
+    "state_lost": "Redis is out of reach; nothing is decided: {error}.",
+    "state_back": "Redis is back.",
+    "resumed": "This master stood still for {seconds} s.",
+}
+
+HIDDEN = ("closed", "node_joined")
+"""Of which another event tells as much."""
+
+
+def iso(epoch_s: float) -> str:
+    return datetime.fromtimestamp(epoch_s, timezone.utc).isoformat(timespec="milliseconds")
+
+
+class RecentEvents(logging.Handler):
+    """The latest events that were logged, for the dashboard."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self._events: deque[dict[str, Any]] = deque(maxlen=MOST_EVENTS)
+        self._ids = itertools.count(1)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg in HIDDEN:
+            return
+        fields: dict[str, Any] = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
+        try:
+            text = TEXTS[record.msg].format_map({k: _short(v) for k, v in fields.items()})
+        except (KeyError, IndexError):
+            text = format_message(record.msg, fields, 500)
+        node = fields.get("node")
+        self._events.append(
+            {
+                "id": next(self._ids),
+                "at": iso(record.created),
+                "level": record.levelname,
+                "event": record.msg,
+                "text": text[:500],
+                "node": node if isinstance(node, int) else None,
+            }
+        )
+
+    def since(self, last_id: int) -> list[dict[str, Any]]:
+        return [event for event in self._events if event["id"] > last_id]
+
+
+def _short(value: object) -> object:
+    return round(value, 2) if isinstance(value, float) else value
+
+
+def nodes(cluster: Cluster) -> list[dict[str, Any]]:
+    """Every node that joined or is named as a neighbor, by number."""
+    members = {member.number: member for member in cluster.members}
+    named = {neighbor for member in members.values() for neighbor in member.join.neighbors}
+    takeovers = cluster.state.takeovers
+    holds: dict[int, list[int]] = {}
+    for takeover in takeovers.values():
+        if takeover.holder is not None:
+            holds.setdefault(takeover.holder, []).append(takeover.number)
+    epoch = time.time() - time.monotonic()
+    return [
+        _node(number, members.get(number), takeovers.get(number) or Takeover(number), holds, cluster, epoch)
+        for number in sorted(members.keys() | named)
+    ]
+
+
+def _node(
+    number: int,
+    member: Member | None,
+    takeover: Takeover,
+    holds: dict[int, list[int]],
+    cluster: Cluster,
+    epoch: float,
+) -> dict[str, Any]:
+    join, current = (member.join, member.current) if member else (None, None)
+    address = None
+    if join and join.ip and join.netmask:
+        address = f"{join.ip}/{sum(int(part).bit_count() for part in join.netmask.split('.'))}"
+    last_ping = member.last_ping if member else 0.0
+    if current:
+        last_ping = epoch + current.pulse.pinged if current.pulse.pinged else 0.0
+    conflict = cluster.conflicts.get(number)
+    return {
+        "node": number,
+        "system": join.system if join else None,
+        "address": address or takeover.ip,
+        "alive": current is not None,
+        "state": "never" if member is None else "alive" if current else "dead",
+        "since": iso(member.since) if member and member.since else None,
+        "last_ping": iso(last_ping) if last_ping else None,
+        "neighbors": list(join.neighbors) if join else [],
+        "carrier": join.carrier if join else True,
+        "held_by": takeover.holder,
+        "held_since": iso(takeover.held_since) if takeover.holder is not None else None,
+        "holds": sorted(holds.get(number, [])),
+        "ordered_at": takeover.order.by if takeover.order else None,
+        "set_aside": takeover.set_aside,
+        "conflict": conflict[0] if conflict else None,
+    }
+
+
+def layout(cluster: Cluster) -> dict[str, int] | None:
+    """The grid whose neighborhoods are the nodes' own, numbered by rows. None: they form no grid."""
+    joins = {member.number: set(member.join.neighbors) for member in cluster.members}
+    last = max([*joins, *(n for neighbors in joins.values() for n in neighbors)], default=0)
+    if not joins or last > 400:
+        return None
+    for columns in sorted(range(2, last + 1), key=lambda c: (c != 3, c)):
+        if all(neighbors == _beside(number, columns, last) for number, neighbors in joins.items()):
+            return {"columns": columns}
+    return None
+
+
+def _beside(number: int, columns: int, last: int) -> set[int]:
+    """The numbers left, right, above and below in a grid."""
+    column = (number - 1) % columns
+    found = {number - columns, number + columns}
+    found |= {number - 1} if column > 0 else set()
+    found |= {number + 1} if column < columns - 1 else set()
+    return {n for n in found if 1 <= n <= last}
+
+
+def sentence(cluster: Cluster) -> str:
+    """How the cluster is, in a line for `systemctl status`."""
+    known = list(cluster.members)
+    alive = sum(member.current is not None for member in known)
+    held = [f"{t.holder} for {t.number}" for t in cluster.state.takeovers.values() if t.holder is not None]
+    return f"{alive} of {len(known)} nodes alive" + (f"; answering: {', '.join(held[:20])}" if held else "")

@@ -1,0 +1,150 @@
+"""`--check` of this machine: room for the logs, the address that the worker joins with, and proxy ARP."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from queue import Empty, SimpleQueue
+
+from config import Config
+from failover.node import Node
+from logging_setup import NoLog
+from network.base import Address, ArpSeen, Network, NetworkError
+from worker.assembly import network_of
+from worker.check_item import Item
+
+STRANGERS, STRANGER_S = 4, 0.9
+"""Addresses that are asked for to find proxy ARP, and the seconds spent on it."""
+LOGS = ("comms.log*", "ping.log*")
+UNROTATED = 100_000_000
+"""Bytes that should be free where the logs' growth has no end of its own: about two weeks."""
+_NO_LEASE = (
+    "this system has no leases for addresses, so one stays when the worker is killed or frozen; before it is taken it is"
+    " probed for by the system's own ARP, and a second holder goes unseen while it is held"
+)
+LIMITS = {"netsh": _NO_LEASE, "ifconfig": _NO_LEASE}
+"""Guarantees that a backend cannot give."""
+
+
+def disk_item(config: Config) -> Item:
+    """Whether the disk has room for what the logs may still grow to."""
+    used = sum(file.stat().st_size for pattern in LOGS for file in config.log_dir.glob(pattern))
+    if config.log_max_bytes:
+        wanted = len(LOGS) * config.log_max_bytes * (config.log_backup_count + 1)
+    else:
+        wanted = used + UNROTATED
+    free = shutil.disk_usage(config.log_dir).free
+    text = f"{free / 1e6:.0f} MB free in LOG_DIR, {used / 1e6:.0f} MB used, of {wanted / 1e6:.0f} MB at most"
+    if not config.log_max_bytes:
+        text = f"{free / 1e6:.0f} MB free in LOG_DIR; LOG_MAX_BYTES=0 leaves the rotation to another program"
+    remedy = "make room, or lower LOG_MAX_BYTES or LOG_BACKUP_COUNT, or set LOG_DIR to a larger disk"
+    return Item(free >= wanted - used, "disk", text, remedy)
+
+
+class Machine:
+    """The node's own address, as the worker would find it. `address` is known after `items`."""
+
+    def __init__(self, config: Config) -> None:
+        self.address: Address | None = None
+        self._config = config
+
+    def items(self, local_ip: str | None, *, connected: bool) -> Iterator[Item]:
+        """The interface and its limits.
+
+        Args:
+            local_ip: This end of a connection to a master. None: there is none, or it is not known.
+            connected: Whether a master accepted.
+        """
+        config = self._config
+        try:
+            network = network_of(config)
+        except NetworkError:
+            return  # named already
+        heard: SimpleQueue[object] = SimpleQueue()
+        try:
+            if config.interface and network.backend != "simulated":
+                missing = _missing_interface(network, config.interface)
+                if missing:
+                    yield missing
+                    return
+            node = Node(config.node_id, (), config.interface, network, NoLog())
+            node.find(None if network.backend == "simulated" else local_ip)
+            self.address = node.primary
+            yield self._address_item(connected=connected)
+            if network.backend in LIMITS:
+                yield Item(True, "limits", LIMITS[network.backend])
+            if node.primary and network.backend != "simulated":
+                network.start(heard.put)
+                yield _proxy_arp_item(network, node.primary, heard)
+        except NetworkError as exc:
+            if self.address is None:
+                yield Item(False, "interface", str(exc), "set INTERFACE to what this machine has")
+        finally:
+            network.close()
+
+    def _address_item(self, *, connected: bool) -> Item:
+        config, address = self._config, self.address
+        if address is None:
+            where = f"{config.interface} has" if config.interface else "this machine has"
+            text = f"{where} no IPv4 address to protect"
+            return Item(False, "interface", text, "add one, or set INTERFACE")
+        if config.interface:
+            why = "INTERFACE names it"
+        elif connected:
+            why = "the connection to the master uses it, or, over loopback, the default route"
+        else:
+            why = "by the default route, since no master accepts: a connection may use another"
+        text = f"joins with {address.ip.ip} of {address.interface} ({why}); neighbors will protect it"
+        return Item(True, "interface", text)
+
+
+def _missing_interface(network: Network, name: str) -> Item | None:
+    try:
+        network.resolve(name)
+    except NetworkError as exc:
+        try:
+            there = ", ".join(name for _, name in socket.if_nameindex())
+        except OSError:
+            there = ""
+        remedy = f"set INTERFACE to one of {there}" if there else "set INTERFACE to one that this machine has"
+        return Item(False, "interface", f"INTERFACE={name} is missing: {exc}", remedy)
+    return None
+
+
+def _proxy_arp_item(network: Network, own: Address, heard: SimpleQueue[object]) -> Item:
+    """Ask for a few addresses that nobody should have: one MAC that answers for all of them is proxy ARP
+    (RFC 1027), and then every takeover would be refused.
+    """
+    there = {address.ip.ip for address in network.addresses()} | network.gateways()
+    size = min(own.ip.network.num_addresses - 2, 1 << 16)
+    picked = random.sample(range(1, size + 1), min(size, 50)) if size > 0 else []
+    candidates = [own.ip.network.network_address + offset for offset in picked]
+    asked = [ip for ip in candidates if ip not in there and network.last_mac(own.interface, ip) is None]
+    asked = asked[:STRANGERS]
+    if len(asked) < STRANGERS:
+        return Item(True, "proxy ARP", f"{own.ip.network} is too small to find it")
+    network.watch(frozenset(asked))
+    answers: dict[str, set[IPv4Address]] = {}
+    for _ in range(3):
+        for ip in asked:
+            network.probe(own.interface, ip)
+        end_s = time.monotonic() + STRANGER_S / 3
+        while (left_s := end_s - time.monotonic()) > 0:
+            try:
+                event = heard.get(timeout=left_s)
+            except Empty:
+                break
+            if isinstance(event, ArpSeen) and event.sender_ip in asked:
+                answers.setdefault(event.sender_mac, set()).add(event.sender_ip)
+    for mac, ips in answers.items():
+        if len(ips) == len(asked):
+            text = (
+                f"{mac} answers for addresses that nobody has ({', '.join(map(str, sorted(ips)))}): every takeover would be"
+                " refused"
+            )
+            return Item(False, "proxy ARP", text, "switch off proxy ARP or ARP suppression for this segment")
+    return Item(True, "proxy ARP", f"nobody answers for {STRANGERS} addresses that nobody should have")

@@ -1,0 +1,44 @@
+"""Messages to the owner's loop that are not the connection's or the network's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Stop:
+    """SIGTERM, SIGINT or Windows' SIGBREAK."""
+
+    signal: str
+
+
+@dataclass(frozen=True)
+class ReopenLogs:
+    """SIGHUP."""
+
+
+@dataclass(frozen=True)
+class DumpState:
+    """SIGUSR1."""
+
+
+@dataclass(frozen=True)
+class StatusAsked:
+    """`client.py --status` waits for a snapshot."""
+
+
+@dataclass(frozen=True)
+class MasterTimeout:
+    """The keep-alive takes the master for dead."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProbeTimeout:
+    """Posted when probes may have gone unanswered: whatever the wire said before is ahead of it in the inbox.
+
+    `as_of` is the monotonic time up to which silence counts.
+    """
+
+    as_of: float

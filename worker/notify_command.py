@@ -1,0 +1,190 @@
+"""NOTIFY_COMMAND: a program of the operator's that is run after each change of an address that is held for a neighbor.
+
+A thread of its own runs it, one change at a time and in order, so that it can delay nothing. It gets the change as
+arguments (`taken 2 10.9.0.2/24 eth0`), no input, and an environment without secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from failover.states import HOLDING, State, VipState
+from logging_setup import Log
+from network.base import Vip
+
+LIMIT_S = 30.0
+"""Seconds after which a run is killed."""
+OUTPUT_LIMIT = 2000
+"""Bytes of its output that are logged."""
+WAITING_LIMIT = 1000
+"""Changes that may wait; more are logged as failed."""
+POLL_S = 0.02
+"""Seconds between two looks at whether the program has ended."""
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+KEPT_VARIABLES = ("LANG", "LC_ALL", "TZ", "SystemRoot")
+
+
+class AddressChanges:
+    """Finds what changed between two looks at the addresses that are held."""
+
+    def __init__(self) -> None:
+        self._held: set[Vip] = set()
+
+    def since_last(self, entries: Iterable[VipState]) -> Iterator[tuple[str, Vip]]:
+        """Each change: `lost` (gone from the interface without an order), `released` or `taken`, and the address."""
+        held: dict[Vip, None] = {}
+        lost: set[Vip] = set()
+        for entry in entries:
+            if entry.state in HOLDING:
+                held[entry.vip] = None
+            elif entry.state is State.LOST:
+                lost.add(entry.vip)
+        if held.keys() == self._held:
+            return
+        before, self._held = self._held, set(held)
+        yield from (("lost" if vip in lost else "released", vip) for vip in before if vip not in held)
+        yield from (("taken", vip) for vip in held if vip not in before)
+
+
+class NotifyCommand:
+    """Runs the command for each change that is put."""
+
+    def __init__(self, command: Path, node_id: int, log: Log) -> None:
+        self._command = command
+        self._log = log
+        self._environ = {"PATH": os.environ.get("PATH", DEFAULT_PATH), "NODE_ID": str(node_id)}
+        self._environ.update({name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ})
+        self._changed = threading.Condition()
+        # under the lock
+        self._waiting: deque[tuple[str, Vip]] = deque()
+        self._running: tuple[str, Vip] | None = None
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def put(self, change: str, vip: Vip) -> None:
+        """Have the command run for a change; from any thread, without waiting."""
+        with self._changed:
+            full = len(self._waiting) >= WAITING_LIMIT
+            if not full:
+                self._waiting.append((change, vip))
+                self._changed.notify_all()
+        if full:
+            self._failed(change, vip, reason=f"not run: {WAITING_LIMIT} changes wait already")
+
+    def close(self, deadline_s: float) -> None:
+        """Wait until every change was run, at most until `deadline_s` of the monotonic clock.
+
+        What runs then is left to itself; what was not begun is logged as failed.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(max(0.0, deadline_s - time.monotonic()))
+        with self._changed:
+            running, waiting = self._running, list(self._waiting)
+            self._waiting.clear()
+        if running:
+            self._failed(*running, reason="the worker stopped before it ended")
+        for change, vip in waiting:
+            self._failed(change, vip, reason="not run: the worker stopped")
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._running = None
+                self._changed.wait_for(lambda: self._waiting or self._closing)
+                if not self._waiting:
+                    return
+                self._running = self._waiting.popleft()
+            self._run_once(*self._running)
+
+    def _run_once(self, change: str, vip: Vip) -> None:
+        began_s = time.monotonic()
+        arguments = [str(self._command), change, str(vip.owner), str(vip.ip), vip.interface]
+        try:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL if sys.platform == "win32" else subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=os.path.abspath(os.sep),
+                env=self._environ,
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+            self._failed(change, vip, reason=f"could not be started: {reason}")
+            return
+        output, ended = _collect(process, began_s + LIMIT_S)
+        if not ended:
+            _kill(process)
+        code = process.returncode
+        text = output.decode(errors="replace").strip() or None
+        took_ms = (time.monotonic() - began_s) * 1000
+        if ended and code == 0:
+            place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}
+            self._log.info("notify_done", change=change, **place, exit=0, took_ms=took_ms, output=text)
+            return
+        if not ended:
+            reason = f"killed after {LIMIT_S:g} s"
+        else:
+            reason = f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+        self._failed(change, vip, reason=reason, exit=code, took_ms=took_ms, output=text)
+
+    def _failed(self, change: str, vip: Vip, **fields: object) -> None:
+        place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}
+        self._log.warning("notify_failed", change=change, **place, **fields)
+
+
+def _collect(process: subprocess.Popen[bytes], deadline_s: float) -> tuple[bytes, bool]:
+    """What it wrote, cut at OUTPUT_LIMIT, and whether it ended in time.
+
+    A program that it left behind may keep the pipe open, so the end of the output is not waited for.
+    """
+    if process.stdout is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(max(0.0, deadline_s - time.monotonic()))
+        return b"", process.poll() is not None
+    kept = bytearray()
+    with process.stdout as pipe, selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        open_, ended, last_reads = True, False, 16
+        while last_reads and time.monotonic() < deadline_s:
+            # asked before the read: what it wrote at its end is in the pipe then
+            ended = ended or process.poll() is not None
+            if not open_:
+                if ended:
+                    break
+                time.sleep(POLL_S)
+            elif selector.select(0 if ended else POLL_S):
+                chunk = os.read(pipe.fileno(), 1 << 16)
+                open_ = bool(chunk)
+                kept += chunk[: OUTPUT_LIMIT - len(kept)]
+                last_reads -= ended
+            elif ended:
+                break
+    return bytes(kept), ended
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End it with everything that it started in its session."""
+    with suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(1)
