@@ -289,14 +289,10 @@ def _of_lane(lane: Lane, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, 
 
 
 def _of_outage(outage: Outage) -> Iterator[tuple[float, str, str]]:
-    detail = f"; {outage.detail}" if outage.detail else ""
+    why = [CAUSE_WORDS.get(outage.cause, visible(outage.cause)), *([outage.detail] if outage.detail else [])]
     what = "found no master at its start" if outage.at_start else "lost the master"
     reason = visible(outage.reason.removeprefix("start: "))
-    yield (
-        outage.start,
-        WARN,
-        f"{what}, {CAUSE_WORDS.get(outage.cause, visible(outage.cause))}: {reason}{detail}",
-    )
+    yield outage.start, WARN, f"{what}: {reason} ({'; '.join(why)})"
     if outage.end is not None:
         yield outage.end, PLAIN, f"reached the master after {duration(outage.duration_s)}"
 

@@ -140,7 +140,7 @@ def test_header_tables_page_and_object_count_the_same(night, tmp_path):
     html = page.read_text(encoding="utf-8")
     assert numbers in Page(html).words
     assert json.loads(Page(html).raw["story"]) == object_
-    row = next(line.split() for line in text.splitlines() if line.split()[:1] == ["3"])
+    row = next(line.split() for line in text.splitlines() if line.startswith(" 3 "))
     assert row[-1] == "1"
 
 
@@ -394,7 +394,7 @@ def test_times_as_people_write_them(text, when):
     assert parse_time(text, NOON) == when
 
 
-@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "24:00", "2026-11-24T22", "1h 2", "99999d", "٣h"])
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "24:00", "2026-11-24T22", "1h 2", "٣h"])
 def test_what_is_no_time_is_named_with_the_remedy(text):
     with pytest.raises(ValueError, match="expected a time such as"):
         parse_time(text, NOON)
