@@ -18,7 +18,7 @@ THREE_AT_ONCE := -n 3 --dist loadfile
 
 help:
 	@echo "make demo           three workers and a master on this machine, a failover, and its story"
-	@echo "make picture        README.md's story and picture, by the demo and chromium"
+	@echo "make picture        README.md's story and pictures, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
@@ -26,7 +26,7 @@ help:
 	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
-	@echo "make install        as a service of this Debian (PREFIX, DESTDIR); again: upgrade in place; make uninstall"
+	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
 
 $(BIN)/python:
@@ -50,6 +50,7 @@ demo: $(ENV)/.run $(ENV)/.master
 
 picture: $(ENV)/.dev
 	@$(BIN)/python -m tests.picture
+	@$(BIN)/python -m tests.dashboard_picture
 
 run: $(ENV)/.run
 	@$(BIN)/python client.py
@@ -100,7 +101,7 @@ lock:
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach
 install uninstall:
-	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" WHEELHOUSE="$(WHEELHOUSE)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
 	  sh deploy/linux/install.sh $@
 
 clean:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -32,13 +33,11 @@ class ConfigError(Exception):
 
 
 class _Setting(NamedTuple):
-    """A variable's text, "" where it has none, and how a fault names it. Where several variables fill one attribute,
-    the lowest `rank` wins: the place where the text was found.
-    """
+    """Where a value comes from, how a fault names that, and its text, "" if there is none."""
 
+    variable: Variable
     label: str
     text: str
-    rank: int = 9
 
 
 def load(environ: Mapping[str, str], env_file: Path | None = None, account: int | None = None) -> Config:
@@ -58,35 +57,30 @@ def load(environ: Mapping[str, str], env_file: Path | None = None, account: int 
         label = "--env-file" if env_file else f"--env-file {_DEFAULT}"
         report.add(label, str(path), files.ENV_FILE_EXPECTED, invalid.faults)
 
-    settings = {variable.name: _find(variable, environ, lines, path) for variable in VARIABLES}
-    found: dict[str, Any] = {variable.attribute: None for variable in VARIABLES}
-    ranks: dict[str, int] = {}
-    for variable in VARIABLES:
-        setting = settings[variable.name]
-        if variable.type.is_secret:
-            report.secrets.add(environ.get(variable.name, ""))
-            report.secrets.update(line.text for name, line in lines.items() if name == variable.name)
-        if not setting.text:
-            if (
-                variable.default == REQUIRED and has_lines
-            ):  # otherwise it may be in the file that could not be read
-                report.add(setting.label, "", variable.type.expected, [Fault()])
-            continue
-        try:
-            value = variable.type.parse(setting.text)
-        except InvalidValue as invalid:
-            report.add(setting.label, setting.text, variable.type.expected, invalid.faults)
-            continue
-        if setting.rank < ranks.get(variable.attribute, 9):
-            found[variable.attribute], ranks[variable.attribute] = value, setting.rank
-    report.secrets.update(found[attribute] or "" for attribute in ("password", "master_token"))
+    settings: dict[str, _Setting] = {}
+    found: dict[str, Any] = {}
+    for attribute, variables in groupby(VARIABLES, lambda variable: variable.attribute):
+        setting = settings[attribute] = _find(list(variables), environ, lines, path)
+        found[attribute] = None
+        if setting.text:
+            try:
+                found[attribute] = setting.variable.type.parse(setting.text)
+            except InvalidValue as invalid:
+                report.add(setting.label, setting.text, setting.variable.type.expected, invalid.faults)
+        elif (
+            setting.variable.default == REQUIRED and has_lines
+        ):  # else it may be in the file that was not read
+            report.add(setting.label, "", setting.variable.type.expected, [Fault()])
+    for name in (variable.name for variable in VARIABLES if variable.type.is_secret):
+        report.secrets |= {environ.get(name, ""), lines[name].text if name in lines else ""}
+    report.secrets |= {found["password"] or "", found["master_token"] or ""}
     _check_together(settings, found, report)
     faults = report.lines()
     if faults:
         raise ConfigError(faults)
     config = Config(**found, proxy_passwords=tuple(_proxy_passwords(environ)))
     account = permissions.owner_of(config.log_dir) if account is None else account
-    warnings = [*_misspelled(path, lines, report), *_exposed(config, settings, path, lines, account)]
+    warnings = [*_misspelled(path, lines, report), *_exposed(config, settings, path, account)]
     return replace(config, warnings=tuple(warnings), paths=tuple(_paths(settings, path if lines else None)))
 
 
@@ -123,22 +117,24 @@ class _Report:
 
 
 def _find(
-    variable: Variable, environ: Mapping[str, str], lines: Mapping[str, files.EnvLine], path: Path
+    variables: Sequence[Variable], environ: Mapping[str, str], lines: Mapping[str, files.EnvLine], path: Path
 ) -> _Setting:
-    """The environment's text, else the file's, else the default."""
-    name = variable.name
-    places = [(environ.get(name, ""), name), ("", name)]
-    if name in lines:
-        line = lines[name]
-        places[1] = (line.text, f"{name} (line {line.number} of {quoted(str(path))})")
-    default = str(HERE / variable.default) if variable.default.startswith("./") else variable.default_value
-    places.append((default, f"{name} {_DEFAULT}"))
-    for rank, (text, label) in enumerate(places):
+    """The first of an attribute's variables that the environment sets, else the file, else the default."""
+    first = variables[0]
+    places = [_Setting(variable, variable.name, environ.get(variable.name, "")) for variable in variables]
+    for variable in variables:
+        if variable.name in lines:
+            line = lines[variable.name]
+            label = f"{variable.name} (line {line.number} of {quoted(str(path))})"
+            places.append(_Setting(variable, label, line.text))
+    default = str(HERE / first.default) if first.default.startswith("./") else first.default_value
+    places.append(_Setting(first, f"{first.name} {_DEFAULT}", default))
+    for setting in places:
         # Windows' `set NAME=value && …` leaves a blank at the end; in a secret it may be meant
-        kept = text if variable.type.is_secret else text.strip(" \t\r\n")
-        if kept:
-            return _Setting(label, kept, rank)
-    return _Setting(name, "")
+        text = setting.text if setting.variable.type.is_secret else setting.text.strip(" \t\r\n")
+        if text:
+            return setting._replace(text=text)
+    return _Setting(first, first.name, "")
 
 
 def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], report: _Report) -> None:
@@ -151,18 +147,18 @@ def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], rep
     elif node is not None and node > 254 and found["vip_backend"] == "simulated":
         reason = "its simulated address would be 10.9.0.NODE_ID, which ends at 254"
     if reason:
-        report.add(*settings["NODE_ID"][:2], files.node_number().expected, [Fault(reason)])
+        report.add(*settings["node_id"][1:], files.node_number().expected, [Fault(reason)])
 
     delay, delay_max = found["reconnect_delay_s"], found["reconnect_delay_max_s"]
     if delay is not None and delay_max is not None and delay > delay_max:
         # a default gives way
-        if settings["RECONNECT_DELAY"].label.endswith(_DEFAULT):
+        if settings["reconnect_delay_s"].label.endswith(_DEFAULT):
             found["reconnect_delay_s"] = delay_max
-        elif settings["RECONNECT_DELAY_MAX"].label.endswith(_DEFAULT):
+        elif settings["reconnect_delay_max_s"].label.endswith(_DEFAULT):
             found["reconnect_delay_max_s"] = delay
         else:
             expected = f"at most RECONNECT_DELAY_MAX, {delay_max:g}"
-            report.add(*settings["RECONNECT_DELAY"][:2], expected, [Fault()])
+            report.add(*settings["reconnect_delay_s"][1:], expected, [Fault()])
 
     if found["conflict_probe_s"] == 0:
         found["conflict_wait_s"] = 0.0
@@ -192,29 +188,22 @@ def _paths(settings: Mapping[str, _Setting], env_file: Path | None) -> Iterator[
     """The files that the settings were read from."""
     if env_file:
         yield "--env-file", env_file.absolute()
-    for variable in VARIABLES:
-        text = settings[variable.name].text
-        is_read = variable.attribute in {"password", "master_token", "neighbors", "master_ca_file"}
-        if is_read and not variable.type.is_secret and text:
-            yield variable.name, Path(text).expanduser().absolute()
+    for attribute in ("password", "master_token", "neighbors", "master_ca_file"):
+        setting = settings[attribute]
+        if setting.text and not setting.variable.type.is_secret:
+            yield setting.variable.name, Path(setting.text).expanduser().absolute()
 
 
-def _exposed(
-    config: Config,
-    settings: Mapping[str, _Setting],
-    path: Path,
-    lines: Mapping[str, files.EnvLine],
-    account: int,
-) -> Iterator[str]:
+def _exposed(config: Config, settings: Mapping[str, _Setting], path: Path, account: int) -> Iterator[str]:
     """Secrets that other users can read, and what they can write though the worker trusts it."""
-    secrets = [variable.name for variable in VARIABLES if variable.type.is_secret]
-    here = [name for name in secrets if name in lines and lines[name].text]
-    if here:
+    secrets = [settings[attribute] for attribute in ("password", "master_token") if settings[attribute].text]
+    here = [setting.variable.name for setting in secrets if "(line " in setting.label]
+    for setting in secrets:
+        if not setting.variable.type.is_secret:  # a file of its own
+            file = Path(setting.text).expanduser()
+            yield from permissions.exposed_secret(file, setting.variable.name, account)
+    if any(not name.endswith("_FILE") for name in here):
         yield from permissions.exposed_secret(path, f"the file with {' and '.join(here)},", account)
-    for name in secrets:
-        text = settings[f"{name}_FILE"].text
-        if text:
-            yield from permissions.exposed_secret(Path(text).expanduser(), f"{name}_FILE", account)
     if config.notify_command:
         yield from permissions.exposed_program(config.notify_command, "NOTIFY_COMMAND", account)
     yield from permissions.exposed_folder(config.log_dir, "LOG_DIR", account)

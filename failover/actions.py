@@ -1,6 +1,6 @@
-"""What the worker does in each cell of failover's table.
+"""What the worker does in each cell of the transition table.
 
-A cell gets the claim and the monotonic time at which its event was noticed.
+An action gets the address and the monotonic time at which its event was noticed.
 """
 
 from __future__ import annotations
@@ -8,9 +8,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network
-from typing import Optional
 
-from failover.states import AGAIN_S, DOUBT_S, HOLDING, RETAKES, WATCH_S, Event, State, VipState
+from failover.node import Node
+from failover.owners import OwnerMacs
+from failover.states import (
+    AGAIN_S,
+    CONFLICT_S,
+    HOLDING,
+    OWNER_START_S,
+    RETAKES,
+    TAKING,
+    WATCH_S,
+    Event,
+    State,
+    VipState,
+)
 from failover.vips import VipTable
 from network.base import Network, NetworkError
 
@@ -21,86 +33,80 @@ class FailoverSettings:
 
     node_id: int
     neighbors: Mapping[int, tuple[int, ...]]
-    allowed_networks: Optional[tuple[IPv4Network, ...]]
+    allowed_networks: tuple[IPv4Network, ...] | None
     address_lease_s: float
     conflict_probe_s: float
     conflict_wait_s: float
 
 
 class Actions:
-    """`apply` tells the table what a cell found out; `clock` gives monotonic seconds, for durations and for
-    the time at which a question was really sent.
+    """`apply` takes an event that an action found out about; `clock` gives monotonic seconds, for durations and for
+    the time at which a probe was really sent.
     """
 
     def __init__(
         self,
         settings: FailoverSettings,
+        node: Node,
         network: Network,
-        vips: VipTable,
+        table: VipTable,
+        owners: OwnerMacs,
         apply: Callable[[VipState, Event, float], None],
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
+        self._node = node
         self._network = network
-        self._table = vips
+        self._table = table
+        self._owners = owners
         self._apply = apply
         self._clock = clock
 
+    # asking the wire
+
     def send_probe(self, entry: VipState, now: float) -> None:
-        """Send the question that is due, if one is."""
+        """Send the probe that is due, if one is."""
         if entry.probe_due(now):
             try:
-                self._network.probe(entry.vip.interface, entry.vip.ip.ip)
+                self._send(entry)
                 entry.probed(self._clock())
             except NetworkError as exc:
                 entry.trouble = str(exc)
                 entry.end_probing()
                 self._apply(entry, Event.PROBE_FAILED, now)
 
-    def learn_owner(self, entry: VipState) -> None:
-        """Remember the owner's MAC, to know its probe when it comes back."""
-        try:
-            entry.owner_mac = self._network.last_mac(entry.vip.interface, entry.vip.ip.ip)
-        except NetworkError:
-            entry.owner_mac = None  # an interface that is gone: the probe will say so
-
-    def maintain(self, entry: VipState, now: float) -> None:
-        """Renew the lease, announce and ask, where that is due."""
+    def _send(self, entry: VipState) -> None:
+        """A probe of RFC 5227 before an address is taken, so that two nodes that want it see each other; an ordinary
+        request while it is held or in conflict, which an owner that probes for it does not take for a conflict.
+        """
         vip = entry.vip
-        try:
-            if entry.renew_s <= now:
-                entry.renew_s = now + AGAIN_S  # when this fails
-                if not self._table.is_there(entry):
-                    self._apply(entry, Event.REMOVED, now)
-                    return
-                self._network.renew(vip)
-                entry.renew_s = now + self._settings.address_lease_s / 3
-            if entry.announcement_due(now):
-                self._network.announce(vip.interface, vip.ip.ip)
-            if entry.watch_s <= now:
-                entry.watch_s = now + WATCH_S
-                self._network.probe(vip.interface, vip.ip.ip)
-        except NetworkError as exc:
-            # a link that is down, say: what is held stays held, and is asked for when the link comes back
-            self._say_unwatched(entry, str(exc), now)
+        sender = None if entry.state in TAKING else self._node.address_on(vip.interface, vip.ip.ip)
+        self._network.probe(vip.interface, vip.ip.ip, sender)
+
+    # the cells
 
     def start_probe(self, entry: VipState, now: float) -> None:
-        """Asks the wire."""
+        """Probes."""
+        seen = self._owners.identify(entry, self._network)
+        known = entry.owner_mac if entry.owner_also_uses is None else None  # else it may be a former holder's
+        if known and known == seen.prober and seen.probed_ago_s < OWNER_START_S:
+            entry.other_mac = known
+            self.refuse_starting(entry, now)
+            return
         self._table.enter(entry, State.PROBING)
         self._table.say("INFO", "takeover_started", entry)
-        self.learn_owner(entry)
         if self._settings.conflict_probe_s:
-            # the first question is tick's, when the address is watched and its answer will be heard
+            # the first probe is tick's, when the address is watched and its answer will be heard
             entry.begin_probing(now, self._settings.conflict_probe_s)
         else:
             self.take(entry, now)
 
     def restart_probe(self, entry: VipState, now: float) -> None:
         """What was not heard while the link or the process was away does not count as silence."""
-        entry.begin_probing(now, entry.probing_for_s)
+        entry.begin_probing(now, entry.probing_for_s, entry.probes)
 
     def take(self, entry: VipState, now: float) -> None:
-        """Adds it, announces it, sees that the interface holds it, answers success."""
+        """Adds it, announces it, verifies that the interface holds it, answers success."""
         before = entry.state
         if not self._table.add(entry):
             self.fail(entry, now)
@@ -112,7 +118,7 @@ class Actions:
         elif before in (State.IN_CONFLICT, State.LOST):
             self._table.say("WARNING", "address_restored", entry)
         else:
-            self._say_done(entry)
+            self._log_done(entry)
         self._table.succeed(entry)
 
     def confirm(self, entry: VipState, now: float) -> None:
@@ -132,23 +138,43 @@ class Actions:
             return
         entry.announce_again(now)
         self.maintain(entry, now)
-        self._say_done(entry, already=True)
+        self._log_done(entry, already=True)
         self._table.succeed(entry)
 
-    def _say_unwatched(self, entry: VipState, reason: str, now: float) -> None:
-        if entry.may_say(reason, now):
-            self._table.say("WARNING", "watch_failed", entry, reason=reason)
-
-    def _say_done(self, entry: VipState, **more: object) -> None:
+    def _log_done(self, entry: VipState, **more: object) -> None:
         took_ms = (self._clock() - entry.orders[0].arrived_s) * 1000
         self._table.say("INFO", "takeover_done", entry, took_ms=took_ms, **more)
 
+    def maintain(self, entry: VipState, now: float) -> None:
+        """Renew the lease, announce and ask, where that is due."""
+        vip = entry.vip
+        try:
+            if entry.renew_s <= now:
+                entry.renew_s = now + AGAIN_S  # when this fails
+                if not self._table.is_there(entry):
+                    self._apply(entry, Event.REMOVED, now)
+                    return
+                self._network.renew(vip)
+                entry.renew_s = now + self._settings.address_lease_s / 3
+            if entry.announcement_due(now):
+                self._network.announce(vip.interface, vip.ip.ip)
+            if entry.watch_s <= now:
+                entry.watch_s = now + WATCH_S
+                self._send(entry)
+        except NetworkError as exc:
+            # a link that is down, say: what is held stays held, and is asked for when the link comes back
+            self._log_unwatched(entry, str(exc), now)
+
+    def _log_unwatched(self, entry: VipState, reason: str, now: float) -> None:
+        if entry.may_log(reason, now):
+            self._table.say("WARNING", "watch_failed", entry, reason=reason)
+
     def keep_probing(self, entry: VipState, now: float) -> None:
-        """Asks on every second, up to CONFLICT_WAIT."""
+        """Keeps probing every second, up to CONFLICT_WAIT."""
         entry.end_probing()
         if entry.owner_mac is None:
             # not simply the MAC that answered: a frozen holder answers too
-            self.learn_owner(entry)
+            self._owners.identify(entry, self._network)
         if entry.state is State.PROBING:
             if not self._settings.conflict_wait_s:
                 self.refuse_alive(entry, now)
@@ -161,42 +187,77 @@ class Actions:
         entry.round_s = now + AGAIN_S
 
     def refuse_alive(self, entry: VipState, now: float) -> None:
-        """Refuses: the owner is alive (MAC), only its worker is gone."""
-        reason = (
-            f"{entry.vip.ip.ip} is in use by {entry.other_mac}: its owner is alive, only its worker is gone"
-        )
+        """Refuses: the owner (MAC) is alive, only its worker is gone."""
+        ip, mac = entry.vip.ip.ip, entry.other_mac
+        if entry.owner_mac in (None, mac):
+            reason = f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone"
+        else:
+            reason = f"{ip} is in use by {mac}, which is not its owner {entry.owner_mac}"
         self._table.refuse(entry, reason)
+
+    def refuse_starting(self, entry: VipState, now: float) -> None:
+        """Refuses: the owner is coming up, and would take this node's probes for a conflict."""
+        where = f"{entry.vip.ip.ip} is in use by its owner {entry.other_mac}"
+        self._table.refuse(entry, f"{where}, which probed for it and is about to use it")
 
     def defer(self, entry: VipState, now: float) -> None:
         """The lower MAC goes on, the other refuses."""
         self._table.refuse(entry, f"{entry.vip.ip.ip} is being taken by {entry.other_mac}, the lower MAC")
 
     def withdraw(self, entry: VipState, now: float) -> None:
-        """Answers the recover with failure, the restore with success."""
-        self._table.refuse(entry, "the master asked for the address back before it was taken")
-        self._table.restored(entry.vip.owner)
+        """Answers the `recover` with failure, the `restore` with success."""
+        self._table.withdraw(entry, "the master asked for the address back before it was taken")
+        self._table.restored(entry.vip.owner, entry.number)
+
+    def withdraw_at_stop(self, entry: VipState, now: float) -> None:
+        """Answers the `recover` with failure."""
+        self._table.withdraw(entry, "stopping")
 
     def release(self, entry: VipState, now: float) -> None:
         """Removes it, answers."""
         if self._table.remove(entry, now - entry.taken_s, "restore"):
             self._table.enter(entry, State.FREE)
-            self._table.restored(entry.vip.owner)
+            self._table.restored(entry.vip.owner, entry.number)
         else:
             self._table.not_restored(entry)
 
     def on_conflict(self, entry: VipState, now: float) -> None:
-        """Removes it within 1 s, logs the conflict, asks for 3 s."""
-        self._table.say("CRITICAL", "address_conflict", entry, mac=entry.other_mac)
+        """Removes it within 1 s, logs `owner_returned` or `address_conflict`, asks for 3 s."""
+        self._log_claim(entry)
         if self._table.remove(entry, now - entry.taken_s, f"claimed by {entry.other_mac}"):
             self._table.enter(entry, State.IN_CONFLICT)
-            entry.begin_probing(now, DOUBT_S)
+            entry.begin_probing(now, CONFLICT_S)
+
+    def yield_to_owner(self, entry: VipState, now: float) -> None:
+        """Removes it at once, logs `owner_returned`, and leaves the owner 10 s to come up."""
+        self._log_claim(entry)
+        if self._table.remove(entry, now - entry.taken_s, f"its owner {entry.other_mac} asks for it"):
+            self._table.enter(entry, State.IN_CONFLICT)
+            self.await_owner(entry, now)
+
+    def await_owner(self, entry: VipState, now: float) -> None:
+        """Leaves the owner, which is still asking, another 10 s to come up."""
+        entry.begin_probing(now, OWNER_START_S, int(OWNER_START_S / AGAIN_S))
+
+    def yield_lost(self, entry: VipState, now: float) -> None:
+        """Logs `owner_returned`, and leaves the owner 10 s to come up."""
+        self._log_claim(entry)
+        self._table.enter(entry, State.IN_CONFLICT)
+        self.await_owner(entry, now)
+
+    def _log_claim(self, entry: VipState) -> None:
+        if entry.other_mac == entry.owner_mac:
+            self._table.say("INFO", "owner_returned", entry, mac=entry.other_mac)
+        else:
+            self._table.say("CRITICAL", "address_conflict", entry, mac=entry.other_mac)
 
     def give_up(self, entry: VipState, now: float) -> None:
         """`restore node`, the success form plus the reason: somebody else has the address."""
         reason = f"{entry.vip.ip.ip} is in use by {entry.other_mac}"
-        self._table.say("WARNING", "address_ceded", entry, reason=reason)
+        level = "INFO" if entry.other_mac == entry.owner_mac else "WARNING"
+        self._table.say(level, "address_ceded", entry, reason=reason)
         self._table.refuse(entry, reason)
-        self._table.restored(entry.vip.owner, reason)
+        self._table.restored(entry.vip.owner, entry.number, reason)
 
     def retake(self, entry: VipState, now: float) -> None:
         """Takes it again; the fourth time in 10 minutes: the failure form."""
@@ -224,9 +285,9 @@ class Actions:
         self.maintain(entry, now)
 
     def wait_for_link(self, entry: VipState, now: float) -> None:
-        """A link that is down again will come back, and with it another question."""
+        """A link that is down again will come back, and with it another round."""
         self._table.enter(entry, State.HELD)
-        self._say_unwatched(entry, entry.trouble, now)
+        self._log_unwatched(entry, entry.trouble, now)
 
     def discard(self, entry: VipState, now: float) -> None:
         """Removes it."""

@@ -1,6 +1,6 @@
 """Taking a dead node's address and giving it back: a table of states, without I/O of its own.
 
-Everything that happens to an address ordered of this node is a `Event`; what the worker then does is the
+Everything that happens to an address ordered of this node is an `Event`; what the worker then does is the
 action of TABLE for the state in which the address is. Time comes in as monotonic seconds, the machine is the
 `Network` that was given, answers to the master go out through `answer`.
 """
@@ -11,24 +11,32 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from ipaddress import IPv4Address
-from typing import Any, Optional
+from typing import Any
 
 from failover.actions import Actions, FailoverSettings
 from failover.carrier import CARRIER_LOSS_S, CarrierMonitor
+from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
+from failover.owners import OwnerMacs
 from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
 from failover.transitions import TABLE
 from failover.vips import Reply, VipTable
 from logging_setup import Log
-from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, Network, NetworkError, NetworkEvent, Vip
+from network.base import (
+    AddressesChanged,
+    ArpSeen,
+    FilterFailed,
+    LinkDown,
+    LinkUp,
+    Network,
+    NetworkError,
+    NetworkEvent,
+    Vip,
+)
 
-NOBODY = IPv4Address(0)
-WAITING = 2000
-"""Orders for one address that may wait for what becomes of it; each is answered then."""
-REPEATS_S = 1.0
-"""For which further packets of the claim that raised a doubt are no answer to the questions since."""
+WAITING_ORDERS, WAITING_BYTES = 2000, 4 << 20
+"""Orders that may wait for what becomes of their addresses, and their size as JSON; each is answered then."""
 
 
 class Failover:
@@ -45,15 +53,19 @@ class Failover:
         log: Log,
         answer: Callable[[Reply], None],
         clock: Callable[[], float] = time.monotonic,
+        owners: OwnerMacs | None = None,
     ) -> None:
-        self.unusable: Optional[str] = None
+        self.unusable: str | None = None
         self._settings = settings
         self._node = node
         self._network = network
         self._table = VipTable(settings.node_id, settings.neighbors, network, log, answer)
         self._entries = self._table.entries
+        self._log = log
+        self._owners = owners or OwnerMacs(None, settings.neighbors)
+        self._actions = Actions(settings, node, network, self._table, self._owners, self._apply, clock)
+        self._conflicts = ConflictDetector(node, network, self._entries, self._apply)
         self._carrier = CarrierMonitor(log)
-        self._actions = Actions(settings, network, self._table, self._apply, clock)
 
     def start(self, now: float) -> None:
         """Find the virtual addresses that an earlier run of this node left; `settled` tells when they are judged.
@@ -67,7 +79,7 @@ class Failover:
                 if older:
                     self._table.drop(older, now, 0.0, f"node {address.owner} has {address.ip} as well")
                 self._table.enter(entry, State.ADOPTING)
-                self._actions.learn_owner(entry)
+                self._owners.identify(entry, self._network)
                 entry.begin_probing(now, max(ADOPT_PROBE_S, self._settings.conflict_probe_s))
         self.watch()
         self.tick(now)
@@ -93,51 +105,58 @@ class Failover:
         holding = [entry for entry in self._entries.values() if entry.state in HOLDING]
         return [entry.vip for entry in sorted(holding, key=lambda entry: entry.taken_s)]
 
-    def recover(self, data: Mapping[str, Any], now: float, arrived_s: float) -> Optional[str]:
-        """Take an address over; the reason when the order is refused at once, else None: its answer follows."""
+    def recover(
+        self, data: Mapping[str, Any], now: float, arrived_s: float, number: int | None = None
+    ) -> str | None:
+        """Take an address over; the reason when the order is refused at once, else None: its answer follows.
+
+        `number` is the order's in this run, for the log.
+        """
         try:
-            order = parse_recover(data, self._settings.node_id, self._settings.neighbors, arrived_s)
+            order = parse_recover(data, self._settings.node_id, self._settings.neighbors, arrived_s, number)
             entry = self._entry_for(order)
-            if len(entry.orders) >= WAITING:
-                raise OrderError(
-                    f"{WAITING} orders for {order.ip.ip} wait already until it is known whether it is free"
-                )
+            self._check_room(order)
         except (OrderError, NetworkError) as exc:
-            self._table.refuse_recover(data, str(exc))
+            self._table.refuse_recover(data, str(exc), number)
             return str(exc)
-        if entry.orders and entry.orders[-1].data == data:
-            order = replace(order, data=entry.orders[-1].data)  # of one that repeats itself one is kept
+        if entry.orders and entry.orders[-1].echo == order.echo:
+            order = replace(order, echo=entry.orders[-1].echo)  # of one that repeats itself one is kept
         entry.orders.append(order)
+        entry.number = number
         if entry.state is State.FREE and self._settings.conflict_probe_s:
-            # so that others tell this node's questions from those of an owner that comes back
+            # so that others tell this node's probes from those of an owner that comes back
             self._node.announce()
         self._apply(entry, Event.RECOVER, now)
         return None
 
-    def restore(self, data: Mapping[str, Any], now: float) -> Optional[str]:
+    def restore(self, data: Mapping[str, Any], now: float, number: int | None = None) -> str | None:
         """Give an address back; the reason when it is no valid order, else None."""
         known = {*self._settings.neighbors, *self._entries}
         try:
             owner = parse_restore(data, self._settings.node_id, known)
         except OrderError as exc:
-            self._table.refuse_restore(data, str(exc))
+            self._table.refuse_restore(data, str(exc), number)
             return str(exc)
         entry = self._entries.get(owner)
         if entry:
+            taken_by, entry.number = entry.number, number
             self._apply(entry, Event.RESTORE, now)
+            entry.number = taken_by
         else:
-            self._table.restored(owner)
+            self._table.restored(owner, number)
         return None
+
+    def is_stale(self, reply: Reply) -> bool:
+        """Whether an answer that could not be sent at once is no longer true, and another says what is."""
+        return self._table.is_stale(reply)
 
     def seen(self, event: NetworkEvent, now: float) -> None:
         """Something on the wire or the machine changed."""
         if isinstance(event, ArpSeen):
             self._node.seen(event, now)
             for entry in list(self._entries.values()):
-                meaning = self._meaning(event, entry, now)
-                if meaning:
-                    entry.other_mac = event.sender_mac
-                    self._apply(entry, meaning, now)
+                if event.interface == entry.vip.interface:
+                    self._conflicts.heard(event, entry, now)
         elif isinstance(event, LinkDown):
             if event.interface in {self._node.interface, *(e.vip.interface for e in self._entries.values())}:
                 self._carrier.down(event.interface, now)
@@ -151,6 +170,8 @@ class Failover:
                     self._apply(entry, Event.REVALIDATE, now)
         elif isinstance(event, AddressesChanged):
             self._look(now, event.interface)
+        elif isinstance(event, FilterFailed):
+            self._log.warning("probes_not_filtered", reason=event.reason)
 
     def unsure(self, now: float) -> None:
         """The process or the machine was frozen: others may have taken what is held here."""
@@ -168,20 +189,19 @@ class Failover:
 
     def watch(self) -> None:
         """Tell the network which addresses matter: those asked for or held, and the node's own."""
-        own = {self._node.primary.ip.ip} if self._node.primary else set()
-        self._network.watch(frozenset(own.union(entry.vip.ip.ip for entry in self._entries.values())))
+        self._conflicts.watch()
 
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
-        own = (self._table.clear_up_s, self._carrier.due_s())
-        return min([*own, *(entry.due_s() for entry in self._entries.values())])
+        dues = (entry.due_s() for entry in self._entries.values())
+        return min([self._table.clear_up_s, self._carrier.due_s(), self._conflicts.filter_due_s, *dues])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
         return min((entry.verdict_due_s() for entry in self._entries.values()), default=math.inf)
 
     def tick(self, now: float) -> None:
-        """Send the questions and announcements that are due, and renew leases."""
+        """Send the probes and announcements that are due, and renew leases."""
         self._table.clear_up(now)
         for interface in self._carrier.newly_lost(now):
             self._lose_carrier(interface, now)
@@ -191,11 +211,17 @@ class Failover:
             self._actions.send_probe(entry, now)
             if entry.state in HOLDING:
                 self._actions.maintain(entry, now)
+        self._conflicts.filter(now)
 
     def judge(self, as_of: float) -> None:
         """Decide where the wire was silent up to `as_of`; whatever it said before must have been `seen`."""
         for entry in list(self._entries.values()):
-            if entry.verdict_s <= as_of:
+            suspect = entry.suspect
+            if suspect and suspect.due_s <= as_of:
+                # nobody has the other address: what was said of it was wrong, and the MAC is the owner's
+                entry.suspect, entry.owner_also_uses, entry.other_mac = None, None, suspect.mac
+                self._apply(entry, Event.OWNER_PROBE, as_of)
+            elif entry.verdict_s <= as_of:
                 entry.end_probing()
                 self._apply(entry, Event.NO_CONFLICT, as_of)
             elif entry.wait_ends_s <= as_of:
@@ -224,22 +250,13 @@ class Failover:
             if entry.state in HOLDING and not self._table.among(entry.vip, there):
                 self._apply(entry, Event.REMOVED, now)
 
-    def _meaning(self, arp: ArpSeen, entry: VipState, now: float) -> Optional[Event]:
-        """What an ARP packet says of an address (RFC 5227 §2.1.1, §2.4); None: nothing."""
-        ip = entry.vip.ip.ip
-        if arp.sender_ip == ip:
-            answers = arp.reply and arp.target_ip == NOBODY
-            repeats = entry.state is State.IN_CONFLICT and now - entry.probing_since_s < REPEATS_S
-            return None if repeats and not answers else Event.CONFLICT
-        if arp.sender_ip != NOBODY or arp.target_ip != ip or arp.reply:
-            return None
-        if arp.sender_mac == entry.owner_mac and not arp.uses_others:
-            return Event.CONFLICT
-        try:
-            ours = self._network.mac(entry.vip.interface)
-        except NetworkError:
-            return None
-        return Event.SIMULTANEOUS_PROBE if arp.sender_mac < ours else None
+    def _check_room(self, order: Recover) -> None:
+        waiting = [one for entry in self._entries.values() for one in entry.orders]
+        size = len(order.echo) + sum(map(len, {one.echo for one in waiting}))
+        if len(waiting) >= WAITING_ORDERS or size > WAITING_BYTES:
+            raise OrderError(
+                f"{len(waiting)} orders wait already until it is known whether their addresses are free"
+            )
 
     def _entry_for(self, order: Recover) -> VipState:
         if self.unusable:
@@ -264,10 +281,11 @@ class Failover:
         action = TABLE.get((entry.state, event))
         if action:
             action(self._actions, entry, now)
+            self._conflicts.update_filter(now)
             try:
                 self.watch()
             except NetworkError as exc:
-                # a question whose answer cannot be heard is as good as one that could not be sent
+                # a probe whose answer cannot be heard is as good as one that could not be sent
                 entry.trouble = str(exc)
                 entry.end_probing()
                 self._apply(entry, Event.PROBE_FAILED, now)

@@ -24,6 +24,7 @@ class Node:
     ) -> None:
         self.number = number
         self.primary: Address | None = None
+        self.mac: str | None = None
         self.interface: str | None = None
         self.carrier = True
         self._neighbors = [str(neighbor) for neighbor in neighbors]
@@ -31,6 +32,7 @@ class Node:
         self._missing = False
         self._network = network
         self._log = log
+        self._own: list[Address] = []
         self._defended_s = float("-inf")
 
     def find(self, local_ip: str | None) -> None:
@@ -41,7 +43,7 @@ class Node:
         NetworkError.
         """
         name = self._resolve()
-        own = [there for there in self._network.addresses(name) if there.owner is None]
+        own = self._own = [there for there in self._network.addresses(name) if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
         if self._configured:
             found = own if name else []
@@ -53,6 +55,7 @@ class Node:
             default = self._network.default_interface()
             found = [there for there in routed if there.interface == default] or routed
         before, self.primary = self.primary, found[0] if found else None
+        self.mac = self._read_mac()
         self._use(name or (self.primary.interface if self.primary else None))
         if self.primary != before:
             # the kernel says nothing when an address comes, or comes back with its interface
@@ -91,11 +94,32 @@ class Node:
             except NetworkError as exc:
                 self._log.debug("announce_failed", address=str(self.primary.ip), reason=str(exc))
 
+    def address_on(self, interface: str, near: IPv4Address) -> IPv4Address | None:
+        """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
+
+        None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
+        """
+        own = self._own or [there for there in self._network.addresses() if there.owner is None]
+        here = [there for there in own if there.interface == interface]
+        if self.primary in here:
+            return self.primary.ip.ip
+        fitting = [there for there in here if near in there.ip.network] or here
+        return fitting[0].ip.ip if fitting else None
+
+    def _read_mac(self) -> str | None:
+        """The MAC of the primary address's interface; None where it has none."""
+        try:
+            return self._network.mac(self.primary.interface) if self.primary else None
+        except NetworkError:
+            return None
+
     def seen(self, arp: ArpSeen, now: float) -> None:
         """Defend the own address against a claim of it, at most once in 10 s (RFC 5227 §2.4)."""
-        if self.primary and arp.sender_ip == self.primary.ip.ip and now - self._defended_s >= DEFEND_EVERY_S:
+        own = self.primary
+        claimed = own and (arp.interface, arp.sender_ip) == (own.interface, own.ip.ip)
+        if own and claimed and now - self._defended_s >= DEFEND_EVERY_S:
             self._defended_s = now
-            self._log.critical("address_conflict", address=str(self.primary.ip), mac=arp.sender_mac, own=True)
+            self._log.critical("address_conflict", address=str(own.ip), mac=arp.sender_mac, own=True)
             self.announce()
 
     def join_data(self, vips: Sequence[Vip]) -> dict[str, Any]:
@@ -109,6 +133,7 @@ class Node:
             "primary_netmask": str(self.primary.ip.netmask) if self.primary else None,
             "secondary_ip": str(newest.ip.ip) if newest else None,
             "secondary_netmask": str(newest.ip.netmask) if newest else None,
+            "mac": self.mac,
             "held": {str(vip.owner): str(vip.ip.ip) for vip in vips},
             **({} if self.carrier else {"carrier": False}),
         }

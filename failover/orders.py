@@ -10,7 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network
 from typing import Any, Optional
 
 from logging_setup import compact_json
-from network.base import Address
+from network.base import MAC, Address
 
 ECHO_LIMIT = 64 << 10
 """Bytes of JSON up to which an order comes back whole in its refusal."""
@@ -27,12 +27,23 @@ class OrderError(ValueError):
 
 @dataclass(frozen=True)
 class Recover:
-    """`recover`: take `ip` for the node `owner`. `data` is the order as it came, `arrived_s` its monotonic time."""
+    """`recover`: take `ip` for the node `owner`, whose MAC is `owner_mac`, None: the master did not say.
+
+    `echo` is the order as it came, as JSON; `arrived_s` its monotonic time, `number` its number in this run.
+    """
 
     owner: int
     ip: IPv4Interface
-    data: Mapping[str, Any]
+    echo: str
     arrived_s: float
+    number: int | None = None
+    owner_mac: str | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The order as it came."""
+        data: dict[str, Any] = json.loads(self.echo)
+        return data
 
 
 def brief(value: object) -> str:
@@ -76,8 +87,15 @@ def _address(data: Mapping[str, Any]) -> IPv4Interface:
     return IPv4Interface((address, 32 - hosts.bit_length()))
 
 
-def parse_recover(data: Mapping[str, Any], node_id: int, nodes: Container[int], arrived_s: float) -> Recover:
+def parse_recover(
+    data: Mapping[str, Any],
+    node_id: int,
+    nodes: Container[int],
+    arrived_s: float,
+    number: int | None = None,
+) -> Recover:
     """Read a `recover`. Raises OrderError for what is none, or not for the node `node_id`."""
+    _check_size(data)
     owner = _node(data, "disconnected_node", nodes, node_id)
     if data.get("recovery_node") != str(node_id):
         raise OrderError(f"recovery_node is {brief(data.get('recovery_node'))}, this is node {node_id}")
@@ -85,12 +103,31 @@ def parse_recover(data: Mapping[str, Any], node_id: int, nodes: Container[int], 
     active = data.get("active_neighbors")
     if not isinstance(active, list) or not all(isinstance(node, str) for node in active):
         raise OrderError(f"active_neighbors must be a list of texts, not {brief(active)}")
-    return Recover(owner, address, data, arrived_s)
+    return Recover(owner, address, as_echo(data), arrived_s, number, _mac(data.get("owner_mac")))
+
+
+def as_echo(data: Mapping[str, Any]) -> str:
+    """An order as JSON, to be kept; of one that carries bytes beside the JSON the known keys."""
+    try:
+        return json.dumps(data)
+    except TypeError:
+        return json.dumps({key: data[key] for key in RECOVER_KEYS})
+
+
+def _mac(value: object) -> str | None:
+    """A MAC address in lower case; None for what is none, since other masters may mean something else by the key."""
+    return value.lower() if isinstance(value, str) and MAC.fullmatch(value.lower()) else None
 
 
 def parse_restore(data: Mapping[str, Any], node_id: int, nodes: Container[int]) -> int:
     """Read a `restore`: the node whose address is to be given back. Raises OrderError."""
+    _check_size(data)
     return _node(data, "restore_node", nodes, node_id)
+
+
+def _check_size(data: Mapping[str, Any]) -> None:
+    if not _is_small(data):
+        raise OrderError(f"an order has at most {ECHO_LIMIT >> 10} KiB and {ECHO_DEPTH} levels of nesting")
 
 
 def check_address(
@@ -152,12 +189,26 @@ def refusal(data: Mapping[str, Any], error: str, keys: Sequence[str] = RECOVER_K
 
 
 def _is_small(data: Mapping[str, Any]) -> bool:
-    if _size(data) > ECHO_LIMIT:
-        return False
+    """Looked through level by level before it is written, so that a huge order costs no second huge text."""
+    left = ECHO_LIMIT
     level: list[object] = [data]
-    for _ in range(ECHO_DEPTH):
+    for _ in range(ECHO_DEPTH + 1):
+        if not level:
+            return _size(data) <= ECHO_LIMIT
+        left -= sum(map(_least_size, level))
+        if left < 0:
+            return False
         level = [inner for outer in level for inner in _inner(outer)]
-    return not level
+    return False
+
+
+def _least_size(value: object) -> int:
+    """What a value adds to the JSON at least, in bytes, without what is in it."""
+    if isinstance(value, (str, bytes, list)):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(len, value))
+    return value.bit_length() // 4 if isinstance(value, int) else 1
 
 
 def _size(value: object) -> float:

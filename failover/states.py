@@ -5,50 +5,56 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Optional
+from ipaddress import IPv4Address
 
 from failover.orders import Recover
 from network.base import Vip
 
 PROBES = 3
-"""Questions (RFC 5227 §2.1.1) in the time for which the wire is asked."""
+"""Probes (RFC 5227 §2.1.1) in the time for which the wire is probed."""
 WATCH_S = 0.95
-"""Between two questions while an address is held: a little less than the second that two holders may last."""
+"""Seconds between two requests while an address is held: a little less than the second that two holders may last."""
 AGAIN_S = 1.0
-"""Between two rounds while a living owner is waited for, and before a failed change is tried again."""
-DOUBT_S = 3.0
-"""For which the wire is asked after somebody claimed an address that was held."""
+"""Seconds between two rounds while a live owner is waited for, and before a failed change is tried again."""
+CONFLICT_S = 3.0
+"""Seconds for which the wire is asked after somebody claimed an address that was held."""
+OWNER_START_S = 10.0
+"""Seconds that an owner gets to come up after it probed for its address."""
+VERIFY_S = 0.3
+"""Seconds in which a MAC that is said to use another address must answer for it."""
 ADOPT_PROBE_S = 0.2
-"""At least, for an address that was found at start."""
+"""Seconds at least for which the wire is asked about an address that was found at start."""
 RETAKES, RETAKES_WITHIN_S = 3, 600.0
 ANNOUNCE_AT_S = (0.0, 0.4, 0.8, 1.5, 5.0)
 """Three in the first second, since some devices miss one and Linux ignores a change within 1 s of the last."""
 ANNOUNCE_EVERY_S = 60.0
-SAY_EVERY_S = 60.0
+LOG_AGAIN_S = 60.0
 
 
 class State(Enum):
-    FREE = "not held, not asked for"
-    PROBING = "the wire is being asked"
-    OWNER_ALIVE = "its owner answers, and may be on its way down"
-    HELD = "ours"
-    REVERIFYING = "held, and the wire is being asked since the link or the process was away"
-    IN_CONFLICT = "removed since somebody claimed it, and the wire is being asked"
-    LOST = "gone from the interface, and the wire is being asked"
-    ADOPTING = "left by an earlier run, and the wire is being asked"
+    FREE = "not held, not ordered"
+    PROBING = "ordered; the wire is being probed"
+    OWNER_ALIVE = "ordered; its owner answers, and may be on its way down"
+    HELD = "held"
+    REVERIFYING = "held; the wire is being asked, since the link or the process was away"
+    IN_CONFLICT = "removed since another MAC claimed it; the wire is being asked"
+    LOST = "gone from the interface; the wire is being asked"
+    ADOPTING = "left by an earlier run; the wire is being asked"
 
 
 HOLDING = (State.HELD, State.REVERIFYING)
+TAKING = (State.PROBING, State.OWNER_ALIVE)
 
 
 class Event(Enum):
-    RECOVER = "a valid recover"
-    RESTORE = "restore for that node"
-    NO_CONFLICT = "silence on the wire for as long as was asked"
-    CONFLICT = "another MAC uses it: an answer, a claim, its owner's probe"
-    SIMULTANEOUS_PROBE = "a lower MAC's probe for it, a second taker's"
+    RECOVER = "a valid `recover`"
+    RESTORE = "`restore` for that node"
+    NO_CONFLICT = "silence for as long as the wire was asked"
+    CONFLICT = "another MAC uses it: an answer or a claim"
+    OWNER_PROBE = "a probe from the owner's known MAC"
+    SIMULTANEOUS_PROBE = "a probe from a lower MAC than this node's, of a host that wants it too"
     CONFLICT_WAIT_OVER = "CONFLICT_WAIT over"
-    PROBE_FAILED = "a probe that could not be sent"
+    PROBE_FAILED = "a probe could not be sent"
     REMOVED = "gone from the interface without an order"
     REVALIDATE = "the link came back, or the process or machine was frozen"
     CARRIER_LOST = "its interface is without carrier for longer than a flap"
@@ -56,56 +62,77 @@ class Event(Enum):
     STOP = "the worker stops"
 
 
+@dataclass(frozen=True)
+class Suspect:
+    """A probe from what may be the owner's MAC, unless that MAC really has the other address that it was seen with."""
+
+    mac: str
+    other_ip: IPv4Address
+    due_s: float
+
+
 @dataclass
 class VipState:
-    """`orders` are the recovers that wait for an answer; `owner_mac` the MAC that the owner had, None: unknown;
-    `other_mac` the one that spoke last; `trouble` why the machine could not do what was asked of it.
+    """`orders` are the recovers that wait for an answer, `answered` is the one that was answered with success,
+    `number` that of the order to which the log lines belong.
+
+    `owner_mac` is the owner's MAC, None: unknown; `owner_told`: the master said so, else it is a guess that has to
+    be verified; `owner_also_uses` is another address that the guessed MAC was seen to use. `other_mac` is the one
+    that spoke last, `user_mac` the one that last answered for the address while it was probed for. `trouble` says
+    why the machine could not do what was asked of it.
     """
 
     vip: Vip
     state: State = State.FREE
     orders: list[Recover] = field(default_factory=list)
-    answered: Optional[Recover] = None
-    owner_mac: Optional[str] = None
-    other_mac: Optional[str] = None
+    answered: Recover | None = None
+    number: int | None = None
+    owner_mac: str | None = None
+    owner_told: bool = False
+    owner_also_uses: IPv4Address | None = None
+    suspect: Suspect | None = None
+    other_mac: str | None = None
+    user_mac: str | None = None
     trouble: str = ""
     taken_s: float = 0.0
     probing_since_s: float = 0.0
     probing_for_s: float = 0.0
+    probes: int = PROBES
     verdict_s: float = math.inf
     round_s: float = math.inf
     wait_ends_s: float = math.inf
     renew_s: float = math.inf
     watch_s: float = math.inf
     _probe_s: float = math.inf
+    _probe_every_s: float = 0.0
     _probes_left: int = 0
     _announcements: list[float] = field(default_factory=list)
     _retakes: list[float] = field(default_factory=list)
-    _said: dict[str, float] = field(default_factory=dict)
+    _logged: dict[str, float] = field(default_factory=dict)
 
-    def begin_probing(self, now: float, for_s: float) -> None:
+    def begin_probing(self, now: float, for_s: float, probes: int = PROBES) -> None:
         """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more.
 
         With 0 it is asked once, and not waited for.
         """
-        self.probing_since_s, self.probing_for_s = now, for_s
+        self.probing_since_s, self.probing_for_s, self.probes = now, for_s, probes
         self.verdict_s = self.round_s = math.inf
         self._probe_s = now
-        self._probes_left = PROBES if for_s else 1
+        self._probes_left = probes if for_s else 1
+        self._probe_every_s = for_s / probes
 
     def probed(self, now: float) -> None:
-        """A question went out at `now`: the next one, or the verdict, follows a third of the time later.
+        """A probe went out at `now`: the next one, or the verdict, follows after one interval.
 
-        Counted from each question that was really sent, since a loop that came late would else take the
-        time before its questions for silence.
+        Counted from each probe that was really sent, since a loop that came late would else take the
+        time before its probes for silence.
         """
         self._probes_left -= 1
-        after_s = now + self.probing_for_s / PROBES
+        after_s = now + self._probe_every_s
         self._probe_s = after_s if self._probes_left else math.inf
         self.verdict_s = math.inf if self._probes_left else after_s
 
     def end_probing(self) -> None:
-        """Stop asking."""
         self.verdict_s = self._probe_s = math.inf
 
     def hold(self, now: float, lease_s: float) -> None:
@@ -131,18 +158,18 @@ class VipState:
         return due
 
     def may_retake(self, now: float) -> bool:
-        """Whether it may be taken again after a doubt, and if so, count it."""
+        """Whether it may be taken again after a conflict, and if so, count it."""
         self._retakes = [at for at in self._retakes if at > now - RETAKES_WITHIN_S]
         if len(self._retakes) >= RETAKES:
             return False
         self._retakes.append(now)
         return True
 
-    def may_say(self, reason: str, now: float) -> bool:
-        """Whether that trouble should be told, which it is once a minute while it lasts."""
-        due = self._said.get(reason, -math.inf) <= now
+    def may_log(self, reason: str, now: float) -> bool:
+        """Whether that trouble is to be logged, which it is once a minute while it lasts."""
+        due = self._logged.get(reason, -math.inf) <= now
         if due:
-            self._said[reason] = now + SAY_EVERY_S
+            self._logged[reason] = now + LOG_AGAIN_S
         return due
 
     def due_s(self) -> float:
@@ -153,4 +180,4 @@ class VipState:
 
     def verdict_due_s(self) -> float:
         """When `Failover.judge` has to decide next."""
-        return min(self.verdict_s, self.wait_ends_s)
+        return min(self.verdict_s, self.wait_ends_s, self.suspect.due_s if self.suspect else math.inf)

@@ -1,4 +1,4 @@
-"""What the cells of failover's table are made of: adding, removing, and answering the master for a claim."""
+"""What the actions are made of: adding an address, removing it, and answering the master."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from failover.orders import RESTORE_KEYS, Recover, refusal
+from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
 from failover.states import AGAIN_S, HOLDING, State, VipState
 from logging_setup import Log
 from network.base import Address, Network, NetworkError, Vip
@@ -15,15 +15,22 @@ from network.base import Address, Network, NetworkError, Vip
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to the master: `extra` alone, or on top of the join data as they stand when it is sent."""
+    """An answer to the master: `extra` alone, or on top of the join data as they stand when it is sent.
+
+    `order` is the number of the order that it answers. One that says that the address of `owner` is held, or is not
+    held any more, is not to be sent once that is no longer so.
+    """
 
     event: str
     extra: Mapping[str, Any]
     with_join: bool
+    order: int | None = None
+    owner: int | None = None
+    says_held: bool = False
 
 
 class VipTable:
-    """Acts on the machine and tells what came of it: in the log, and to the master through `answer`."""
+    """Acts on the machine, and reports what came of it: in the log, and to the master through `answer`."""
 
     def __init__(
         self,
@@ -43,7 +50,7 @@ class VipTable:
         self._answer = answer
 
     def enter(self, entry: VipState, state: State) -> None:
-        """Move a claim to another state; one that is FREE is forgotten."""
+        """Move an address to another state; one that is FREE is forgotten."""
         entry.state = state
         if state is State.FREE:
             self.entries.pop(entry.vip.owner, None)
@@ -51,7 +58,7 @@ class VipTable:
             self.entries[entry.vip.owner] = entry
 
     def add(self, entry: VipState) -> bool:
-        """Add it and announce it; False: `claim.trouble` says why not."""
+        """Add it and announce it; False: `entry.trouble` says why not."""
         vip = entry.vip
         try:
             self._network.hold(vip)
@@ -62,7 +69,7 @@ class VipTable:
         return True
 
     def remove(self, entry: VipState, held_s: Optional[float], reason: str) -> bool:
-        """Remove it, and see that it is gone; False: it is still there, and `claim.trouble` says why.
+        """Remove it, and see that it is gone; False: it is still there, and `entry.trouble` says why.
 
         `held_s` is for how long it was held, None: it was not, and a success goes without saying.
         """
@@ -80,13 +87,13 @@ class VipTable:
         return True
 
     def drop(self, entry: VipState, now: float, held_s: Optional[float], reason: str) -> None:
-        """As `remove`, for a claim that ends either way: what is still there is removed by `clear_up`."""
+        """As `remove`, for an address that is given up either way: what is still there is removed by `clear_up`."""
         if not self.remove(entry, held_s, reason):
             self._leftovers[entry.vip] = entry
             self.clear_up_s = now + AGAIN_S
 
     def clear_up(self, now: float) -> None:
-        """Once a second until it is gone, remove what could not be removed when its claim ended."""
+        """Once a second until it is gone, remove what could not be removed when it was given up."""
         if now < self.clear_up_s:
             return
         self._leftovers = {vip: entry for vip, entry in self._leftovers.items() if not self._cleared(entry)}
@@ -113,11 +120,19 @@ class VipTable:
     def among(vip: Vip, addresses: tuple[Address, ...]) -> bool:
         return Address(vip.interface, vip.ip, vip.owner) in addresses
 
+    def is_stale(self, reply: Reply) -> bool:
+        """Whether an answer that could not be sent at once has been overtaken by what happened since."""
+        if reply.owner is None:
+            return False
+        entry = self.entries.get(reply.owner)
+        return entry is None if reply.says_held else entry is not None and entry.state in HOLDING
+
     def succeed(self, entry: VipState) -> None:
         """Success to every recover that waits."""
         for order in entry.orders:
             entry.answered = order
-            self._answer(Reply("update node", {"disconnected_node": order.owner}, with_join=True))
+            extra = {"disconnected_node": order.owner}
+            self._answer(Reply("update node", extra, True, order.number, order.owner, says_held=True))
         entry.orders.clear()
 
     def refuse(self, entry: VipState, reason: str) -> None:
@@ -125,6 +140,13 @@ class VipTable:
         self.enter(entry, State.FREE)
         if entry.orders:
             self.say("ERROR", "takeover_refused", entry, reason=reason)
+        self.fail_orders(entry, reason)
+
+    def withdraw(self, entry: VipState, reason: str) -> None:
+        """Failure to every recover that waits, of which none was carried out; the address is given up."""
+        self.enter(entry, State.FREE)
+        if entry.orders:
+            self.say("INFO", "takeover_withdrawn", entry, reason=reason, order=entry.orders[-1].number)
         self.fail_orders(entry, reason)
 
     def lose(self, entry: VipState, reason: str) -> None:
@@ -136,39 +158,39 @@ class VipTable:
     def fail_orders(self, entry: VipState, reason: str) -> None:
         """Failure to every recover that waits."""
         for order in entry.orders:
-            self._answer(Reply("update node", refusal(order.data, reason), with_join=False))
+            self._answer(Reply("update node", refusal(order.data, reason), False, order.number))
         entry.orders.clear()
 
-    def refuse_recover(self, data: Mapping[str, Any], reason: str) -> None:
-        """Failure to an order that never came to be a claim."""
+    def refuse_recover(self, data: Mapping[str, Any], reason: str, number: int | None) -> None:
+        """Failure to an order that never came to be an entry."""
         node, address = _shown(data.get("disconnected_node")), _shown(data.get("ip"))
-        fields = {"node": node, "address": address, "reason": reason}
-        self._log.write("ERROR", "takeover_refused", {**fields, **self._label()})
-        self._answer(Reply("update node", refusal(data, reason), with_join=False))
+        fields = {"node": node, "address": address, "reason": reason, "order": number}
+        self._log.write("ERROR", "takeover_refused", {**fields, **self._simulated()})
+        self._answer(Reply("update node", refusal(data, reason), False, number))
 
-    def refuse_restore(self, data: Mapping[str, Any], reason: str) -> None:
-        fields = {"node": _shown(data.get("restore_node")), "reason": reason}
-        self._log.write("ERROR", "release_failed", {**fields, **self._label()})
+    def refuse_restore(self, data: Mapping[str, Any], reason: str, number: int | None) -> None:
+        fields = {"node": _shown(data.get("restore_node")), "reason": reason, "order": number}
+        self._log.write("ERROR", "release_failed", {**fields, **self._simulated()})
         echo = refusal(data, reason, RESTORE_KEYS)
-        self._answer(Reply("restore node", {**echo, "status": False}, with_join=False))
+        self._answer(Reply("restore node", {**echo, "status": False}, False, number))
 
-    def restored(self, owner: int, reason: Optional[str] = None) -> None:
+    def restored(self, owner: int, number: int | None, reason: str | None = None) -> None:
         """The success form of `restore node`; with a reason, where no order asked for it."""
         extra: dict[str, Any] = {"restore_node": owner, "status": True}
         if reason:
             extra["reason"] = reason
-        self._answer(Reply("restore node", extra, with_join=True))
+        self._answer(Reply("restore node", extra, True, number, owner))
 
     def not_restored(self, entry: VipState) -> None:
         extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
-        self._answer(Reply("restore node", extra, with_join=False))
+        self._answer(Reply("restore node", extra, False, entry.number))
 
     def say(self, level: str, event: str, entry: VipState, **fields: object) -> None:
         vip = entry.vip
         place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}
-        self._log.write(level, event, {**place, **fields, **self._label()})
+        self._log.write(level, event, {**place, "order": entry.number, **fields, **self._simulated()})
 
-    def _label(self) -> dict[str, object]:
+    def _simulated(self) -> dict[str, object]:
         return {"simulated": True} if self._network.backend == "simulated" else {}
 
     def _as_order(self, vip: Vip) -> Recover:
@@ -182,7 +204,7 @@ class VipTable:
             "netmask": str(vip.ip.netmask),
             "active_neighbors": [str(node) for node in self._neighbors.get(vip.owner, ())],
         }
-        return Recover(vip.owner, vip.ip, data, 0.0)
+        return Recover(vip.owner, vip.ip, as_echo(data), 0.0)
 
 
 def _shown(value: object) -> object:

@@ -7,10 +7,15 @@ from the backend's own thread.
 MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
 """
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
+
+MAC = re.compile(r"[0-9a-f][02468ace](?::[0-9a-f]{2}){5}", re.ASCII)
+"""A MAC address of one host: its group bit is not set."""
 
 
 class NetworkError(Exception):
@@ -44,8 +49,8 @@ class ArpSeen:
     """An ARP packet (RFC 826) from another machine that names a watched address.
 
     A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
-    `sender_ip == target_ip`. `uses_others`, of a probe: its MAC was last seen to use another address than the
-    one it asks for, so it may be another node that held that one, and need not be its owner.
+    `sender_ip == target_ip`. `also_uses`, of a probe: another address that its MAC was seen to use within the
+    last minute, so that it may be another node that once held this one; a single forged frame can cause it.
     """
 
     interface: str
@@ -53,7 +58,7 @@ class ArpSeen:
     sender_mac: str
     sender_ip: IPv4Address
     target_ip: IPv4Address
-    uses_others: bool = False
+    also_uses: IPv4Address | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,29 @@ class AddressesChanged:
     interface: str
 
 
-NetworkEvent = ArpSeen | LinkUp | LinkDown | AddressesChanged
+@dataclass(frozen=True)
+class FilterFailed:
+    """Owners' probes cannot be kept from the kernel (`Network.filter_probes`), and why."""
+
+    reason: str
+
+
+NetworkEvent = ArpSeen | LinkUp | LinkDown | AddressesChanged | FilterFailed
+
+
+@dataclass(frozen=True)
+class LastSeen:
+    """What is known of the machines that use an address or ask for it.
+
+    `mac` was the last to use it, by the neighbor table or the watch, None: unknown; `also_uses` is another
+    address that this MAC was seen to use within the last minute. `prober` is the MAC that sent the last probe for
+    it (RFC 5227 §1.1), `probed_ago_s` how long ago that was in seconds; None and infinity: none within 10 s.
+    """
+
+    mac: str | None = None
+    also_uses: IPv4Address | None = None
+    prober: str | None = None
+    probed_ago_s: float = math.inf
 
 
 class Network(Protocol):
@@ -131,9 +158,11 @@ class Network(Protocol):
         start(), or when that failed, nothing is posted, and probe() raises.
         """
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
-        """Send one ARP probe (RFC 5227 §2.1.1: sender 0.0.0.0). Answers arrive as ArpSeen.
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
+        """Ask who has `ip`; answers arrive as ArpSeen.
 
+        Without `sender` it is an ARP probe (RFC 5227 §2.1.1: sender 0.0.0.0), which other hosts that want the
+        address see as a conflict; with it an ordinary request of this machine's address `sender`, which they don't.
         Raises NetworkError when it could not be sent: silence then means nothing.
         """
 
@@ -158,8 +187,11 @@ class Network(Protocol):
     def release(self, vip: Vip) -> None:
         """Remove the address if it is there with our label; nothing else is touched. Absence is success."""
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
-        """The MAC that was last seen to use `ip`, from the neighbor table or the watch.
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        """What the wire and the neighbor table say of `ip` on that interface."""
 
-        None: unknown, or it uses other addresses too, and so may be another node that held this one.
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        """From now on this machine's kernel does not answer the ARP probes of these (interface, address, MAC), and
+        of no others. Returns at once and is carried out soon after; FilterFailed is posted where it can't be.
+        The probes are still seen as ArpSeen. Nothing is filtered by a backend that has no means to.
         """

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, AddressesChanged, NetworkError, NetworkEvent, Vip
+from network.base import Address, AddressesChanged, LastSeen, NetworkError, NetworkEvent, Vip
 
 INTERFACE = "simulated0"
 
@@ -64,7 +64,7 @@ class Simulated:
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """Nobody else speaks, so there is nothing to post."""
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         self._check_interface(interface)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
@@ -95,8 +95,11 @@ class Simulated:
             del self._vips[vip.ip.ip]
             self._post(AddressesChanged(INTERFACE))
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
-        return None
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        return LastSeen()
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        """Nobody else probes."""
 
     def _there(self, vip: Vip) -> Address | None:
         if vip.ip.ip == self._own.ip.ip:

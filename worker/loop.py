@@ -18,8 +18,9 @@ from connection.reconnect import Connection
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
+from failover.owners import OwnerMacs
 from logging_setup import Logs
-from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError
+from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import insecure_masters, network_of, targets_of, warnings_of
 from worker.inbox import Inbox
@@ -67,7 +68,12 @@ class Worker:
             **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
         )
         self._failover = Failover(
-            settings, self._node, self._network, self._log, lambda reply: self._reports.answer(reply)
+            settings,
+            self._node,
+            self._network,
+            self._log,
+            lambda reply: self._reports.answer(reply),
+            owners=OwnerMacs(config.log_dir / f"owners-{config.node_id}.json", config.neighbors),
         )
         hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
@@ -227,7 +233,7 @@ class Worker:
         match message:
             case Received():
                 self._obey(message, now)
-            case ArpSeen():
+            case ArpSeen() | FilterFailed():
                 self._failover.seen(message, now)
             case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
                 self._failover.seen(message, now)

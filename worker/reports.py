@@ -56,6 +56,8 @@ class Reports:
             self._join(now)
         while self._answers and self._said is not None:
             reply = self._answers.popleft()
+            if self._failover.is_stale(reply):
+                continue
             data = dict(reply.extra)
             if reply.with_join:
                 join = self._node.join_data(self._failover.held)

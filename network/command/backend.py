@@ -12,7 +12,17 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Protocol
 
-from network.base import Address, AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError, NetworkEvent, Vip
+from network.base import (
+    Address,
+    AddressesChanged,
+    ArpSeen,
+    LastSeen,
+    LinkDown,
+    LinkUp,
+    NetworkError,
+    NetworkEvent,
+    Vip,
+)
 from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
 
@@ -121,7 +131,7 @@ class CommandBackend:
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         self._ips = ips
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         if self._post is None:
             raise NetworkError("the network was not opened")
         self._running(interface)
@@ -167,8 +177,11 @@ class CommandBackend:
             self._system.remove(vip)
         self._journal.remove(vip)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
-        return self._last.get((interface, ip))
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        return LastSeen(self._last.get((interface, ip)))
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        """These systems have no filter for ARP: an owner that asks first comes up at its second try."""
 
     def _info(self, name: str) -> InterfaceInfo:
         one = next((one for one in self._read() if one.name == name), None)

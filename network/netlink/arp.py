@@ -83,6 +83,11 @@ def probe(mac: str, ip: IPv4Address) -> bytes:
     return _frame(_REQUEST, mac, UNSPECIFIED, NOBODY, ip)
 
 
+def request(mac: str, sender: IPv4Address, ip: IPv4Address) -> bytes:
+    """An ordinary ARP request (RFC 826): no conflict for a host that probes for `ip` at the same time."""
+    return _frame(_REQUEST, mac, sender, NOBODY, ip)
+
+
 def announcements(mac: str, ip: IPv4Address) -> tuple[bytes, bytes]:
     """Both forms of an ARP announcement (RFC 5227 §2.3 and §3): some devices obey the one, some the other."""
     return _frame(_REQUEST, mac, ip, NOBODY, ip), _frame(_REPLY, mac, ip, BROADCAST, ip)

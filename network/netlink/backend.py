@@ -8,9 +8,10 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, NetworkError, NetworkEvent, Vip
+from network.base import Address, FilterFailed, LastSeen, NetworkError, NetworkEvent, Vip
 from network.netlink import addresses as rtnl
 from network.netlink import arp, links
+from network.netlink.arp_filter import ProbeFilter
 from network.netlink.messages import (
     NDA_DST,
     NDA_LLADDR,
@@ -47,6 +48,7 @@ class Netlink:
         self._interface = interface
         self._lease_s = lease_s
         self._watch: Watch | None = None
+        self._filter: ProbeFilter | None = None
         self._not_started = "the network was not opened"
         self._guard = SecondaryGuard()
         self._vips: frozenset[tuple[int, IPv4Address]] = frozenset()
@@ -60,11 +62,15 @@ class Netlink:
                 raise NetworkError(f"this process lacks {' and '.join(missing)}: {HOW_TO_GRANT}")
             with reasons("the network could not be opened"):
                 self._watch = Watch(post, self._on_removed)
+            self._filter = ProbeFilter(self._node_id, lambda reason: post(FilterFailed(reason)))
         except NetworkError as exc:
             self._not_started = str(exc)
             raise
 
     def close(self) -> None:
+        if self._filter is not None:
+            self._filter.close()
+            self._filter = None
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -159,8 +165,9 @@ class Netlink:
         if self._watch is not None:
             self._watch.watch(ips)
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
-        self._started().ask(interface, arp.probe(arp.mac(interface), ip), ip)
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
+        mac = arp.mac(interface)
+        self._started().ask(interface, arp.request(mac, sender, ip) if sender else arp.probe(mac, ip), ip)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._started().send(interface, *arp.announcements(arp.mac(interface), ip))
@@ -213,17 +220,17 @@ class Netlink:
         if there is not None:
             self._guard.remove(self._route, there)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
-        watch = self._watch
-        if watch is None:
-            return None
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        if self._watch is None:
+            return LastSeen()
         told = [
             arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbors(interface, ip)
         ]
-        for mac in (*told, watch.last_mac(interface, ip)):
-            if mac and not watch.is_own(mac):
-                return None if watch.uses_others(interface, mac, ip) else mac
-        return None
+        return self._watch.last_seen(interface, ip, told[0] if told else None)
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        if self._filter is not None:
+            self._filter.set(probes)
 
     def _neighbors(self, interface: str, ip: IPv4Address) -> list[Message]:
         try:

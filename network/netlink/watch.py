@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address
 
-from network.base import ArpSeen, NetworkError, NetworkEvent
+from network.base import ArpSeen, LastSeen, NetworkError, NetworkEvent
 from network.netlink import arp
 from network.netlink.kernel_events import KernelEvents, OnRemoved
+from network.netlink.sightings import Sightings
 
 _START_S = 2.0
 _AT_ONCE = 64  # packets read before the other sockets have their turn
-_REMEMBERED = 4096
 _PER_MAC, _PER_ADDRESS = 10, 100  # events a second
 
 
@@ -29,17 +29,17 @@ class RateLimiter:
     def __init__(self) -> None:
         self._second = 0
         self._passed: Counter[tuple[object, ...]] = Counter()
-        self._questions: Counter[IPv4Address] = Counter()
+        self._questions: Counter[tuple[str, IPv4Address]] = Counter()
 
-    def asked(self, ip: IPv4Address) -> None:
-        self._questions[ip] += 1
+    def asked(self, interface: str, ip: IPv4Address) -> None:
+        self._questions[interface, ip] += 1
 
     def passes(self, seen: ArpSeen, ip: IPv4Address, now_s: float) -> bool:
         if int(now_s) != self._second:
             self._second = int(now_s)
             self._passed.clear()
             self._questions.clear()
-        of_all = (ip, seen.sender_ip == ip, self._questions[ip])
+        of_all = (seen.interface, ip, seen.sender_ip == ip, self._questions[seen.interface, ip])
         of_mac = (*of_all, seen.sender_mac)
         if self._passed[of_all] >= _PER_ADDRESS or self._passed[of_mac] >= _PER_MAC:
             return False
@@ -48,7 +48,7 @@ class RateLimiter:
 
 
 class Watch:
-    """One thread, which alone reads both sockets; `watch`, `send` and `last_mac` are for the owner's thread.
+    """One thread, which alone reads both sockets; `watch`, `send` and `last_seen` are for the owner's thread.
 
     `on_removed` is KernelEvents's. Raises PermissionError without CAP_NET_RAW.
     """
@@ -60,8 +60,8 @@ class Watch:
     ) -> None:
         self._post = post
         self._ips: frozenset[IPv4Address] = frozenset()
-        self._last: dict[tuple[str, IPv4Address], str] = {}
-        self._thinning = RateLimiter()
+        self._sightings = Sightings()
+        self._limiter = RateLimiter()
         self._wire = arp.Wire()
         self._kernel = KernelEvents(post, on_removed)
         self._wake, self._woken = socket.socketpair()
@@ -90,19 +90,17 @@ class Watch:
 
     def ask(self, interface: str, frame: bytes, ip: IPv4Address) -> None:
         """Send a question for `ip`, whose answers the thinning of a flood will not drop."""
-        self._thinning.asked(ip)
+        self._limiter.asked(interface, ip)
         self.send(interface, frame)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
-        return self._last.get((interface, ip))
-
-    def uses_others(self, interface: str, mac: str, ip: IPv4Address) -> bool:
-        """Whether that MAC was last seen to use addresses other than `ip`, as another node that held it does."""
-        last = list(self._last.items())
-        return any(user == mac and there == interface and other != ip for (there, other), user in last)
-
-    def is_own(self, mac: str) -> bool:
-        return mac in self._kernel.own_macs
+    def last_seen(self, interface: str, ip: IPv4Address, neighbor: str | None) -> LastSeen:
+        """`neighbor` is what the neighbor table says of `ip`, None: nothing."""
+        now_s = time.monotonic()
+        users = (neighbor, self._sightings.user(interface, ip, now_s))
+        mac = next((user for user in users if user and user not in self._kernel.own_macs), None)
+        prober, ago_s = self._sightings.prober(interface, ip, now_s) or (None, math.inf)
+        also_uses = self._sightings.other_address(interface, mac, ip, now_s) if mac else None
+        return LastSeen(mac, also_uses, prober, ago_s)
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
@@ -135,14 +133,16 @@ class Watch:
                 self._heard(seen, now_s)
 
     def _heard(self, seen: ArpSeen, now_s: float) -> None:
-        if seen.sender_ip != arp.UNSPECIFIED:
-            self._last[seen.interface, seen.sender_ip] = seen.sender_mac
-            if len(self._last) > _REMEMBERED:
-                del self._last[next(iter(self._last))]
+        self._sightings.note(seen, now_s)
         for ip in (seen.sender_ip, seen.target_ip):
             if ip in self._ips:
-                if self._thinning.passes(seen, ip, now_s):
-                    probe = seen.sender_ip == arp.UNSPECIFIED
-                    others = probe and self.uses_others(seen.interface, seen.sender_mac, ip)
-                    self._post(replace(seen, uses_others=True) if others else seen)
+                if self._limiter.passes(seen, ip, now_s):
+                    self._post(self._with_other_address(seen, ip, now_s))
                 return
+
+    def _with_other_address(self, seen: ArpSeen, ip: IPv4Address, now_s: float) -> ArpSeen:
+        """The packet; a probe with another address that its MAC uses."""
+        if seen.sender_ip != arp.UNSPECIFIED:
+            return seen
+        other = self._sightings.other_address(seen.interface, seen.sender_mac, ip, now_s)
+        return replace(seen, also_uses=other) if other else seen

@@ -18,8 +18,8 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import IO, Any
 
-from network.base import Address, Network, NetworkError, NetworkEvent, Vip
-from network.sudo.protocol import decode_event
+from network.base import Address, LastSeen, Network, NetworkError, NetworkEvent, Vip
+from network.sudo.protocol import decode, decode_event
 
 _PROMPT = "[failover worker: password for sudo]"
 _START_S = 10.0  # PAM lets a wrong password wait 2 s
@@ -217,6 +217,7 @@ class Sudo:
         self._reason = "the network was not opened"
         self._opened_s = 0.0
         self._ips: frozenset[IPv4Address] = frozenset()
+        self._filtered: frozenset[tuple[str, IPv4Address, str]] = frozenset()
 
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._post = post
@@ -267,8 +268,8 @@ class Sudo:
             with contextlib.suppress(NetworkError):  # the next helper is told, and until then probes fail
                 self._helper.ask("watch", {"ips": sorted(map(str, ips))})
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
-        self._ask("probe", interface=interface, ip=str(ip))
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
+        self._ask("probe", interface=interface, ip=str(ip), sender=str(sender) if sender else None)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._ask("announce", interface=interface, ip=str(ip))
@@ -282,12 +283,18 @@ class Sudo:
     def release(self, vip: Vip) -> None:
         self._ask("release", owner=vip.owner, interface=vip.interface, ip=str(vip.ip))
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> str | None:
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         try:
-            mac = self._ask("last_mac", interface=interface, ip=str(ip))
-        except NetworkError:
-            return None
-        return mac if isinstance(mac, str) else None
+            return decode(LastSeen, self._ask("last_seen", interface=interface, ip=str(ip)))
+        except (NetworkError, TypeError, ValueError):
+            return LastSeen()
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        self._filtered = probes
+        if self._helper is not None and self._helper.alive:
+            wanted = [{"interface": interface, "ip": str(ip), "mac": mac} for interface, ip, mac in probes]
+            with contextlib.suppress(NetworkError):  # the next helper sets it anew
+                self._helper.ask("filter_probes", {"probes": wanted})
 
     def _ask(self, do: str, **what: object) -> Any:
         helper = self._helper
@@ -303,4 +310,5 @@ class Sudo:
             raise NetworkError(self._reason)
         helper = self._open(self._post, _RESTART_S)
         self.watch(self._ips)
+        self.filter_probes(self._filtered)
         return helper

@@ -18,9 +18,9 @@ from typing import Any
 if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from network.base import Network, NetworkError, Vip
+from network.base import MAC, Network, NetworkError, Vip
 from network.choose import open_network
-from network.sudo.protocol import encode_event
+from network.sudo.protocol import encode, encode_event
 
 _LINE_BYTES = 1 << 16
 _WATCHED = 1024
@@ -40,17 +40,20 @@ class Requests:
         self._network = network
         self._allowed = allowed
         self._interface = interface
-        self._verbs: dict[str, Callable[[dict[str, Any]], str | None]] = {
+        self._verbs: dict[str, Callable[[dict[str, Any]], object]] = {
             "hold": lambda request: self._network.hold(self._vip(request)),
             "renew": lambda request: self._network.renew(self._vip(request)),
             "release": lambda request: self._network.release(self._vip(request)),
-            "probe": lambda request: self._network.probe(self._interface_of(request), self._askable(request)),
+            "probe": lambda request: self._network.probe(
+                self._interface_of(request), self._askable(request), self._sender(request)
+            ),
             "announce": lambda request: self._network.announce(
                 self._interface_of(request), self._ours(request)
             ),
-            "last_mac": lambda request: self._network.last_mac(
-                self._interface_of(request), self._askable(request)
+            "last_seen": lambda request: encode(
+                self._network.last_seen(self._interface_of(request), self._askable(request))
             ),
+            "filter_probes": lambda request: self._network.filter_probes(self._filtered(request)),
             "watch": lambda request: self._network.watch(self._watched(request)),
         }
 
@@ -99,10 +102,25 @@ class Requests:
         return ip
 
     def _ours(self, request: dict[str, Any]) -> IPv4Address:
-        ip = _address(request.get("ip"))
+        return self._held_here(_address(request.get("ip")))
+
+    def _sender(self, request: dict[str, Any]) -> IPv4Address | None:
+        return None if request.get("sender") is None else self._held_here(_address(request["sender"]))
+
+    def _held_here(self, ip: IPv4Address) -> IPv4Address:
         if all(address.ip.ip != ip for address in self._network.addresses()):
-            raise RequestError(f"{ip} is not on this machine and is not announced")
+            raise RequestError(f"{ip} is not on this machine and is not used")
         return ip
+
+    def _filtered(self, request: dict[str, Any]) -> frozenset[tuple[str, IPv4Address, str]]:
+        probes = request.get("probes")
+        if not isinstance(probes, list) or len(probes) > _WATCHED:
+            raise RequestError(f"probes is no list of at most {_WATCHED} probes")
+        if not all(isinstance(probe, dict) for probe in probes):
+            raise RequestError("a probe is no object")
+        return frozenset(
+            (self._interface_of(probe), _address(probe.get("ip")), _mac(probe)) for probe in probes
+        )
 
     @staticmethod
     def _watched(request: dict[str, Any]) -> frozenset[IPv4Address]:
@@ -117,6 +135,13 @@ def _text(request: dict[str, Any], key: str) -> str:
     if not isinstance(value, str):
         raise RequestError(f"{key} is no text")
     return value
+
+
+def _mac(request: dict[str, Any]) -> str:
+    mac = _text(request, "mac")
+    if not MAC.fullmatch(mac):
+        raise RequestError("mac is no MAC address")
+    return mac
 
 
 def _address(value: object) -> IPv4Address:

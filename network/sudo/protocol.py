@@ -4,11 +4,11 @@ from dataclasses import fields
 from ipaddress import IPv4Address
 from typing import Any, TypeVar, get_args
 
-from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkEvent
+from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkEvent
 
 T = TypeVar("T")
 _EVENTS: dict[str, type[NetworkEvent]] = {
-    kind.__name__: kind for kind in (ArpSeen, LinkUp, LinkDown, AddressesChanged)
+    kind.__name__: kind for kind in (ArpSeen, LinkUp, LinkDown, AddressesChanged, FilterFailed)
 }
 
 

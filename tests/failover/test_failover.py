@@ -36,6 +36,7 @@ JOIN = {
     "secondary_ip": (str, type(None)),
     "secondary_netmask": (str, type(None)),
     "held": dict,
+    "mac": str,
 }
 
 
@@ -96,17 +97,17 @@ def check_join(data: dict[str, Any], more: set[str]) -> None:
     assert (data["secondary_ip"] is None) == (data["secondary_netmask"] is None) == (not data["held"])
 
 
-def found(desk_settings: Optional[dict[str, Any]] = None, *owners: int) -> Desk:
+def found(desk_settings: Optional[dict[str, Any]] = None, *owners: int, wire: Optional[Wire] = None) -> Desk:
     """A worker started anew, which finds what its earlier run left."""
-    wire = Wire(Clock())
+    wire = wire or Wire(Clock())
     for owner in owners or (2,):
         wire.vips[vip_of(owner)] = wire.clock.now + 7
     return Desk(wire, **(desk_settings or {}))
 
 
-def holding(**settings: Any) -> Desk:
+def holding(data: Optional[dict[str, Any]] = None, **settings: Any) -> Desk:
     desk = Desk(**settings)
-    assert desk.recover(order()) is None
+    assert desk.recover(data or order()) is None
     desk.run(1)
     assert desk.held == [2]
     desk.sent.clear()
@@ -114,20 +115,23 @@ def holding(**settings: Any) -> Desk:
     return desk
 
 
-def reach(state: State) -> Desk:
-    """A worker whose address for node 2 is in that state, brought there by what leads there outside."""
+def reach(state: State, **more: Any) -> Desk:
+    """A worker whose address for node 2 is in that state, brought there by what leads there outside; `more` is for
+    the order.
+    """
     if state is State.ADOPTING:
-        desk = found()
+        wire = Wire(Clock(), macs={IP: OWNER_MAC})
+        desk = found(wire=wire)
         desk.run(0.05)
     elif state in {State.FREE, State.PROBING, State.OWNER_ALIVE}:
         desk = Desk()
         if state is State.OWNER_ALIVE:
             desk.wire.hosts.append(Host(OWNER_MAC, IP))
         if state is not State.FREE:
-            desk.recover(order())
+            desk.recover(order(**more))
             desk.run(0.05)
     else:
-        desk = holding()
+        desk = holding(order(**more))
         if state is State.REVERIFYING:
             desk.wire.mend()
         elif state is State.IN_CONFLICT:
@@ -155,6 +159,9 @@ def cause(event: Event, desk: Desk) -> None:
             desk.wire.answer(IP)
         else:
             desk.wire.claim(IP)
+        desk.run(0)
+    elif event is Event.OWNER_PROBE:
+        desk.wire.ask(IP, OWNER_MAC)
         desk.run(0)
     elif event is Event.SIMULTANEOUS_PROBE:
         desk.wire.ask(IP, LOWER_MAC)
@@ -195,23 +202,26 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (A, Event.NO_CONFLICT): (H, ["taken"], ["takeover_done"]),
     (A, Event.CONFLICT): (W, [], ["owner_alive"]),
     (A, Event.SIMULTANEOUS_PROBE): (F, ["failed"], ["takeover_refused"]),
-    (A, Event.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
+    (A, Event.OWNER_PROBE): (F, ["failed"], ["takeover_refused"]),
+    (A, Event.RESTORE): (F, ["failed", "restored"], ["takeover_withdrawn"]),
     (A, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (A, Event.REVALIDATE): (A, [], []),
+    (A, Event.STOP): (F, ["failed"], ["takeover_withdrawn"]),
     (A, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "takeover_failed"]),
-    (A, Event.STOP): (F, ["failed"], []),
     (W, Event.NO_CONFLICT): (H, ["taken"], ["takeover_done"]),
     (W, Event.CONFLICT): (W, [], []),
     (W, Event.SIMULTANEOUS_PROBE): (F, ["failed"], ["takeover_refused"]),
     (W, Event.CONFLICT_WAIT_OVER): (F, ["failed"], ["takeover_refused"]),
-    (W, Event.RESTORE): (F, ["failed", "restored"], ["takeover_refused"]),
+    (W, Event.OWNER_PROBE): (F, ["failed"], ["takeover_refused"]),
+    (W, Event.RESTORE): (F, ["failed", "restored"], ["takeover_withdrawn"]),
     (W, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (W, Event.REVALIDATE): (W, [], []),
+    (W, Event.STOP): (F, ["failed"], ["takeover_withdrawn"]),
     (W, Event.CARRIER_LOST): (F, ["failed"], ["carrier_lost", "takeover_failed"]),
-    (W, Event.STOP): (F, ["failed"], []),
     (H, Event.RECOVER): (H, ["taken"], ["takeover_done"]),
     (H, Event.RESTORE): (F, ["restored"], ["release_done"]),
     (H, Event.CONFLICT): (D, [], ["address_conflict", "release_done"]),
+    (H, Event.OWNER_PROBE): (D, [], ["owner_returned", "release_done"]),
     (H, Event.REMOVED): (L, [], ["address_lost"]),
     (H, Event.REVALIDATE): (U, [], []),
     (H, Event.MASTER_LOST): (F, ["failed"], ["release_done"]),
@@ -219,6 +229,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (H, Event.STOP): (F, ["failed"], ["release_done"]),
     (U, Event.NO_CONFLICT): (H, [], []),
     (U, Event.CONFLICT): (D, [], ["address_conflict", "release_done"]),
+    (U, Event.OWNER_PROBE): (D, [], ["owner_returned", "release_done"]),
     (U, Event.PROBE_FAILED): (H, [], ["watch_failed"]),
     (U, Event.RECOVER): (U, ["taken"], ["takeover_done"]),
     (U, Event.RESTORE): (F, ["restored"], ["release_done"]),
@@ -230,6 +241,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (D, Event.NO_CONFLICT): (H, [], ["address_restored"]),
     (D, Event.CONFLICT): (F, ["ceded"], ["address_ceded"]),
     (D, Event.SIMULTANEOUS_PROBE): (F, ["ceded"], ["address_ceded"]),
+    (D, Event.OWNER_PROBE): (D, [], []),
     (D, Event.RESTORE): (F, ["restored"], []),
     (D, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (D, Event.REVALIDATE): (D, [], []),
@@ -238,6 +250,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (L, Event.NO_CONFLICT): (H, [], ["address_restored"]),
     (L, Event.CONFLICT): (F, ["ceded"], ["address_ceded"]),
     (L, Event.SIMULTANEOUS_PROBE): (F, ["ceded"], ["address_ceded"]),
+    (L, Event.OWNER_PROBE): (D, [], ["owner_returned"]),
     (L, Event.RESTORE): (F, ["restored"], []),
     (L, Event.PROBE_FAILED): (F, ["failed"], ["takeover_failed"]),
     (L, Event.REVALIDATE): (L, [], []),
@@ -245,6 +258,7 @@ OUTCOMES: dict[tuple[State, Event], tuple[State, list[str], list[str]]] = {
     (L, Event.STOP): (F, ["failed"], []),
     (N, Event.NO_CONFLICT): (H, [], ["address_adopted"]),
     (N, Event.CONFLICT): (F, [], ["release_done"]),
+    (N, Event.OWNER_PROBE): (F, [], ["release_done"]),
     (N, Event.SIMULTANEOUS_PROBE): (F, [], ["release_done"]),
     (N, Event.PROBE_FAILED): (F, [], ["release_done"]),
     (N, Event.REVALIDATE): (N, [], []),
@@ -256,6 +270,8 @@ LEVELS = {
     "takeover_done": "INFO",
     "takeover_refused": "ERROR",
     "takeover_failed": "ERROR",
+    "takeover_withdrawn": "INFO",
+    "owner_returned": "INFO",
     "release_done": "INFO",
     "address_conflict": "CRITICAL",
     "address_adopted": "INFO",
@@ -276,12 +292,13 @@ def named(key: tuple[State, Event]) -> str:
 def test_cell(key, passed):
     state, event = key
     after, answers, events = OUTCOMES[key]
-    desk = reach(state)
+    more = {"owner_mac": OWNER_MAC} if event is Event.OWNER_PROBE else {}
+    desk = reach(state, **more)
     passed.cells.clear()
     cause(event, desk)
     assert key in passed.cells
     assert desk.state() is after
-    given = order(active_neighbors=["1", "3", "5"]) if state is N else order()
+    given = order(active_neighbors=["1", "3", "5"]) if state is N else order(**more)
     assert kinds(desk.sent, given) == answers
     assert desk.log.events() == events
     assert desk.held == ([2] if after in {H, U, N} else [])
@@ -299,6 +316,8 @@ def test_cell(key, passed):
             assert float(entry.fields["took_ms"]) >= 0
         if entry.event == "address_conflict":
             assert entry.fields["mac"] == HIGHER_MAC
+        if entry.event == "owner_returned":
+            assert entry.fields["mac"] == OWNER_MAC
 
 
 def test_every_cell_is_told_here():
@@ -499,7 +518,8 @@ def test_held_and_claimed_lets_go_within_a_second(claim):
     claim(desk.wire)
     desk.run(1.01)
     assert desk.held == []
-    assert desk.log.events()[:2] == ["address_conflict", "release_done"]
+    name = "owner_returned" if desk.wire.probers else "address_conflict"
+    assert desk.log.events()[:2] == [name, "release_done"]
 
 
 @pytest.mark.parametrize(
@@ -990,7 +1010,7 @@ def test_a_machine_that_cannot_be_asked_fails_the_order_and_keeps_what_is_held()
 
 def test_an_owner_s_mac_that_cannot_be_looked_up_is_unknown():
     desk = Desk()
-    desk.wire.broken["last_mac"] = "no such neighbor"
+    desk.wire.broken["last_seen"] = "no such neighbor"
     desk.recover(order())
     desk.run(1)
     assert kinds(desk.sent) == ["taken"]
@@ -1221,13 +1241,27 @@ def test_own_address_is_never_a_virtual_address():
 def test_of_orders_that_wait_so_many_and_each_is_answered():
     desk = Desk()
     desk.wire.hosts.append(Host(OWNER_MAC, IP))
-    for _ in range(failover.WAITING):
+    for _ in range(failover.WAITING_ORDERS):
         assert desk.recover(order()) is None
     reason = desk.recover(order())
     assert "wait already" in reason
     assert [data["error"] for _, data in desk.sent] == [reason]
     desk.run(31)  # CONFLICT_WAIT is over
-    assert len(desk.sent) == failover.WAITING + 1
+    assert len(desk.sent) == failover.WAITING_ORDERS + 1
+
+
+def test_orders_that_wait_are_bounded_in_bytes():
+    desk = Desk()
+    desk.wire.hosts.append(Host(OWNER_MAC, IP))
+    accepted = 0
+    while (reason := desk.recover(order(pad="x" * 60_000, number=accepted))) is None:
+        accepted += 1
+    assert "wait already" in reason
+    assert 8 < accepted <= failover.WAITING_BYTES // 60_000
+    desk.run(31)
+    assert len(desk.sent) == accepted + 1
+    assert [data["number"] for _, data in desk.sent[1:]] == list(range(accepted))
+    assert all(len(data["pad"]) == 60_000 for _, data in desk.sent)
 
 
 def test_what_could_not_be_removed_is_removed_once():

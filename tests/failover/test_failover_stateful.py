@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from failover.actions import HOLDING
-from failover.machine import REPEATS_S
-from failover.states import State
+from failover.conflicts import REPEATS_S
+from failover.owners import OwnerMacs
+from failover.states import OWNER_START_S, State
 from network.base import ArpSeen, Vip
 from tests.lab.wire_fake import (
+    GRID,
     HIGHER_MAC,
     LOWER_MAC,
     NOBODY,
@@ -46,10 +48,13 @@ class Worker(RuleBasedStateMachine):
     each node's machine came up; `fresh_s` when the worker, its process or its link last began.
     """
 
-    @initialize(wait_s=st.sampled_from([0.0, 2.0, 30.0]), known=st.booleans())
-    def begin(self, wait_s: float, known: bool) -> None:
+    @initialize(wait_s=st.sampled_from([0.0, 2.0, 30.0]), known=st.sampled_from(["no", "seen", "told"]))
+    def begin(self, wait_s: float, known: str) -> None:
         self.wait_s = wait_s
-        macs = {ip_of(owner): mac_of(owner) for owner in OWNERS} if known else {}
+        self.told = known == "told"
+        self.yielded: dict[int, float] = {}
+        self.owners = OwnerMacs(None, GRID)
+        macs = {ip_of(owner): mac_of(owner) for owner in OWNERS} if known == "seen" else {}
         self.wire = Wire(Clock(), macs=macs)
         self.wire.on_added = self.added
         self.number = 0
@@ -61,7 +66,7 @@ class Worker(RuleBasedStateMachine):
         self.waiting: dict[int, dict[str, Any]] = {}
         self.taken: dict[int, int] = {}
         self.fresh_s = self.wire.clock.now
-        self.desk = Desk(self.wire, conflict_wait_s=self.wait_s)
+        self.desk = Desk(self.wire, owners=self.owners, conflict_wait_s=self.wait_s)
         while not self.desk.failover.settled:
             self.desk.run(0.05)
         self.adopted = set(self.desk.held)
@@ -82,6 +87,8 @@ class Worker(RuleBasedStateMachine):
             assert at <= asked[0] or echo or not self.is_claim(arp, vip), f"{arp} after it was asked"
             rival = (arp.sender_ip, arp.target_ip) == (NOBODY, ip) and arp.sender_mac < OWN_MAC
             assert at <= asked[0] or not rival, f"{arp} goes first"
+        if self.told:
+            assert now - self.yielded.get(vip.owner, -OWNER_START_S) >= OWNER_START_S - A_LITTLE
         self.since[vip] = now
 
     def is_claim(self, arp: ArpSeen, vip: Vip) -> bool:
@@ -97,6 +104,8 @@ class Worker(RuleBasedStateMachine):
         """`rival` is a second taker that asks at the same time."""
         self.number += 1
         data = order(owner, number=self.number)
+        if self.told:
+            data["owner_mac"] = mac_of(owner)
         self.waiting[self.number] = data
         assert self.desk.recover(data) is None or self.wire.down
         self.read_answers()
@@ -173,6 +182,8 @@ class Worker(RuleBasedStateMachine):
 
     @rule(owner=owners)
     def owner_probes(self, owner: int) -> None:
+        if owner in self.desk.held and not self.wire.down:
+            self.yielded[owner] = self.wire.clock.now
         self.wire.ask(ip_of(owner), mac_of(owner))
         self.desk.run(0)
 
@@ -227,7 +238,7 @@ class Worker(RuleBasedStateMachine):
 
     @rule()
     def every_order_is_answered_in_the_end(self) -> None:
-        self.desk.run(self.wait_s + 4)
+        self.desk.run(self.wait_s + OWNER_START_S + 1)
         self.read_answers()
         assert self.waiting == {}
 
@@ -265,9 +276,9 @@ class Worker(RuleBasedStateMachine):
         held = self.desk.failover.held
         assert set(held) == set(self.wire.vips)
         assert len({vip.owner for vip in held}) == len(held)
-        claims = self.desk.failover._entries
-        assert {owner for owner, claim in claims.items() if claim.state in HOLDING} == set(self.desk.held)
-        assert all(claim.state is not State.FREE for claim in claims.values())
+        entries = self.desk.failover._entries
+        assert {owner for owner, entry in entries.items() if entry.state in HOLDING} == set(self.desk.held)
+        assert all(entry.state is not State.FREE for entry in entries.values())
 
     @invariant()
     def join_says_what_is_held(self) -> None:

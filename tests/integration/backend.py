@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from ipaddress import IPv4Interface
 
 import pytest
@@ -42,7 +43,7 @@ class Node:
 
     def heard(self, ip):
         """The MAC that the watch saw last with that address, whoever it is."""
-        return self.net._watch.last_mac("eth0", ip)
+        return self.net._watch._sightings.user("eth0", ip, time.monotonic())
 
     def details(self):
         """What `ip` tells of each address on the card."""

@@ -86,7 +86,7 @@ def test_two_cards_on_one_segment(scene: Scene) -> None:
         scene.take(1)
         taken = time.monotonic()
         until(lambda: [one for one in capture.claims(OWNER) if one.seen.reply and one.port == "n1b"])
-        until(lambda: len(capture.probes(OWNER)) >= 5)
+        until(lambda: len(capture.asked(OWNER, "10.9.0.1")) >= 5)
     assert scene.holders.macs(taken) == {lab.node(1).mac, second}
     assert scene[1].entries("address_conflict") == []
     assert scene[1].vips == [f"{OWNER}/24"]

@@ -109,7 +109,7 @@ def test_another_vlan_is_not_heard(lab, node):
         sock.send(frame[:12] + b"\x81\x00\x00\x4d" + frame[12:])
         sock.send(arp.announcements("02:fc:00:00:00:99", other)[0])
     until(lambda: node.heard(other))
-    assert node.last_mac("eth0", IP) is None
+    assert node.last_seen("eth0", IP).mac is None
     assert node.of(ArpSeen) == []
 
 
@@ -158,14 +158,32 @@ def test_a_flood_is_thinned(lab, node):
     assert 10 <= len(node.of(ArpSeen)) <= 40
 
 
-def test_a_mac_that_uses_other_addresses_too_is_not_taken_for_the_owner_s(lab, node):
+def test_a_mac_that_uses_other_addresses_too_is_told_with_one_of_them(lab, node):
     client = Node(lab.client, node_id=1).open()
     client.announce("eth0", IP)
-    assert until(lambda: node.last_mac("eth0", IP)) == lab.client.mac
+    assert until(lambda: node.last_seen("eth0", IP).mac) == lab.client.mac
     client.announce("eth0", IPv4Address("10.9.0.9"))
     until(lambda: node.heard(IPv4Address("10.9.0.9")))
     client.shut()
-    assert node.last_mac("eth0", IP) is None
+    seen = node.last_seen("eth0", IP)
+    assert (seen.mac, seen.also_uses) == (lab.client.mac, IPv4Address("10.9.0.9"))
+
+
+def test_a_probe_is_told_with_the_other_address_of_its_mac_and_remembered(lab, node):
+    node.watch(frozenset({IP}))
+    client = Node(lab.client, node_id=1).open()
+    client.announce("eth0", IPv4Address("10.9.0.9"))
+    until(lambda: node.heard(IPv4Address("10.9.0.9")))
+    client.probe("eth0", IP)
+    (probe,) = until(lambda: node.of(ArpSeen))
+    client.probe("eth0", IP, IPv4Address(lab.client.ip))
+    asked = until(lambda: node.of(ArpSeen)[1:])[0]
+    client.shut()
+    assert (probe.sender_ip, probe.also_uses) == (arp.UNSPECIFIED, IPv4Address("10.9.0.9"))
+    assert (asked.sender_ip, asked.also_uses) == (IPv4Address(lab.client.ip), None)
+    seen = node.last_seen("eth0", IP)
+    assert (seen.mac, seen.prober) == (None, lab.client.mac)
+    assert 0 < seen.probed_ago_s < 10
 
 
 def test_the_link_comes_back(node):
@@ -210,15 +228,15 @@ def test_the_interface_goes_and_comes_back(lab, node):
 
 def test_the_owner_s_mac_is_remembered(lab, node):
     client = IPv4Address(lab.client.ip)
-    assert node.last_mac("eth0", client) is None
-    assert node.last_mac("nosuch0", client) is None
+    assert node.last_seen("eth0", client).mac is None
+    assert node.last_seen("nosuch0", client).mac is None
     node.host.sh("ip neigh add 10.9.0.100 lladdr 02:aa:00:00:00:01 dev eth0 nud stale")
-    assert node.last_mac("eth0", client) == "02:aa:00:00:00:01"
+    assert node.last_seen("eth0", client).mac == "02:aa:00:00:00:01"
     node.host.sh("ip neigh flush all")
-    assert node.last_mac("eth0", client) is None
+    assert node.last_seen("eth0", client).mac is None
     lab.client.answers("10.9.0.10")
-    assert until(lambda: node.last_mac("eth0", client)) == lab.client.mac
-    assert node.last_mac("eth0", IPv4Address("10.9.0.99")) is None
+    assert until(lambda: node.last_seen("eth0", client).mac) == lab.client.mac
+    assert node.last_seen("eth0", IPv4Address("10.9.0.99")).mac is None
 
 
 def test_events_that_the_kernel_could_not_deliver_are_made_up_for(lab):

@@ -166,6 +166,11 @@ class Capture:
             lambda seen: seen.target_ip == IPv4Address(ip) and seen.sender_ip == arp.UNSPECIFIED
         )
 
+    def asked(self, ip: str, sender: str) -> list[Frame]:
+        """The ordinary requests of `sender` for `ip`."""
+        wanted = (IPv4Address(sender), IPv4Address(ip))
+        return self._those(lambda seen: not seen.reply and (seen.sender_ip, seen.target_ip) == wanted)
+
 
 class Holders:
     """Asks the wire who holds an address, every `every_s`, from a card of its own, until the block is left.

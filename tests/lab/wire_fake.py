@@ -19,10 +19,21 @@ from typing import Any, Callable, Optional
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
+from failover.owners import OwnerMacs
 from failover.states import State
 from failover.vips import Reply
 from logging_setup import Entry, NoLog, format_line, parse_line
-from network.base import Address, AddressesChanged, ArpSeen, LinkDown, LinkUp, NetworkError, NetworkEvent, Vip
+from network.base import (
+    Address,
+    AddressesChanged,
+    ArpSeen,
+    LastSeen,
+    LinkDown,
+    LinkUp,
+    NetworkError,
+    NetworkEvent,
+    Vip,
+)
 
 NOBODY = IPv4Address(0)
 GRID = {1: (2, 4), 2: (1, 3, 5), 3: (2, 6), 4: (1, 5, 7), 5: (2, 4, 6, 8), 6: (3, 5, 9)}
@@ -73,7 +84,7 @@ class Host:
 class Wire:
     """`broken` maps a method's name to the reason with which it fails. Times are the clock's seconds.
 
-    `probes` and `announcements` are what went out, `heard` what was posted, `added` each virtual address that was added
+    `probes` (with the `senders` they had) and `announcements` are what went out, `heard` what was posted, `added` each virtual address that was added
     anew.
     """
 
@@ -87,6 +98,10 @@ class Wire:
     broken: dict[str, str] = field(default_factory=dict)
     down: bool = False
     probes: list[tuple[float, IPv4Address]] = field(default_factory=list)
+    senders: list[IPv4Address | None] = field(default_factory=list)
+    probers: dict[IPv4Address, tuple[str, float]] = field(default_factory=dict)
+    other_uses: dict[IPv4Address, IPv4Address] = field(default_factory=dict)
+    filtered: frozenset[tuple[str, IPv4Address, str]] = frozenset()
     announcements: list[tuple[float, IPv4Address]] = field(default_factory=list)
     heard: list[tuple[float, ArpSeen]] = field(default_factory=list)
     added: list[tuple[float, Vip]] = field(default_factory=list)
@@ -112,6 +127,14 @@ class Wire:
     def ask(self, ip: IPv4Address, mac: str) -> None:
         """A probe from another machine."""
         self._say(ArpSeen("eth0", False, mac, NOBODY, ip))
+
+    def probed_by(self, mac: str, ip: IPv4Address, also_uses: IPv4Address | None = None) -> None:
+        """A probe from a MAC that was seen to use another address too."""
+        self._say(ArpSeen("eth0", False, mac, NOBODY, ip, also_uses))
+
+    def say(self, arp: ArpSeen) -> None:
+        """Whatever packet."""
+        self._say(arp)
 
     def question(self, ip: IPv4Address, sender: IPv4Address, mac: str = HIGHER_MAC) -> None:
         """Another machine looks `ip` up."""
@@ -143,6 +166,8 @@ class Wire:
             at, _, arp = heapq.heappop(self._coming)
             if not self.down and arp.sender_ip != NOBODY:
                 self.macs[arp.sender_ip] = arp.sender_mac
+            elif not self.down and not arp.reply:
+                self.probers[arp.target_ip] = (arp.sender_mac, at)
             if not self.down and not self._watched.isdisjoint((arp.sender_ip, arp.target_ip)):
                 self.heard.append((at, arp))
                 self._post(arp)
@@ -191,15 +216,16 @@ class Wire:
         self._may("watch")
         self._watched = ips
 
-    def probe(self, interface: str, ip: IPv4Address) -> None:
+    def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         self._may("probe")
         self._must_be_up()
         self.probes.append((self.clock.now, ip))
+        self.senders.append(sender)
         for host in self.hosts:
             if host.ip == ip:
                 # the kernel may answer before the sender goes on: heard only where it is watched by now
                 if ip in self._watched:
-                    self._say(ArpSeen("eth0", True, host.mac, ip, NOBODY), host.delay_s)
+                    self._say(ArpSeen("eth0", True, host.mac, ip, sender or NOBODY), host.delay_s)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
         self._may("announce")
@@ -230,9 +256,13 @@ class Wire:
         self._may("release")
         self.take_away(vip)
 
-    def last_mac(self, interface: str, ip: IPv4Address) -> Optional[str]:
-        self._may("last_mac")
-        return self.macs.get(ip)
+    def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
+        self._may("last_seen")
+        prober, at_s = self.probers.get(ip, (None, float("-inf")))
+        return LastSeen(self.macs.get(ip), self.other_uses.get(ip), prober, self.clock.now - at_s)
+
+    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+        self.filtered = probes
 
     def _ends_s(self) -> float:
         return self.clock.now + self.lease_s if self.lease_s else float("inf")
@@ -267,7 +297,9 @@ class _Judge:
 class Desk:
     """The owner's loop over one Wire; `sent` are the answers as the master reads them."""
 
-    def __init__(self, wire: Optional[Wire] = None, **settings: Any) -> None:
+    def __init__(
+        self, wire: Optional[Wire] = None, *, owners: Optional[OwnerMacs] = None, **settings: Any
+    ) -> None:
         self.wire = wire or Wire(Clock(), lease_s=settings.get("address_lease_s", 10.0))
         self.clock = self.wire.clock
         self.log = Lines()
@@ -286,7 +318,7 @@ class Desk:
         self._answers: deque[Reply] = deque()
         self._judging = False
         self.failover = Failover(
-            self.settings, self.node, self.wire, self.log, self._answers.append, clock=self.clock
+            self.settings, self.node, self.wire, self.log, self._answers.append, self.clock, owners
         )
         self.wire.start(self._inbox.append)
         self.failover.start(self.clock.now)

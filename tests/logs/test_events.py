@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -36,6 +37,7 @@ def strings(node, kind=ast.Constant):
     return [value] if isinstance(value, str) else []
 
 
+@functools.cache
 def logged():
     """Each event in the code with its levels; an event whose level is a variable has the level None."""
     found = defaultdict(set)

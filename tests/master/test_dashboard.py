@@ -16,7 +16,9 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from tests.lab.chromium import PICTURES, ROOT, chromium, needs_chromium
+from tests.lab.processes import start_master
 from tests.lab.waiting import PATIENCE_S, until
+from tests.lab.workers import Worker
 
 pytestmark = needs_chromium
 ASSETS = ROOT / "master" / "dashboard"
@@ -497,3 +499,78 @@ def test_nothing_moves_where_motion_is_not_wanted(stub, look):
     moving = "document.getAnimations().filter(one => one.playState === 'running').length"
     assert look().evaluate(moving) > 0
     assert look(reduced_motion="reduce").evaluate(moving) == 0
+
+
+# ---- the real master, with workers whose addresses are simulated
+
+
+class Cluster:
+    """Three workers of the shipped grid, and their master."""
+
+    def __init__(self, folder, master):
+        self.folder, self.master = folder, master
+        self.workers = {}
+        for number in (1, 2, 3):
+            self.start(number)
+
+    def start(self, number):
+        self.workers[number] = Worker(self.folder / f"node{number}", self.master, number)
+        self.workers[number].wait("connected")
+
+    def close(self):
+        for worker in self.workers.values():
+            worker.end()
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    with start_master() as master, contextlib.closing(Cluster(tmp_path, master)) as cluster:
+        yield cluster
+
+
+def test_the_master_shows_a_death_the_takeover_and_the_return(cluster, browse):
+    tab = browse(f"{cluster.master.url}/")
+    sees(tab.locator("#headline"), "All 3 nodes are alive.*4, 5 and 6 have not joined yet")
+    at = places(tab)
+    assert at[1][1] == at[2][1] == at[3][1] < at[4][1]
+    cluster.workers[2].end()
+    sees(tab.locator("#headline"), r"Node 2 is dead; every address is served.*answers for 10\.9\.0\.2\.")
+    sees(card(tab, 2), r"dead for \d+ s.*node [13] answers, \d+ s")
+    sees(tab.locator("#events"), r"Node [13] answers for node 2 at 10\.9\.0\.2")
+    assert tab.locator("#arrows .held").count() == 1
+    cluster.start(2)
+    sees(tab.locator("#headline"), "All 3 nodes are alive")
+    sees(card(tab, 2), r"alive for \d+ s")
+
+
+def test_the_master_restores_what_the_page_asks_for(cluster, browse):
+    tab = browse(f"{cluster.master.url}/")
+    cluster.workers[2].end()
+    card(tab, 2).get_by_role("button").click()
+    tab.locator("#restore").click()
+    sees(tab.locator("#answer"), "was asked to give the address of node 2 back")
+    sees(card(tab, 2), "given back by hand")
+    tab.get_by_role("button", name="Close").click()
+    assert tab.locator("#arrows path").count() == 0
+
+
+def test_the_master_is_lost_and_comes_back(cluster, browse):
+    tab = browse(f"{cluster.master.url}/")
+    sees(tab.locator("#headline"), "All 3 nodes are alive")
+    cluster.master.freeze()
+    sees(tab.locator("#headline"), "The master is lost")
+    cluster.master.thaw()
+    sees(tab.locator("#headline"), "All 3 nodes are alive")
+    cluster.master.kill()
+    sees(tab.locator("#headline"), "The master is lost")
+    with start_master("--port", cluster.master.url.rpartition(":")[2]):
+        sees(tab.locator("#headline"), "All 3 nodes are alive")
+
+
+def test_the_page_wants_the_token_and_the_browser_remembers_it(browse):
+    with start_master(token="a-token-for-this-test-alone") as master:
+        tab = browse(
+            f"{master.url}/", http_credentials={"username": "", "password": "a-token-for-this-test-alone"}
+        )
+        sees(tab.locator("#headline"), "No node has joined yet")
+        sees(tab.locator("#events"), "started")

@@ -176,7 +176,7 @@ def test_a_living_owner_is_seen(net, mac, events):
     net.probe("en0", IP)
     until(lambda: events)
     assert events == [ArpSeen("en0", True, "02:fc:00:00:00:02", IP, IPv4Address(0))]
-    assert net.last_mac("en0", IP) == "02:fc:00:00:00:02"
+    assert net.last_seen("en0", IP).mac == "02:fc:00:00:00:02"
     mac.answers[IP] = "02:fc:00:00:00:03"  # this machine's own
     net.probe("en0", IP)
     until(lambda: mac.asked == 2)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from network.base import AddressesChanged, ArpSeen, LinkDown, LinkUp
+from network.base import AddressesChanged, ArpSeen, FilterFailed, LastSeen, LinkDown, LinkUp
 from network.simulated import Simulated
 from network.sudo.helper import Requests
-from network.sudo.protocol import decode_event, encode_event
+from network.sudo.protocol import decode, decode_event, encode, encode_event
 
 VIP = {"id": 7, "do": "hold", "owner": 2, "ip": "10.9.0.2/24", "interface": "simulated0"}
 ips = st.integers(0, 2**32 - 1).map(IPv4Address)
@@ -30,7 +30,8 @@ def ask(requests, **request):
 @settings(deadline=None)  # the machine is shared
 @given(
     st.one_of(
-        st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips),
+        st.builds(ArpSeen, st.text(), st.booleans(), st.text(), ips, ips, st.none() | ips),
+        st.builds(FilterFailed, st.text()),
         st.builds(LinkUp, st.text()),
         st.builds(AddressesChanged, st.text()),
         st.builds(LinkDown, st.text()),
@@ -40,14 +41,25 @@ def test_events_survive_the_pipe(event):
     assert decode_event(json.loads(json.dumps(encode_event(event)))) == event
 
 
+def test_what_was_seen_survives_the_pipe():
+    seen = LastSeen("02:fc:00:00:00:02", IPv4Address("10.9.0.9"), "02:fc:00:00:00:01", 3.5)
+    assert decode(LastSeen, json.loads(json.dumps(encode(seen)))) == seen
+
+
 @pytest.mark.parametrize("allowed", [None, (IPv4Network("10.9.0.0/16"),)])
 def test_each_verb(net, allowed):
     requests = Requests(net, allowed, None)
     assert ask(requests, **VIP) == {"id": 7, "value": None}
     assert [a.ip for a in net.addresses()] == [IPv4Interface("10.9.0.3/24"), IPv4Interface("10.9.0.2/24")]
-    for do in ("renew", "probe", "announce", "last_mac"):
+    for do in ("renew", "probe", "announce"):
         ip = "10.9.0.2/24" if do == "renew" else "10.9.0.2"
         assert ask(requests, **{**VIP, "do": do, "ip": ip}) == {"id": 7, "value": None}
+    asking = {**VIP, "do": "probe", "ip": "10.9.0.2", "sender": "10.9.0.3"}
+    assert ask(requests, **asking) == {"id": 7, "value": None}
+    seen = ask(requests, **{**VIP, "do": "last_seen", "ip": "10.9.0.2"})["value"]
+    assert decode(LastSeen, json.loads(json.dumps(seen))) == LastSeen()
+    probe = {"interface": "simulated0", "ip": "10.9.0.2", "mac": "02:fc:00:00:00:02"}
+    assert ask(requests, id=8, do="filter_probes", probes=[probe]) == {"id": 8, "value": None}
     assert ask(requests, id=8, do="watch", ips=["10.9.0.2"]) == {"id": 8, "value": None}
     assert ask(requests, **{**VIP, "do": "release"}) == {"id": 7, "value": None}
     assert len(net.addresses()) == 1
@@ -74,6 +86,17 @@ def test_each_verb(net, allowed):
         (None, {"ip": 168361986}, "ip is no text"),
         (None, {"interface": None}, "interface is no text"),
         (None, {"interface": "eth0"}, "not the interface"),
+        (None, {"do": "probe", "ip": "10.9.0.2", "sender": "10.9.0.9"}, "not on this machine"),
+        (None, {"do": "filter_probes"}, "probes is no list"),
+        (None, {"do": "filter_probes", "probes": ["x"]}, "a probe is no object"),
+        (
+            None,
+            {
+                "do": "filter_probes",
+                "probes": [{"interface": "simulated0", "ip": "10.9.0.2", "mac": "02:fc:00:00:00:02; drop"}],
+            },
+            "mac is no MAC",
+        ),
         (None, {"do": "watch"}, "ips is no list"),
         (None, {"do": "watch", "ips": ["10.9.0.2"] * 2000}, "ips is no list of at most"),
         (None, {"do": "watch", "ips": [1]}, "an address is no text"),

@@ -80,7 +80,7 @@ def test_a_wire_on_which_nobody_speaks(net, events):
     net.watch(frozenset({VIP.ip.ip}))
     net.probe("simulated0", VIP.ip.ip)
     net.announce("simulated0", VIP.ip.ip)
-    assert net.last_mac("simulated0", VIP.ip.ip) is None
+    assert net.last_seen("simulated0", VIP.ip.ip).mac is None
     assert net.gateways() == frozenset()
     assert net.mac("simulated0") == "02:09:00:00:00:03"
     assert events == []

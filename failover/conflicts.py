@@ -1,0 +1,121 @@
+"""What ARP packets say of the addresses that are held or ordered (RFC 5227), and how owners' probes are met."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from ipaddress import IPv4Address
+
+from failover.node import Node
+from failover.states import HOLDING, TAKING, VERIFY_S, Event, State, Suspect, VipState
+from network.base import ArpSeen, Network, NetworkError
+
+NOBODY = IPv4Address(0)
+REPEATS_S = 1.0
+"""Seconds for which further packets of the claim that raised a conflict are no answer to the requests since."""
+FILTER_AFTER_S = 0.02
+"""Seconds after a change at which the filter of probes follows, so that no answer to the master waits for it."""
+
+
+class ConflictDetector:
+    """`entries` are the addresses of the table, `apply` takes the event that a packet means for one of them."""
+
+    def __init__(
+        self,
+        node: Node,
+        network: Network,
+        entries: Mapping[int, VipState],
+        apply: Callable[[VipState, Event, float], None],
+    ) -> None:
+        self._node = node
+        self._network = network
+        self._entries = entries
+        self._apply = apply
+        self._filtered: frozenset[tuple[str, IPv4Address, str]] = frozenset()
+        self.filter_due_s = math.inf
+
+    def watch(self) -> None:
+        """Tell the network which addresses matter: those ordered or held, those asked about, and the node's own."""
+        ips = {entry.vip.ip.ip for entry in self._entries.values()}
+        ips.update(entry.suspect.other_ip for entry in self._entries.values() if entry.suspect)
+        if self._node.primary:
+            ips.add(self._node.primary.ip.ip)
+        self._network.watch(frozenset(ips))
+
+    def heard(self, arp: ArpSeen, entry: VipState, now: float) -> None:
+        """What an ARP packet says of an address (RFC 5227 §2.1.1, §2.4)."""
+        ip, suspect = entry.vip.ip.ip, entry.suspect
+        if arp.sender_ip == ip:
+            answers = arp.reply and arp.target_ip != ip
+            repeats = entry.state is State.IN_CONFLICT and now - entry.probing_since_s < REPEATS_S
+            if answers or not repeats:
+                entry.user_mac = arp.sender_mac
+                self._conflict(entry, Event.CONFLICT, arp.sender_mac, now)
+        elif suspect and (arp.sender_mac, arp.sender_ip) == (suspect.mac, suspect.other_ip):
+            if arp.reply and arp.target_ip != suspect.other_ip:  # an answer, and no announcement
+                self._clear_suspect(entry, suspect, now)
+        elif arp.sender_ip == NOBODY and arp.target_ip == ip and not arp.reply:
+            self._probed(arp, entry, now)
+
+    def _probed(self, probe: ArpSeen, entry: VipState, now: float) -> None:
+        """Another host is about to use the address: its owner, or another node that was ordered to take it."""
+        mac = probe.sender_mac
+        if mac == entry.owner_mac:
+            if entry.owner_told or probe.also_uses is None:
+                self._conflict(entry, Event.OWNER_PROBE, mac, now)
+            elif entry.suspect is None:
+                self._verify(entry, Suspect(mac, probe.also_uses, now + VERIFY_S))
+        elif mac == entry.user_mac and entry.state in TAKING:
+            self._conflict(entry, Event.CONFLICT, mac, now)  # it answered for the address: it has it already
+        else:
+            self._outranked(entry, mac, now)
+
+    def _outranked(self, entry: VipState, mac: str, now: float) -> None:
+        """Of two nodes that want it at the same time the lower MAC goes on."""
+        try:
+            ours = self._network.mac(entry.vip.interface)
+        except NetworkError:
+            return
+        if mac < ours:
+            self._conflict(entry, Event.SIMULTANEOUS_PROBE, mac, now)
+
+    def _conflict(self, entry: VipState, event: Event, mac: str, now: float) -> None:
+        entry.other_mac = mac
+        self._apply(entry, event, now)
+
+    def _verify(self, entry: VipState, suspect: Suspect) -> None:
+        """Ask for the other address that the owner's supposed MAC was seen with. If that MAC answers for it, it is
+        another node, which once held this address; if not, the packet that said so was forged or is out of date.
+        """
+        entry.suspect = suspect
+        vip = entry.vip
+        with suppress(NetworkError):  # no answer then: the probe counts
+            self.watch()
+            sender = self._node.address_on(vip.interface, suspect.other_ip)
+            self._network.probe(vip.interface, suspect.other_ip, sender)
+
+    def _clear_suspect(self, entry: VipState, suspect: Suspect, now: float) -> None:
+        entry.suspect = entry.owner_mac = None
+        self.update_filter(now)
+        if entry.state in HOLDING:
+            # its probe may have met the filter
+            with suppress(NetworkError):
+                self._network.announce(entry.vip.interface, entry.vip.ip.ip)
+        self._outranked(entry, suspect.mac, now)
+
+    def update_filter(self, now: float) -> None:
+        """Where the owner's MAC is known, its probes for what is held must not be answered."""
+        wanted = frozenset(
+            (entry.vip.interface, entry.vip.ip.ip, entry.owner_mac)
+            for entry in self._entries.values()
+            if entry.state in HOLDING and entry.owner_mac and entry.owner_also_uses is None
+        )
+        if wanted != self._filtered:
+            self._filtered, self.filter_due_s = wanted, now + FILTER_AFTER_S
+
+    def filter(self, now: float) -> None:
+        """Set the filter, where that is due."""
+        if self.filter_due_s <= now:
+            self.filter_due_s = math.inf
+            self._network.filter_probes(self._filtered)

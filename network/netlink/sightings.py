@@ -1,0 +1,62 @@
+"""What ARP packets on the wire said about who uses which address, for a while.
+
+Anybody on the segment can forge such a packet, so this is a hint: it expires, and nothing is decided by it alone.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address
+
+from network.base import ArpSeen
+from network.netlink.arp import UNSPECIFIED
+
+_USED_FOR_S = 600.0
+"""Seconds for which the last user of an address is remembered."""
+_ALSO_USED_FOR_S = 60.0
+"""Seconds for which a MAC counts as one that uses another address; a worker announces its own before it probes."""
+PROBED_FOR_S = 10.0
+"""Seconds for which a probe is remembered: an owner that asks first needs about that long to come up."""
+_REMEMBERED = 4096
+
+
+class Sightings:
+    """One thread notes, any thread asks; times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._users: dict[tuple[str, IPv4Address], tuple[str, float]] = {}
+        self._probers: dict[tuple[str, IPv4Address], tuple[str, float]] = {}
+
+    def note(self, seen: ArpSeen, now_s: float) -> None:
+        if seen.sender_ip != UNSPECIFIED:
+            _keep(self._users, (seen.interface, seen.sender_ip), (seen.sender_mac, now_s))
+        elif not seen.reply:
+            _keep(self._probers, (seen.interface, seen.target_ip), (seen.sender_mac, now_s))
+
+    def user(self, interface: str, ip: IPv4Address, now_s: float) -> str | None:
+        """The MAC that last used `ip`."""
+        mac, at_s = self._users.get((interface, ip), (None, 0.0))
+        return mac if now_s - at_s < _USED_FOR_S else None
+
+    def other_address(self, interface: str, mac: str, ip: IPv4Address, now_s: float) -> IPv4Address | None:
+        """An address other than `ip` that `mac` was the last to use, a short while ago."""
+        for (there, other), (user, at_s) in list(self._users.items()):
+            if user == mac and there == interface and other != ip and now_s - at_s < _ALSO_USED_FOR_S:
+                return other
+        return None
+
+    def prober(self, interface: str, ip: IPv4Address, now_s: float) -> tuple[str, float] | None:
+        """The MAC that last probed for `ip`, and how many seconds ago."""
+        mac, at_s = self._probers.get((interface, ip), ("", -PROBED_FOR_S))
+        return (mac, now_s - at_s) if now_s - at_s < PROBED_FOR_S else None
+
+
+def _keep(
+    memory: dict[tuple[str, IPv4Address], tuple[str, float]],
+    key: tuple[str, IPv4Address],
+    value: tuple[str, float],
+) -> None:
+    """The newest last; the oldest is dropped."""
+    memory.pop(key, None)
+    memory[key] = value
+    if len(memory) > _REMEMBERED:
+        del memory[next(iter(memory))]
