@@ -130,6 +130,12 @@ class Failover:
         self._apply(entry, Event.RECOVER, now)
         return None
 
+    def refuse(self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None) -> str:
+        """Answer an order that must not even be read with its failure form; the reason."""
+        refuse = self._table.refuse_recover if event == "recover" else self._table.refuse_restore
+        refuse(data, reason, number)
+        return reason
+
     def restore(self, data: Mapping[str, Any], now: float, number: int | None = None) -> str | None:
         """Give an address back; the reason when it is no valid order, else None."""
         known = {*self._settings.neighbors, *self._entries}
