@@ -153,8 +153,8 @@ mount -t tmpfs tmpfs /run
 mkdir -p /run/systemd/network /run/systemd/netif/links /run/systemd/netif/leases /run/systemd/netif/lldp
 chown -R systemd-network: /run/systemd/netif
 printf '%s' "$NETWORK" > /run/systemd/network/10-eth0.network
-mount -o remount,ro,bind /sys
-exec {NETWORKD}
+mount -o remount,ro,bind /sys || mount -o remount,ro /sys
+exec {NETWORKD} > "$LOG" 2>&1
 """
 
 
@@ -165,15 +165,11 @@ def test_systemd_networkd_with_ipv4_duplicate_detection_gets_its_address(scene: 
     assert scene.director.recover(2, 1, owner_mac=owner.mac)["secondary_ip"] == OWNER
     until(lambda: owner.mac in filtered(scene[1].host))
     back = time.monotonic()
-    networkd = owner.popen(
-        "unshare",
-        "-m",
-        "sh",
-        "-ec",
-        START_NETWORKD,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NETWORK": NETWORK},
-    )
-    until(lambda: owner.addresses() == [f"{OWNER}/24"], 30)
+    log = scene.folder / "networkd.log"
+    environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "NETWORK": NETWORK, "LOG": str(log)}
+    environ["SYSTEMD_LOG_LEVEL"] = "debug"
+    networkd = owner.popen("unshare", "-m", "sh", "-ec", START_NETWORKD, env=environ)
+    until(lambda: owner.addresses() == [f"{OWNER}/24"], 30, lambda: log.read_text()[-3000:])
     given_back(scene, owner, back)
     networkd.kill()
 
