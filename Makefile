@@ -26,7 +26,7 @@ help:
 	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
-	@echo "make install        as a service of this Debian (PREFIX, DESTDIR); again: upgrade in place; make uninstall"
+	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
 
 $(BIN)/python:
@@ -101,7 +101,7 @@ lock:
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach
 install uninstall:
-	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" WHEELHOUSE="$(WHEELHOUSE)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
 	  sh deploy/linux/install.sh $@
 
 clean:

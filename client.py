@@ -25,17 +25,6 @@ VERSION = "2.0.0"
 EXIT_LOCKED = 75  # EX_TEMPFAIL of sysexits.h
 EXIT_CONFIG = 78  # EX_CONFIG
 HERE = Path(__file__).absolute().parent
-TLS_VARIABLES = (
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "WEBSOCKET_CLIENT_CA_BUNDLE",
-    "SSLKEYLOGFILE",
-)
-"""By which OpenSSL and the libraries would trust others than MASTER_CA_FILE or the system does, each for one transport
-only, or give the keys away.
-"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -104,8 +93,6 @@ def _run(options: argparse.Namespace) -> int:
     if options.version:
         print(f"failover worker {VERSION}, {_protocol()}")
         return 0
-    for name in TLS_VARIABLES:
-        os.environ.pop(name, None)
     try:
         config = configuration.load(os.environ, options.env_file, options.account)
     except configuration.ConfigError as exc:
@@ -123,9 +110,6 @@ def _run(options: argparse.Namespace) -> int:
         from worker.status_client import show_status
 
         return show_status(config.log_dir, as_json=options.json)
-    from connection import light
-
-    light.import_requests()
     if options.check:
         from worker.check import check
 

@@ -79,7 +79,7 @@ class PingMonitor:
         self._changed = threading.Condition()
         self._stopping = False
         self._quiet_s: Optional[float] = None  # None: no connection
-        self._since_s = self._paused_s = 0.0
+        self._since_s = self._paused_s = self._mute_s = 0.0
         self._seq = 0
         self._sent: dict[int, _Ping] = {}
         self._overdue: dict[int, _Ping] = {}
@@ -98,14 +98,20 @@ class PingMonitor:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def resume(self, quiet_s: float) -> None:
-        """A connection is up; a silent master that never acknowledges is dead after `quiet_s`."""
+    def resume(self, quiet_s: float, *, several: bool = False) -> None:
+        """A connection is up; a silent master that never acknowledges is dead after `quiet_s`.
+
+        `several`: another one waits, so one that has said nothing at all since it accepted is dead as soon as one
+        that acknowledges would be.
+        """
         with self._changed:
             now = time.monotonic()
             if self._paused_s:
                 self._log.info("pings_resumed", after_s=now - self._paused_s)
                 self._paused_s = 0.0
             self._quiet_s = quiet_s
+            mute_s = self._max_missed * self._interval_s + self._timeout_s
+            self._mute_s = min(quiet_s, mute_s) if several else quiet_s
             self._since_s = self._next_s = now
             self._missed_in_row = 0
             self._acknowledges = False
@@ -193,8 +199,10 @@ class PingMonitor:
                 del self._overdue[next(iter(self._overdue))]
         if self._acknowledges and self._missed_in_row >= self._max_missed:
             return f"{self._missed_in_row} pings in a row without an answer"
-        quiet_for_s = now - max(self._since_s, self._wire.last_packet_s)
-        if self._quiet_s is not None and not self._acknowledges and quiet_for_s > self._quiet_s:
+        last_s = self._wire.last_packet_s
+        quiet_for_s = now - max(self._since_s, last_s)
+        quiet_s = self._quiet_s if last_s > self._since_s else self._mute_s
+        if quiet_s is not None and not self._acknowledges and quiet_for_s > quiet_s:
             return f"nothing from the master for {quiet_for_s:.0f} s"
         return None
 

@@ -125,8 +125,12 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bo
     first, last = start, outage.until - view.ahead_s
     if outage.last_answer and outage.cause != "master_gone":
         first, last = outage.last_answer - view.ahead_s, start
-    kept = [other.lane.name for other in others if other.answered(first + MARGIN_S, last - MARGIN_S)]
-    if kept and all(one_master or other.url(last) == url for other in others):
+    kept = [
+        other.lane.name
+        for other in others
+        if other.answered(first + MARGIN_S, last - MARGIN_S) and (one_master or other.url(last) == url)
+    ]
+    if kept:
         names = listed(kept) if len(kept) < 4 else f"{len(kept)} other nodes"
         return replace(outage, cause="network", detail=f"the master answered {names} meanwhile")
     if all(other.lost_it(start) for other in others):

@@ -37,6 +37,8 @@ class Downtime:
     back: float | None
     cause: str
     lane: Lane
+    gone: bool = False
+    """Whether its process was, so that its end says from when the address is its own again."""
 
 
 @dataclass
@@ -94,10 +96,10 @@ def downtimes(lane: Lane, ahead_s: float) -> list[Downtime]:
         place = bisect_left(ups, at)
         return ups[place] if place < len(ups) else None
 
-    for span, cause in _absences(lane):
+    for span, cause, gone in _absences(lane):
         there = span.end
         back = connected(span.end) if span.end is not None else None
-        if cause == "frozen" and span.end is not None:
+        if gone and cause == "frozen" and span.end is not None:
             place = bisect_left(losses, span.start)
             lost = (
                 lane.outages[place]
@@ -105,7 +107,7 @@ def downtimes(lane: Lane, ahead_s: float) -> list[Downtime]:
                 else None
             )
             back = lost.end if lost else span.end
-        if cause not in (SILENT, "own_stop", "frozen"):
+        if not gone:
             back = span.end
         found.append(
             Downtime(
@@ -114,19 +116,20 @@ def downtimes(lane: Lane, ahead_s: float) -> list[Downtime]:
                 None if back is None else back - ahead_s,
                 cause,
                 lane,
+                gone,
             )
         )
     return _joined(sorted(found, key=lambda one: one.start))
 
 
-def _absences(lane: Lane) -> Iterator[tuple[Span, str]]:
-    """Each time without its process, or without the master, and why."""
+def _absences(lane: Lane) -> Iterator[tuple[Span, str, bool]]:
+    """Each time without its process, or without the master, why, and whether it is the former."""
     for span in lane.silences:
-        yield span, SILENT
+        yield span, SILENT, True
     for span in lane.stops:
-        yield span, "own_stop"
+        yield span, "own_stop", True
     for span in lane.freezes:
-        yield span, "frozen"
+        yield span, "frozen", True
     ends = {process.last for process in lane.processes}
     for outage in lane.outages:
         if not outage.at_start:
@@ -137,7 +140,7 @@ def _absences(lane: Lane) -> Iterator[tuple[Span, str]]:
                 if outage.end is None and outage.until in ends and outage.until < lane.last
                 else outage.end
             )
-            yield Span(start, end, outage.until, outage.zone), outage.cause
+            yield Span(start, end, outage.until, outage.zone), outage.cause, False
 
 
 def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
@@ -149,9 +152,11 @@ def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
             cause = (
                 down.cause if down.cause == "frozen" and down.start <= last.start + TOGETHER_S else last.cause
             )
+            there = last.there if last.gone and not down.gone else down.there
             joined[-1] = replace(
                 last,
-                there=None if down.there is None else max(down.there, last.there or 0.0),
+                there=there,
+                gone=last.gone or down.gone,
                 back=None if down.back is None or last.back is None else max(down.back, last.back),
                 cause=cause,
             )

@@ -289,14 +289,10 @@ def _of_lane(lane: Lane, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, 
 
 
 def _of_outage(outage: Outage) -> Iterator[tuple[float, str, str]]:
-    detail = f"; {outage.detail}" if outage.detail else ""
+    why = [CAUSE_WORDS.get(outage.cause, visible(outage.cause)), *([outage.detail] if outage.detail else [])]
     what = "found no master at its start" if outage.at_start else "lost the master"
     reason = visible(outage.reason.removeprefix("start: "))
-    yield (
-        outage.start,
-        WARN,
-        f"{what}, {CAUSE_WORDS.get(outage.cause, visible(outage.cause))}: {reason}{detail}",
-    )
+    yield outage.start, WARN, f"{what}: {reason} ({'; '.join(why)})"
     if outage.end is not None:
         yield outage.end, PLAIN, f"reached the master after {duration(outage.duration_s)}"
 
@@ -423,8 +419,11 @@ def caveats(story: Story) -> Iterator[str]:
         for attempt in one.attempts
         for node in (one.node, *attempt.active_neighbors)
     }
-    for node in sorted(named - {each for each in known if each is not None}):
+    absent = sorted(node for node in named - known if node is not None)
+    for node in absent[:CAVEATS]:
         yield f"No log of node {node} was given: what it did itself is not known."
+    if len(absent) > CAVEATS:
+        yield f"Nor was one of {count(len(absent) - CAVEATS, 'further node')}."
     for lane in story.lanes:
         if lane.node is None:
             yield f"{capital(lane.name)}: no line and no number in the folder's name says which node it is."

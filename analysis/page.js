@@ -8,10 +8,11 @@
   const plot = figure.querySelector(".plot");
   const reading = figure.querySelector(".reading");
   const SVG = "http://www.w3.org/2000/svg";
-  const HEAD = 24, PLOT = 46, ROW = 20, GAP = 10, AXIS = 22, LEAST_S = 0.5, STEP_PX = 4, LABEL_PX = 36;
+  const HEAD = 24, PLOT = 46, ROW = 20, GAP = 10, AXIS = 22, LEAST_S = 0.5, STEP_PX = 4, LABEL_PX = 90;
   const PATTERNS = { silence: ["--other", "M0 6L6 0"], freeze: ["--other", "M0 3H6"], stopped: ["--muted", "M3 0V6"], doubled: ["--bad", "M1.5 0V6"] };
   const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
     172800, 604800, 2592000];
+  const SHORT = { outage: "no master", silence: "silent", freeze: "stood still", stopped: "stopped" };
   const view = { from: 0, length: data.length, at: null };
   let width = 0, gutter = 0, layout = [];
 
@@ -27,16 +28,16 @@
     pen.font = font || "12px system-ui, sans-serif";
     return pen.measureText(text).width;
   };
-  // as much of a text as fits, with an ellipsis; empty where that would say nothing
-  const fit = (text, room, font) => {
+  // the text, its short form, or as much of it as fits, with an ellipsis; empty where that would say nothing
+  const fit = (text, room, font, short) => {
     if (measure(text, font) <= room) return text;
-    if (room < LABEL_PX) return "";
+    if (room < LABEL_PX) return short && measure(short, font) <= room ? short : "";
     let low = 0, high = text.length;
     while (low < high) {
       const middle = (low + high + 1) >> 1;
       if (measure(text.slice(0, middle).trimEnd() + "…", font) <= room) low = middle; else high = middle - 1;
     }
-    return low < 4 ? "" : text.slice(0, low).trimEnd() + "…";
+    return low < 8 ? "" : text.slice(0, low).trimEnd() + "…";
   };
   const x = (at) => gutter + (at - view.from) / view.length * (width - gutter);
   const clampX = (at) => Math.min(width, Math.max(gutter, x(at)));
@@ -86,7 +87,7 @@
 
   const draw = () => {
     width = Math.max(280, Math.round(plot.clientWidth));
-    gutter = width < 600 ? 34 : 46;
+    gutter = width < 600 ? 42 : 46;
     plot.textContent = "";
     let y = AXIS;
     layout = lanes.map((lane) => {
@@ -128,7 +129,7 @@
 
   // ticks at round times of the logs' own zone; a label is left out where it would touch another or the edge
   const axis = (layer, height) => {
-    const step = STEPS.find((each) => each / view.length * (width - gutter) >= 76) || STEPS[STEPS.length - 1];
+    const step = STEPS.find((each) => each / view.length * (width - gutter) >= (width < 600 ? 62 : 76)) || STEPS[STEPS.length - 1];
     const origin = data.start + data.offset;
     let free = 0;
     for (let tick = Math.ceil((origin + view.from) / step) * step - origin; tick <= view.from + view.length; tick += step) {
@@ -185,7 +186,7 @@
       }
       make(inside, "rect", { class: kind, x: left, y: plotTop, width: right - left, height: PLOT });
       make(inside, "rect", { class: `${kind} edge`, x: left, y: plotTop, width: right - left, height: 2.5 });
-      labels.push({ kind, left, right, text });
+      labels.push({ kind, left, right, text, short: SHORT[kind] });
     }
     curve(inside, lane.points, plotTop);
     let missed = "";
@@ -199,7 +200,7 @@
         if (of !== owner || !shows(from, to)) continue;
         const left = clampX(from), right = Math.max(left + 2, clampX(to));
         make(inside, "rect", { class: open ? "hold open" : "hold", x: left, y: y + 2, width: right - left, height: ROW - 4, rx: 2 });
-        items.push({ kind: "hold", left, right, text });
+        items.push({ kind: "hold", left, right, text, short: text.slice(text.lastIndexOf("node")) });
       }
       let last = -9;
       for (const [at, kind, text, of] of lane.marks) {
@@ -208,7 +209,7 @@
         if (left - last < 6) continue; // a busy log: one sign stands for those below it
         last = left;
         make(layers.front, "text", { class: `label cross ${kind}`, x: left, y: y + 15 }, kind === "pending" ? "?" : kind === "withdrawn" ? "○" : "✕");
-        items.push({ kind, left: left - 6, right: left + 6, text });
+        items.push({ kind, left: left - 6, right: left + 6, text, short: text.split(":")[0] });
       }
       label(layers.front, items, y + 14, arrows);
     });
@@ -221,7 +222,7 @@
     if (summary) make(layers.front, "text", { class: "small", x: nameWidth + 10, y: top + 17 }, summary);
   };
 
-  // each text stands in its own bar where it fits, else behind it, and ends before the next thing and before an arrow
+  // each text stands in its own bar where that is wide, else behind it, and ends before the next thing and any arrow
   const label = (layer, items, y, arrows) => {
     items.sort((one, other) => one.left - other.left);
     const crossing = arrows.filter((arrow) => Math.min(arrow.start, arrow.end) < y && Math.max(arrow.start, arrow.end) > y - 12)
@@ -229,24 +230,18 @@
     let taken = gutter;
     items.forEach((item, i) => {
       const next = i + 1 < items.length ? items[i + 1].left : width;
-      const bar = item.right - item.left;
-      for (const [from, to] of bar >= 60 ? [[item.left + 5, Math.min(next, item.right) - 3]] : [[item.right + 3, next - 4]]) {
-        let start = Math.max(from, taken), end = to;
-        const text = () => fit(item.text, end - start);
-        const blocked = crossing.find((at) => at > start - 3 && at < start + Math.min(end - start, measure(item.text)) + 3);
-        if (blocked !== undefined) {
-          // on whichever side of the arrow there is more room
-          if (blocked - start > end - blocked) end = blocked - 5; else start = blocked + 5;
-          const second = crossing.find((at) => at > start && at < end);
-          if (second !== undefined) end = second - 5;
-        }
-        const shown = end > start ? text() : "";
-        if (!shown) continue;
-        const element = make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown);
-        make(element, "title", {}, item.text);
-        element.dataset.room = Math.round(end - start);
-        taken = start + measure(shown) + 6;
-      }
+      const inside = item.right - item.left >= 60;
+      let start = Math.max(inside ? item.left + 5 : item.right + 3, taken);
+      let end = inside ? Math.min(next, item.right) - 3 : next - 4;
+      const near = crossing.find((at) => at > start - 3 && at < start + 12);
+      if (near !== undefined) start = near + 5;
+      const blocked = crossing.find((at) => at > start && at < end);
+      if (blocked !== undefined) end = blocked - 5;
+      const shown = end > start ? fit(item.text, end - start, undefined, item.short) : "";
+      if (!shown || (!inside && start > item.right + 24)) return;
+      const element = make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown);
+      make(element, "title", {}, item.text);
+      taken = start + measure(shown) + 6;
     });
   };
 

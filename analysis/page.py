@@ -27,6 +27,8 @@ COLUMNS, COLUMNS_IN_ALL = 6000, 54_000
 UNIT_MS = 0.1
 SPANS = 400
 """Of a kind in one lane; where there are more, those that lie close are drawn as one."""
+ABSENT = 20
+"""Lanes of nodes whose logs were not given."""
 ROWS = 500
 """Of each table and of the list of events: the newest."""
 JSON_LIMIT = 400_000
@@ -135,7 +137,7 @@ def chart(story: Story) -> dict[str, object]:
     length = max(end - start, 0.1)
     numbers = [lane.node for lane in story.lanes]
     named = {one.node for one in story.failovers}
-    absent = sorted(named.difference(number for number in numbers if number is not None))
+    absent = sorted(named.difference(number for number in numbers if number is not None))[:ABSENT]
     order: list[tuple[int, Lane | None]] = [
         *((lane.node if lane.node is not None else 10**9, lane) for lane in story.lanes),
         *((node, None) for node in absent),

@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timezone
-from itertools import chain
+from itertools import chain, islice
 
 from .causes import beside_others
 from .clocks import offsets as clock_offsets
@@ -40,8 +40,8 @@ MASTER_EVENTS = frozenset(
         "number_refused",
     }
 )
-SAME_MOMENT = 4000
-"""Lines of one millisecond that are compared with each other."""
+COMPARED = 100_000
+"""Pairs of processes that are looked at before two logs are taken for one machine's."""
 SENT_KEPT = 1000
 """Pings without an answer that are remembered in case one comes."""
 
@@ -121,7 +121,7 @@ class NodeLog:
             self.pings.add(item)
         else:
             self.pings.add_other(item)
-            if item.event in ("pings_paused", "pings_resumed"):
+            if item.event in ("started", "pings_paused", "pings_resumed"):
                 self._ping_lines.append(item)
 
     def add(self, item: Ping | Line) -> None:
@@ -214,21 +214,23 @@ class NodeLog:
         return processes, outages
 
     def _follow_pings_alone(self) -> None:
-        """Without a comms.log the keep-alive says, coarsely, when there was a master."""
+        """Without a comms.log the keep-alive says, coarsely, when there was a process and when a master."""
         pings = self.pings
-        if self.processes or pings.first is None:
+        if self.has_comms or pings.first is None:
             return
+        self.processes.clear()
         first = Line(pings.first, pings.first_zone, "INFO", "unknown", {})
-        process = ProcessBuilder(first, pings.last_answer)
-        process.last, process.zone = pings.last, pings.zone
-        process.has_info = bool(pings.at)
-        for line in self._ping_lines:
-            if line.event == "pings_paused":
-                process.pings_pause(line)
-            else:
-                process.pings_resume(line.at)
-        self.processes.append(process)
-        self.orders.begin_process()
+        starts = bool(self._ping_lines) and self._ping_lines[0].at <= first.at
+        for line in self._ping_lines if starts else [first, *self._ping_lines]:
+            if line.event == "started" or not self.processes:
+                self.processes.append(ProcessBuilder(line, pings.last_answer))
+                self.orders.begin_process()
+            if line.event == "started":
+                self.processes[-1].add(line)
+            elif line.event == "pings_paused":
+                self.processes[-1].pings_pause(line)
+            elif line.event == "pings_resumed":
+                self.processes[-1].pings_resume(line.at)
 
 
 def _between(processes: Sequence[Process], end: str) -> Iterator[Span]:
@@ -303,13 +305,13 @@ def _merged(folders: Sequence[Folder], name: str) -> Iterator[Ping | Line]:
         yield from folders[0].read(name)
         return
     at = float("-inf")
-    seen: list[tuple[object, ...]] = []
+    seen: set[object] = set()
     for item in heapq.merge(*(folder.read(name) for folder in folders), key=lambda item: item.at):
         if item.at != at:
-            at, seen = item.at, []
-        what = tuple(item)
-        if len(seen) < SAME_MOMENT and what not in seen:
-            seen.append(what)
+            at, seen = item.at, set()
+        what = item if isinstance(item, Ping) else (item.event, tuple(item.fields.items()))
+        if what not in seen:
+            seen.add(what)
             yield item
 
 
@@ -332,12 +334,13 @@ def _machines(those: Sequence[tuple[Folder, NodeLog]]) -> list[NodeLog]:
 def _at_one_time(one: NodeLog, other: NodeLog) -> bool:
     """Whether two processes that are not the same both wrote for a while."""
     mine, theirs = sorted(one.extents(), key=_first), sorted(other.extents(), key=_first)
-    place = 0
+    place, left = 0, COMPARED
     for key, first, last in mine:
         while place < len(theirs) and theirs[place][2] < first:
             place += 1
-        for their_key, their_first, their_last in theirs[place:]:
-            if their_first > last:
+        for their_key, their_first, their_last in islice(theirs, place, None):
+            left -= 1
+            if their_first > last or left < 0:
                 break
             both_s = min(last, their_last) - max(first, their_first)
             same = key == their_key != "" or _share_pings(

@@ -1,43 +1,50 @@
-"""Why a connection to the master could not be made: any exception, and any answer, in one line for a person."""
+"""Why there is no connection: any exception, and any answer, in one line for a person, with its cause."""
 
 from __future__ import annotations
 
 import http
+import http.client
 import json
 import re
 import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional
-
-import requests
-import websocket
+from typing import Literal
 
 from connection.protocol import EIO, MISMATCH, REMEDY
 
-_URL = "set MASTER_URL to the master's own address"
+Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"]
+"""What an outage is put down to, in the logs and in their analysis."""
+
+_SET_URL = "set MASTER_URL to the master's own address"
+_CHECK_PROXY = "correct or start the proxy, or name the master's host in no_proxy"
 
 
 @dataclass(eq=False)
 class Failure(Exception):
-    """One failed attempt. `mend` tells that no patience helps: the master refused, or a setting is wrong.
+    """Why one attempt failed, or a connection ended.
 
-    `answered` is the HTTP status that a websocket handshake got instead of a websocket, None: it got none.
-    `remedy` is what a person may do about it.
+    Attributes:
+        permanent: Waiting does not help: the master refused this node, or a setting is wrong.
+        answered: A websocket was asked for, and HTTP answered; polling may get through.
+        blocked: The handshake was swallowed or cut; if that is no accident, polling may get through.
+        remedy: What a person can do about it.
     """
 
     text: str
-    mend: bool = False
-    answered: Optional[int] = None
-    remedy: str = "see that the master runs, and that nothing on the way to it is out of order"
+    cause: Cause = "no_answer"
+    permanent: bool = False
+    answered: bool = False
+    blocked: bool = False
+    remedy: str = "check that the master runs, and everything on the way to it"
 
     def __str__(self) -> str:
         return self.text
 
 
 def explain(exc: BaseException, url: str) -> Failure:
-    """The first cause of `exc` that says something, in words; `url` is the master's."""
+    """The first of the exception and its causes that says something, in words; `url` is the master's."""
     causes = list(_causes(exc))
     for cause in causes:
         failure = _known(cause, url)
@@ -45,126 +52,194 @@ def explain(exc: BaseException, url: str) -> Failure:
             return failure
     for cause in causes:
         if isinstance(cause, OSError) and cause.strerror:
-            return Failure(f"{cause.strerror} ({url})")
+            return Failure(f"{cause.strerror} ({url})", "network")
     last = causes[-1]
     return Failure(
-        f"what {url} answers is no Engine.IO handshake: no Socket.IO master ({type(last).__name__}: {last})",
-        mend=True,
-        remedy=_URL,
+        f"a fault of this worker or of a library it uses, on the way to {url}: {type(last).__name__}: {last}",
+        remedy="report it, with the versions that client.py --version prints",
     )
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and those that urllib3 and requests wrap as arguments."""
+    """The exception, what it was raised from, and those that libraries wrap as arguments."""
     seen: set[int] = set()
-    following: Optional[BaseException] = exc
+    following: BaseException | None = exc
     while following is not None and id(following) not in seen:
         seen.add(id(following))
         yield following
-        wrapped = getattr(following, "reason", None) or (following.args[0] if following.args else None)
+        wrapped = following.args[0] if following.args else None
         inner = wrapped if isinstance(wrapped, BaseException) else None
         following = inner or following.__cause__ or following.__context__
 
 
-def _known(exc: BaseException, url: str) -> Optional[Failure]:
-    if isinstance(exc, Failure):
-        return exc
-    if isinstance(exc, websocket.WebSocketBadStatusException):
-        kind = (exc.resp_headers or {}).get("content-type", "")
-        return explain_answer(exc.status_code, kind, exc.resp_body or b"", url)
-    if isinstance(exc, websocket.WebSocketException) and "redirect" in str(exc).lower():
-        return explain_answer(302, "", b"", url)
-    if isinstance(exc, socket.gaierror):
-        unknown = exc.errno == socket.EAI_NONAME
-        return Failure(
-            f"the name in {url} could not be resolved: {exc.strerror}",
-            mend=unknown,
-            remedy="mend the name in MASTER_URL or the name server, or set an address",
-        )
-    if isinstance(exc, ConnectionRefusedError):
-        return Failure(
-            f"connection refused: nothing listens at {url}", remedy="start the master, or mend MASTER_URL"
-        )
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return Failure(
-            f"TLS: the certificate of {url} is not accepted: {exc.verify_message}; "
-            "MASTER_CA_FILE names the CAs to trust",
-            mend=True,
-            remedy="renew the master's certificate, or set MASTER_CA_FILE to the CA that signed it",
-        )
-    if isinstance(exc, ssl.SSLError) and exc.reason:
-        hint = "; a plain http master answers there" if exc.reason == "WRONG_VERSION_NUMBER" else ""
-        return Failure(
-            f"TLS: {exc.reason.replace('_', ' ').lower()} ({url}){hint}",
-            mend=True,
-            remedy="set MASTER_URL to http:// or https:// as the master speaks it",
-        )
-    if isinstance(exc, (TimeoutError, socket.timeout, websocket.WebSocketTimeoutException, requests.Timeout)):
-        return Failure(f"no answer from {url}")
-    if isinstance(exc, (ConnectionResetError, BrokenPipeError, websocket.WebSocketConnectionClosedException)):
-        return Failure(f"{url} closed the connection during the handshake")
+def _known(exc: BaseException, url: str) -> Failure | None:
+    match exc:
+        case Failure():
+            return exc
+        case socket.gaierror():
+            return Failure(
+                f"the name in {url} could not be resolved: {exc.strerror}",
+                "network",
+                permanent=exc.errno == socket.EAI_NONAME,
+                remedy="correct the name in MASTER_URL or the name server, or set an address",
+            )
+        case ConnectionRefusedError():
+            return Failure(
+                f"connection refused: nothing listens at {url}",
+                "master_gone",
+                remedy="start the master, or correct MASTER_URL",
+            )
+        case ssl.SSLCertVerificationError():
+            return Failure(
+                f"TLS: the certificate of {url} is not accepted: {exc.verify_message}; "
+                "MASTER_CA_FILE names the CAs to trust",
+                "tls",
+                permanent=True,
+                remedy="renew the master's certificate, or set MASTER_CA_FILE to the CA that signed it",
+            )
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            return closed(url)
+        case ssl.SSLError() if exc.reason:
+            hint = "; a plain http master answers there" if exc.reason == "WRONG_VERSION_NUMBER" else ""
+            return Failure(
+                f"TLS: {exc.reason.replace('_', ' ').lower()} ({url}){hint}",
+                "tls",
+                permanent=True,
+                remedy="set MASTER_URL to http:// or https:// as the master speaks it",
+            )
+        case TimeoutError():
+            return Failure(f"no answer from {url}", "no_answer", blocked=True)
+        case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
+            return closed(url)
+        case http.client.RemoteDisconnected() | http.client.IncompleteRead():
+            return closed(url)
+        case http.client.HTTPException():
+            return no_handshake(url, f"no HTTP: {type(exc).__name__}")
     return None
+
+
+def unanswered(url: str, limit_s: float, phase: str) -> Failure:
+    """An attempt's time is over; `phase` is what was being waited for."""
+    text = f"no answer from {url} in {limit_s:g} s, {phase}"
+    if phase.startswith("looking up"):
+        return Failure(f"{text}: its name server is slow", "network", remedy="correct /etc/resolv.conf")
+    return Failure(text, "no_answer")
+
+
+def closed(url: str) -> Failure:
+    """The master, or something on the way to it, hung up during the handshake."""
+    return Failure(f"{url} closed the connection during the handshake", "master_gone", blocked=True)
+
+
+def no_handshake(url: str, why: str) -> Failure:
+    """What answers is no master: neither its HTTP nor its websocket speaks Engine.IO."""
+    return Failure(
+        f"what {url} answers is no Engine.IO handshake: no Socket.IO master ({why})",
+        "not_a_master",
+        permanent=True,
+        remedy=_SET_URL,
+    )
+
+
+def mismatch() -> Failure:
+    """The master speaks the other version of Engine.IO."""
+    return Failure(MISMATCH, "not_a_master", permanent=True, remedy=REMEDY)
+
+
+def ca_file_fault(path: object, why: object) -> Failure:
+    """MASTER_CA_FILE cannot be used."""
+    return Failure(
+        f"MASTER_CA_FILE {path} cannot be used: {why}",
+        "tls",
+        permanent=True,
+        remedy="set MASTER_CA_FILE to a readable file with the CA's certificate in PEM form",
+    )
 
 
 def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
     """What an HTTP answer says that is no Engine.IO handshake."""
+    failure = _explain_answer(status, content_type, body, url)
+    failure.answered = True
+    return failure
+
+
+def _explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
     start = body[:2048]
     if b"unsupported version" in start.lower() or b"unsupported protocol version" in start.lower():
-        return Failure(MISMATCH, mend=True, answered=status, remedy=REMEDY)
-    if spoken(start) not in (None, EIO):
-        return Failure(MISMATCH, mend=True, answered=status, remedy=REMEDY)
+        return mismatch()
+    if engineio_version(start) not in (None, EIO):
+        return mismatch()
     if status == 401 and "json" in content_type.lower():
         # how Engine.IO v3 passes on what the master's own code said
-        return refused(_said(body), status)
+        return rejected(_reason_of(body))
     try:
         name = f"HTTP {status} {http.HTTPStatus(status).phrase}"
     except ValueError:
         name = f"HTTP {status}"
     if status >= 500:
-        return Failure(
-            f"{name} from {url}: the master, or a proxy before it, is out of order", answered=status
-        )
+        return Failure(f"{name} from {url}: the master, or a proxy before it, is out of order", "master_gone")
     if status in (301, 302, 303, 307, 308):
         what = "a redirect, which is not followed: MASTER_URL must name the master itself"
+    elif status == 407:
+        what = "which is a proxy's: it wants a user and a password"
     elif "html" in content_type.lower() or start.lstrip()[:1] == b"<":
         what = "an HTML page: a web server answers there, no Socket.IO master"
     elif not start.strip():
         what = "an empty answer: no Socket.IO master"
     else:
         what = "no Engine.IO handshake: no Socket.IO master"
-    return Failure(f"{name} from {url}, {what}", mend=True, answered=status, remedy=_URL)
+    return Failure(f"{name} from {url}, {what}", "not_a_master", permanent=True, remedy=_SET_URL)
 
 
-def barred(url: str, why: str, answered: Optional[int]) -> Failure:
-    """A proxy gave no tunnel to the master. For one without TLS polling needs none."""
+def proxy_fault(proxy: str, url: str, exc: BaseException | str) -> Failure:
+    """The proxy cannot be reached or makes no sense; `proxy` is its URL without credentials."""
+    match exc:
+        case Failure():
+            return exc
+        case socket.gaierror():
+            why = f"its name could not be resolved: {exc.strerror}"
+        case ConnectionRefusedError():
+            why = "connection refused: nothing listens there"
+        case TimeoutError():
+            why = "no answer"
+        case OSError():
+            why = exc.strerror or "it closed the connection"
+        case _:
+            why = str(exc)
+    return Failure(f"the proxy {proxy}, on the way to {url}: {why}", "network", remedy=_CHECK_PROXY)
+
+
+def proxy_refused(proxy: str, url: str, why: str, *, answered: bool) -> Failure:
+    """The proxy gave no tunnel to the master."""
     return Failure(
-        f"the proxy did not let through to {url}: {why}",
-        mend=True,
-        answered=answered if url.startswith("http:") else None,
+        f"the proxy {proxy} did not let through to {url}: {why}",
+        "network",
+        permanent=True,
+        answered=answered,
         remedy="have the proxy allow CONNECT to the master's port, or name its host in no_proxy",
     )
 
 
-def spoken(body: bytes) -> Optional[int]:
+def engineio_version(body: bytes) -> int | None:
     """The version of Engine.IO in which a poll was answered with a handshake, None: it is none."""
     if body.startswith(b"0{"):
         return 4
     return 3 if re.match(rb"(?s)\x00[\x00-\x09]+\xff0\{|\d+:0\{", body) else None
 
 
-def refused(reason: object, answered: Optional[int] = None) -> Failure:
-    """The master's own code let this node not in."""
+def rejected(reason: object) -> Failure:
+    """The master's own code did not admit this node."""
     return Failure(
         f"the master refused this node: {reason or 'it gave no reason'}",
-        mend=True,
-        answered=answered,
-        remedy="mend what the reason names; MASTER_TOKEN must hold what the master wants",
+        "refused",
+        permanent=True,
+        remedy="correct what the reason names; MASTER_TOKEN must be the one that the master expects",
     )
 
 
-def _said(body: bytes) -> Optional[str]:
+def _reason_of(body: bytes) -> str | None:
     try:
         said = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return said if isinstance(said, str) and said != "Unauthorized" else None

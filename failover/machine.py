@@ -60,6 +60,7 @@ class Failover:
         self._node = node
         self._network = network
         self._table = VipTable(settings.node_id, settings.neighbors, network, log, answer)
+        self.orders = self._table.orders
         self._entries = self._table.entries
         self._log = log
         self._owners = owners or OwnerMacs(None, settings.neighbors)
@@ -128,6 +129,12 @@ class Failover:
             self._node.announce()
         self._apply(entry, Event.RECOVER, now)
         return None
+
+    def refuse(self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None) -> str:
+        """Answer an order that must not even be read with its failure form; the reason."""
+        refuse = self._table.refuse_recover if event == "recover" else self._table.refuse_restore
+        refuse(data, reason, number)
+        return reason
 
     def restore(self, data: Mapping[str, Any], now: float, number: int | None = None) -> str | None:
         """Give an address back; the reason when it is no valid order, else None."""

@@ -157,7 +157,10 @@ def ca_file() -> ValueType:
                 raise InvalidValue("it is not a file" if path.exists() else "there is no such file")
             path.open("rb").close()  # if it cannot be read, OpenSSL's own reason would be a number
             try:
-                found = ssl.create_default_context(cafile=str(path)).cert_store_stats()["x509"]
+                # not create_default_context(), which opens SSLKEYLOGFILE
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                context.load_verify_locations(cafile=str(path))
+                found = context.cert_store_stats()["x509"]
             except ssl.SSLError:
                 found = 0
             if not found:

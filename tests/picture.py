@@ -32,8 +32,8 @@ def main() -> int:
     with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1000, "height": 800}, color_scheme="light")
         tab.goto((ROOT / "build" / "demo" / "story.html").as_uri())
-        plot = tab.locator(".plot").nth(1).bounding_box()
-        tab.mouse.move(plot["x"] + plot["width"] * 0.66, plot["y"] + 5)
+        plot = tab.locator(".plot").bounding_box()
+        tab.mouse.move(plot["x"] + plot["width"] * 0.66, plot["y"] + 60)
         legend = tab.locator(".legend").bounding_box()
         tab.screenshot(
             path=PICTURE, clip={"x": 0, "y": 0, "width": 1000, "height": legend["y"] + legend["height"] + 10}

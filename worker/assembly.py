@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
-from urllib.parse import urlsplit
-
 from config import Config
-from connection.link import Target
+from connection.dial import Target
 from connection.protocol import EIO
+from connection.proxies import exposure
 from network.base import Network
 from network.choose import open_network
 
@@ -42,15 +40,7 @@ def warnings_of(config: Config) -> tuple[str, ...]:
     return config.warnings
 
 
-def insecure_masters(config: Config) -> tuple[str, ...]:
-    """The masters that are reached in the clear, on another machine."""
-    return tuple(url for url in config.masters if url.startswith("http://") and not _is_local(url))
-
-
-def _is_local(url: str) -> bool:
-    """Whether its host is this machine. A name is not, whatever it looks like (`127.example`), but `localhost`."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.rstrip(".") == "localhost"
+def insecure_masters(config: Config) -> tuple[tuple[str, str], ...]:
+    """The masters to which what is said can be read on the way, each with the reason."""
+    reasons = ((url, exposure(url)) for url in config.masters)
+    return tuple((url, reason) for url, reason in reasons if reason)

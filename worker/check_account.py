@@ -130,7 +130,10 @@ def _names(uid: int) -> tuple[str, str]:
 def _file_faults(config: Config, name: str, group: str) -> list[Item]:
     """As the account: each file and folder that it cannot use."""
     faults = []
+    credentials = _credentials() if _unit_user() == name else set()
     for variable, path in (*config.paths, ("the worker's code", HERE / "client.py")):
+        if path in credentials:
+            continue  # systemd reads it, as root
         try:
             with path.open("rb"):
                 pass
@@ -185,9 +188,16 @@ def _unit_capabilities() -> set[str]:
     return set(" ".join(re.findall(r"^AmbientCapabilities=(.*)$", _unit(), re.MULTILINE)).split())
 
 
+def _credentials() -> set[Path]:
+    """The files that the unit is given copies of."""
+    return {Path(path) for path in re.findall(r"^LoadCredential=[^:\n]+:(/.*)$", _unit(), re.MULTILINE)}
+
+
 def _unit() -> str:
-    """The installed unit, "" where there is none."""
-    try:
-        return UNIT.read_text(encoding="utf-8") if sys.platform == "linux" else ""
-    except OSError:
-        return ""
+    """The installed unit with its drop-ins, "" where there is none."""
+    text = ""
+    if sys.platform == "linux":
+        for file in (UNIT, *sorted(UNIT.parent.glob(f"{UNIT.name}.d/*.conf"))):
+            with suppress(OSError):
+                text += file.read_text(encoding="utf-8", errors="replace") + "\n"
+    return text

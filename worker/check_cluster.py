@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 
-import requests
-
 from config import Config
-from connection.link import Target
+from connection.dial import Dialer, Target
+from connection.errors import Failure
+from connection.payload import loads
+from connection.polling import exchange
+from connection.resolve import Resolver
 from network.base import Address
 from worker.check_item import Item
-from worker.check_master import master_session
 
 LIMIT = 4 << 20
 """Bytes of /json that are read."""
@@ -40,18 +43,14 @@ def _nodes(target: Target) -> tuple[dict[str, Any], dict[str, Any]] | str:
     token = (target.auth or {}).get("token")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        with (
-            master_session(target) as session,
-            session.get(
-                f"{target.url}/json", headers=headers, timeout=TIMEOUT_S, stream=True, allow_redirects=False
-            ) as answer,
-        ):
-            if answer.status_code != requests.codes.ok:
-                return f"HTTP {answer.status_code} for /json"
-            data = json.loads(answer.raw.read(LIMIT, decode_content=True))
-    except (OSError, requests.RequestException) as exc:
+        dialer = Dialer(target, Resolver(), time.monotonic() + TIMEOUT_S)
+        with exchange(dialer, "GET", "/json", headers=headers, limit=LIMIT) as (answer, body, _):
+            if answer.status != HTTPStatus.OK:
+                return f"HTTP {answer.status} for /json"
+        data = loads(body)
+    except (OSError, HTTPException, Failure) as exc:
         return f"/json could not be read ({type(exc).__name__})"
-    except (ValueError, RecursionError):
+    except ValueError:
         return "/json is not JSON"
     groups = [data.get(key) if isinstance(data, dict) else None for key in ("active", "inactive")]
     known = [group for group in groups if isinstance(group, dict)]

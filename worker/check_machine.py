@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import shutil
 import socket
-import time
 from collections.abc import Iterator
-from ipaddress import IPv4Address
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 from config import Config
 from failover.node import Node
 from logging_setup import NoLog
-from network.base import Address, ArpSeen, Network, NetworkError
+from network.base import Address, Network, NetworkError
+from network.proxy_arp import STRANGERS, answers_for_all, strangers
 from worker.assembly import network_of
 from worker.check_item import Item
 
-STRANGERS, STRANGER_S = 4, 0.9
-"""Addresses that are asked for to find proxy ARP, and the seconds spent on it."""
 LOGS = ("comms.log*", "ping.log*")
 UNROTATED = 100_000_000
 """Bytes that should be free where the logs' growth has no end of its own: about two weeks."""
@@ -116,35 +112,15 @@ def _missing_interface(network: Network, name: str) -> Item | None:
 
 
 def _proxy_arp_item(network: Network, own: Address, heard: SimpleQueue[object]) -> Item:
-    """Ask for a few addresses that nobody should have: one MAC that answers for all of them is proxy ARP
-    (RFC 1027), and then every takeover would be refused.
-    """
-    there = {address.ip.ip for address in network.addresses()} | network.gateways()
-    size = min(own.ip.network.num_addresses - 2, 1 << 16)
-    picked = random.sample(range(1, size + 1), min(size, 50)) if size > 0 else []
-    candidates = [own.ip.network.network_address + offset for offset in picked]
-    asked = [ip for ip in candidates if ip not in there and network.last_seen(own.interface, ip).mac is None]
-    asked = asked[:STRANGERS]
+    """A host that answers for every address would pass for the owner of each."""
+    asked = strangers(network, own)
     if len(asked) < STRANGERS:
         return Item(True, "proxy ARP", f"{own.ip.network} is too small to find it")
-    network.watch(frozenset(asked))
-    answers: dict[str, set[IPv4Address]] = {}
-    for _ in range(3):
-        for ip in asked:
-            network.probe(own.interface, ip)
-        end_s = time.monotonic() + STRANGER_S / 3
-        while (left_s := end_s - time.monotonic()) > 0:
-            try:
-                event = heard.get(timeout=left_s)
-            except Empty:
-                break
-            if isinstance(event, ArpSeen) and event.sender_ip in asked:
-                answers.setdefault(event.sender_mac, set()).add(event.sender_ip)
-    for mac, ips in answers.items():
-        if len(ips) == len(asked):
-            text = (
-                f"{mac} answers for addresses that nobody has ({', '.join(map(str, sorted(ips)))}): every takeover would be"
-                " refused"
-            )
-            return Item(False, "proxy ARP", text, "switch off proxy ARP or ARP suppression for this segment")
-    return Item(True, "proxy ARP", f"nobody answers for {STRANGERS} addresses that nobody should have")
+    mac = answers_for_all(network, own, asked, heard)
+    if mac is None:
+        return Item(True, "proxy ARP", f"nobody answers for {STRANGERS} addresses that nobody should have")
+    text = (
+        f"{mac} answers for addresses that nobody has ({', '.join(map(str, sorted(asked)))}): every takeover would be"
+        " refused or given up"
+    )
+    return Item(False, "proxy ARP", text, "switch off proxy ARP or ARP suppression for this segment")

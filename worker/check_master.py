@@ -7,28 +7,30 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from queue import Empty, SimpleQueue
-from typing import Any, Optional
+from typing import Any
+from urllib.parse import urlsplit
 
-import requests
-from requests.utils import select_proxy
-
-from connection.attempt import HANDSHAKE_LIMIT, Attempt
-from connection.errors import Failure, explain, explain_answer, spoken
-from connection.link import Down, Hooks, Target, Up
+from connection.dial import Dialer, Target
+from connection.errors import Failure, engineio_version, explain, explain_answer
+from connection.polling import exchange
 from connection.protocol import EIO
+from connection.proxies import proxy_of
 from connection.reconnect import ATTEMPT_S
-from connection.transport import Session, proxy_parts
-from connection.wire import SOCKET_TIMEOUT_S
+from connection.resolve import Resolver
+from connection.session import Callbacks, Connected, Disconnected, Session
 from logging_setup import NoLog
 from worker.check_item import Item
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
-CLOSE = "1" if EIO == 4 else "1:1"
+CLOSE = b"1" if EIO == 4 else b"1:1"
 """As the body of a request."""
+NAME_SERVER_S, SLOW_NAME_SERVER_S = 12.0, 1.0
+"""Seconds that the look-up of a name may take here, and from which on it is slow."""
 EXPIRY_DAYS = 7
 """Before a certificate's end that somebody should know."""
 
@@ -43,61 +45,81 @@ class MasterReport:
 
 @dataclass(frozen=True)
 class _Answer:
-    """`chain` are the certificates, the master's own first, none without TLS; `asked_s` the wall clock, halfway."""
+    """`certificate` is the master's own, None without TLS; `asked_s` the wall clock, halfway."""
 
     body: bytes
     status: int
     headers: Any
-    chain: tuple[dict[str, Any], ...]
+    certificate: dict[str, Any] | None
     asked_s: float
 
 
 def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
     """Connect as the worker would, and describe the handshake; fills in `report`."""
     name = f"master {target.url}"
-    failure, accepted = _connect(target, report)
+    resolver = Resolver()
+    yield from _name_server(target, resolver)
+    failure, accepted = _connect(target, resolver, report)
     if failure:
         yield Item(False, name, str(failure), failure.remedy)
         return
     yield Item(True, name, accepted)
-    session = Session(target.url, target.ca_file, _ignore)
-    proxy = select_proxy(target.url, session.proxies)
-    way = f"through the proxy {_without_credentials(proxy)}" if proxy else "without a proxy"
-    answer = _within(ATTEMPT_S, lambda: _ask(target))
+    dialer = Dialer(target, resolver, time.monotonic() + ATTEMPT_S)
+    way = f"through the proxy {dialer.proxy}" if dialer.proxy else "without a proxy"
+    answer = _within(ATTEMPT_S, lambda: _ask(dialer))
+    dialer.cut()
     if not isinstance(answer, _Answer):
         # a master that speaks websocket alone is served all the same
         yield Item(True, f"{name} handshake", f"{way}; by HTTP it says nothing: {answer}")
         return
     yield _handshake(f"{name} handshake", answer, way, target.url)
-    if answer.chain:
-        yield _certificate(f"{name} certificate", answer.chain)
+    if answer.certificate:
+        yield _certificate(f"{name} certificate", answer.certificate)
     yield _clock(f"{name} clock", answer)
 
 
-def master_session(target: Target) -> requests.Session:
-    """An HTTP session that verifies the master as the worker does."""
-    return Session(target.url, target.ca_file, _ignore)
+def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
+    """A line where the look-up of the master's name takes long: a worker's first attempts fail of it."""
+    host = urlsplit(target.url).hostname or ""
+    if proxy_of(target.url):
+        return  # which looks it up
+    try:
+        resolver.look_up(host, NAME_SERVER_S, lambda: True)
+    except OSError as exc:
+        if not isinstance(exc, TimeoutError):
+            return  # the attempt to connect says it
+    else:
+        if not resolver.seconds(host):
+            return  # an address
+    took_s = resolver.seconds(host)
+    if took_s == 0 or took_s > SLOW_NAME_SERVER_S:
+        took = f"took {took_s:.1f} s" if took_s else f"was not done after {NAME_SERVER_S:g} s"
+        text = f"the name server is slow: the look-up of {host} {took}"
+        remedy = (
+            "remove name servers that do not answer from /etc/resolv.conf, or set an address in MASTER_URL"
+        )
+        yield Item(False, f"name server for {host}", text, remedy)
 
 
-def _connect(target: Target, report: MasterReport) -> tuple[Optional[Failure], str]:
+def _connect(target: Target, resolver: Resolver, report: MasterReport) -> tuple[Failure | None, str]:
     """Connect as the worker would, without joining; why not, or how."""
     inbox: SimpleQueue[object] = SimpleQueue()
-    hooks = Hooks(inbox.put, lambda _order, _limit_s: True, lambda _ack_id: None)
-    attempt = Attempt(target, hooks, NoLog())
+    callbacks = Callbacks(inbox.put, lambda _order, _limit_s: True, lambda _ack_id: None)
+    session = Session(target, callbacks, NoLog(), resolver, ATTEMPT_S, fall_back=True)
     began_s = time.monotonic()
-    attempt.start()
+    session.start()
     try:
         answer = inbox.get(timeout=ATTEMPT_S)
     except Empty:
         answer = None
     took_ms = (time.monotonic() - began_s) * 1000
-    attempt.leave(0.5)
-    if isinstance(answer, Up):
+    session.leave(0.5)
+    if isinstance(answer, Connected):
         report.accepted, report.local_ip = True, answer.local_ip
         return None, f"accepts by {answer.transport} in {took_ms:.0f} ms"
-    if isinstance(answer, Down):
+    if isinstance(answer, Disconnected):
         return answer.failure, ""
-    return Failure(f"no answer in {ATTEMPT_S:g} s, {attempt.phase}"), ""
+    return Failure(f"no answer in {ATTEMPT_S:g} s, {session.phase}"), ""
 
 
 def _within(limit_s: float, call: Callable[[], object]) -> object:
@@ -117,37 +139,26 @@ def _within(limit_s: float, call: Callable[[], object]) -> object:
         return f"no answer in {limit_s:g} s"
 
 
-def _ask(target: Target) -> object:
-    sockets: list[object] = []
-    url = f"{target.url}/socket.io/?EIO={EIO}&transport=polling"
-    with Session(target.url, target.ca_file, sockets.append) as session:
-        began_s = time.time()
-        try:
-            with session.get(url, timeout=SOCKET_TIMEOUT_S, stream=True) as answer:
-                asked_s = (began_s + time.time()) / 2
-                secured = [sock for sock in sockets if isinstance(sock, ssl.SSLSocket)]
-                chain = _chain(secured[-1]) if secured else ()
-                body = answer.raw.read(HANDSHAKE_LIMIT, decode_content=True)
-        except (OSError, requests.RequestException) as exc:
-            return explain(exc, target.url)
-        _say_goodbye(session, url, body)
-    return _Answer(body, answer.status_code, answer.headers, chain, asked_s)
-
-
-def _say_goodbye(session: Session, url: str, body: bytes) -> None:
-    """Else the master waits for this client until its ping times out."""
-    opened = _opened(body)
-    if isinstance(opened.get("sid"), str):
-        try:
-            session.post(url, params={"sid": opened["sid"]}, data=CLOSE, timeout=SOCKET_TIMEOUT_S)
-        except (OSError, requests.RequestException):
-            pass
+def _ask(dialer: Dialer) -> object:
+    path = f"/socket.io/?EIO={EIO}&transport=polling"
+    began_s = time.time()
+    try:
+        with exchange(dialer, "GET", path) as (answer, body, certificate):
+            asked_s = (began_s + time.time()) / 2
+        opened = _opened(body)
+        if isinstance(opened.get("sid"), str):
+            # else the master waits for this client until its ping times out
+            with suppress(OSError, Failure), exchange(dialer, "POST", f"{path}&sid={opened['sid']}", CLOSE):
+                pass
+    except Exception as exc:  # noqa: BLE001 - whatever an answer makes of it is said
+        return explain(exc, dialer.url)
+    return _Answer(body, answer.status, answer.headers, certificate, asked_s)
 
 
 def _opened(body: bytes) -> dict[str, Any]:
     """What an Engine.IO open packet says, nothing where there is none."""
     try:
-        text = body[body.index(b"{") :].decode(errors="replace") if spoken(body) == EIO else "{}"
+        text = body[body.index(b"{") :].decode(errors="replace") if engineio_version(body) == EIO else "{}"
         opened, _ = json.JSONDecoder().raw_decode(text)  # version 3 may say more in the same answer
     except ValueError:
         return {}
@@ -174,16 +185,11 @@ def _handshake(name: str, answer: _Answer, way: str, url: str) -> Item:
     return Item(True, name, f"{text}; pings every {times[0] / 1000:g} s and waits {times[1] / 1000:g} s")
 
 
-def _certificate(name: str, chain: tuple[dict[str, Any], ...]) -> Item:
-    ends = [ssl.cert_time_to_seconds(one["notAfter"]) for one in chain]
-    first = min(range(len(chain)), key=ends.__getitem__)
-    days = (ends[first] - time.time()) / 86400
-    names = " ← ".join(_common_name(one.get("subject", ())) for one in chain)
-    if len(chain) == 1:
-        names += f" ← {_common_name(chain[0].get('issuer', ()))}"
-    end = time.strftime("%Y-%m-%d", time.gmtime(ends[first]))
-    whose = "" if first == 0 else f" ({_common_name(chain[first].get('subject', ()))} is the first to end)"
-    text = f"{names}; good until {end}, {days:.0f} days{whose}"
+def _certificate(name: str, certificate: dict[str, Any]) -> Item:
+    end_s = ssl.cert_time_to_seconds(certificate["notAfter"])
+    days = (end_s - time.time()) / 86400
+    names = " ← ".join(_common_name(certificate.get(whose, ())) for whose in ("subject", "issuer"))
+    text = f"{names}; good until {time.strftime('%Y-%m-%d', time.gmtime(end_s))}, {days:.0f} days"
     return Item(days >= EXPIRY_DAYS, name, text, "renew it: after that day no worker connects any more")
 
 
@@ -205,28 +211,8 @@ def _clock(name: str, answer: _Answer) -> Item:
     )
 
 
-def _chain(sock: ssl.SSLSocket) -> tuple[dict[str, Any], ...]:
-    """The verified chain, the master's own certificate first; that one alone before Python 3.10."""
-    try:
-        # public since 3.13, where it gives bytes that nothing in the library reads
-        verified = sock._sslobj.get_verified_chain()  # type: ignore[attr-defined]  # noqa: SLF001
-        return tuple(certificate.get_info() for certificate in verified)
-    except AttributeError:
-        own: Any = sock.getpeercert()
-        return (own,) if own else ()
-
-
 def _common_name(name: object) -> str:
     """Of a subject or issuer as getpeercert() gives it."""
     pairs = [pair for part in name for pair in part] if isinstance(name, tuple) else []
     found = dict(pairs)
     return str(found.get("commonName") or found.get("organizationName") or "a certificate without a name")
-
-
-def _without_credentials(proxy: str) -> str:
-    parts = proxy_parts(proxy)
-    return f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
-
-
-def _ignore(_socket: object) -> None:
-    """A session that is never used has no sockets."""

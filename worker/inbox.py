@@ -6,7 +6,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Optional
 
-from connection.link import Received
+from connection.session import OrderReceived
 from network.base import AddressesChanged, NetworkEvent
 
 ORDERS = 200
@@ -34,7 +34,7 @@ class Inbox:
             self._changes.add(event)
         self._messages.put(event)
 
-    def put_order(self, order: Received, limit_s: float) -> bool:
+    def put_order(self, order: OrderReceived, limit_s: float) -> bool:
         """False: there was no room for it in `limit_s`. 0: it is taken though there is none, the last of a
         connection that is over.
         """
@@ -51,7 +51,7 @@ class Inbox:
             message = self._messages.get(timeout=limit_s)
         except Empty:
             return None
-        if isinstance(message, Received):
+        if isinstance(message, OrderReceived):
             if not self._beyond.acquire(blocking=False):
                 self._room.release()
         elif isinstance(message, AddressesChanged):

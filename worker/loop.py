@@ -13,8 +13,8 @@ from contextlib import ExitStack
 from dataclasses import fields
 
 from config import Config
-from connection.link import Down, Hooks, Received, Up
 from connection.reconnect import Connection
+from connection.session import Callbacks, Connected, Disconnected, OrderReceived
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
@@ -25,7 +25,6 @@ from ping_monitor import PingMonitor
 from worker.assembly import insecure_masters, network_of, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
-from worker.metrics import Tally
 from worker.notify_command import AddressChanges, NotifyCommand
 from worker.reports import Reports
 from worker.status import Status, StatusSources
@@ -60,7 +59,7 @@ class Worker:
             console=config.log_console,
             secrets=config.secrets,
         )
-        self._log = Tally(self._logs.comms)
+        self._log = self._logs.comms
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
         self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
@@ -75,11 +74,18 @@ class Worker:
             lambda reply: self._reports.answer(reply),
             owners=OwnerMacs(config.log_dir / f"owners-{config.node_id}.json", config.neighbors),
         )
-        hooks = Hooks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
+        callbacks = Callbacks(inbox.put, inbox.put_order, lambda seq: self._pings.acknowledged(seq))
         self._connection = Connection(
-            targets_of(config), config.reconnect_delay_s, config.reconnect_delay_max_s, hooks, self._log
+            targets_of(config),
+            config.reconnect_delay_s,
+            config.reconnect_delay_max_s,
+            callbacks,
+            self._log,
+            release_s=config.master_loss_release_s,
         )
-        self._reports = Reports(self._node, self._connection, self._failover, config.join_interval_s)
+        self._reports = Reports(
+            self._node, self._connection, self._failover, config.join_interval_s, self._log
+        )
         self._pings = PingMonitor(
             self._connection,
             config.ping_interval_s,
@@ -175,10 +181,8 @@ class Worker:
         for text in warnings_of(self._config):
             self._log.warning("setting", text=text)
         token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
-        for master in insecure_masters(self._config):
-            self._log.warning(
-                "insecure_master", master=master, reason="plain http to another machine", token=token
-            )
+        for master, reason in insecure_masters(self._config):
+            self._log.warning("insecure_master", master=master, reason=reason, token=token)
 
     def _prepare(self) -> None:
         now = time.monotonic()
@@ -209,6 +213,7 @@ class Worker:
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
+            self._connection.froze(now)
             self._reports.join_anew()
         if message is not None:
             self._handle(message, now)
@@ -231,7 +236,7 @@ class Worker:
 
     def _handle(self, message: object, now: float) -> None:
         match message:
-            case Received():
+            case OrderReceived():
                 self._obey(message, now)
             case ArpSeen() | FilterFailed():
                 self._failover.seen(message, now)
@@ -243,16 +248,16 @@ class Worker:
             case ProbeTimeout(as_of):
                 self._probe_timeout_posted = False
                 self._failover.judge(as_of)
-            case Up():
+            case Connected():
                 if self._connection.accepted(message, now):
                     self._find_own_address(message.local_ip)
                     self._node.announce()
                     self._reports.join_anew()
                     self._reports.tell(now)
-                    self._pings.resume(message.quiet_s)
-            case Down():
+                    self._pings.resume(message.quiet_s, several=self._connection.has_others)
+            case Disconnected():
                 reason = self._connection.ended(message, now)
-                self._reports.answer_again(message.undelivered)
+                self._reports.answer_again(message.undelivered, message.failure)
                 if reason:
                     self._pings.pause(reason)
             case MasterTimeout(reason):
@@ -265,17 +270,21 @@ class Worker:
             case StatusAsked():
                 self._status.answer(now)
 
-    def _obey(self, order: Received, now: float) -> None:
-        if not isinstance(order.data, dict):
+    def _obey(self, order: OrderReceived, now: float) -> None:
+        data = order.data
+        if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
-            self._log.error("order_refused", event=order.event, reason=error)
+            self._log.error("order_refused", event=order.event, reason=error, order=order.number)
+            self._failover.orders.add(order.event, "refused" if order.event == "recover" else "failed")
+        elif order.fault:
+            error = self._failover.refuse(order.event, data, order.fault, order.number)
         elif order.event == "recover":
-            error = self._failover.recover(order.data, now, order.arrived_s)
+            error = self._failover.recover(data, now, order.arrived_s, order.number)
         else:
-            error = self._failover.restore(order.data, now)
+            error = self._failover.restore(data, now, order.number)
         if order.ack_id is not None:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
-            self._connection.acknowledge(order.attempt, order.ack_id, answer)
+            self._connection.acknowledge(order.session, order.ack_id, answer)
 
     def _notify_changes(self) -> None:
         if self._notify:

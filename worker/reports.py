@@ -1,16 +1,36 @@
-"""What the master is told: who this node is and what it holds, and the answers to its orders."""
+"""What the master hears: who this node is and what it holds, and the answers to its orders."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from collections.abc import Iterable
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Any
 
+from connection.errors import Failure
+from connection.payload import encode
 from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
 from failover.vips import Reply
+from logging_setup import EventLogger
+
+TRIES = 5
+"""Connections that may end right after an answer was sent on them, before it is given up as what ends them."""
+SUSPECT = 2
+"""Such ends after which an answer is sent alone, so that what ends the connection is known."""
+WAITING_BYTES = 8 << 20
+"""Of JSON, of the answers that wait for a master; with more, the oldest are given up."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """An answer, and the connections that ended with it on its way."""
+
+    reply: Reply
+    size: int
+    ends: int = 0
 
 
 class Reports:
@@ -19,14 +39,18 @@ class Reports:
     `interval_s` is JOIN_INTERVAL, 0: no join but on connect and on a change.
     """
 
-    def __init__(self, node: Node, connection: Connection, failover: Failover, interval_s: float) -> None:
+    def __init__(
+        self, node: Node, connection: Connection, failover: Failover, interval_s: float, log: EventLogger
+    ) -> None:
         self._node = node
         self._connection = connection
         self._failover = failover
         self._interval_s = interval_s
-        self._answers: deque[Reply] = deque()
+        self._log = log
+        self._answers: deque[_Waiting] = deque()
+        self._bytes = 0
         # what the last join on this connection said, None: there was none
-        self._said: Optional[dict[str, Any]] = None
+        self._said: dict[str, Any] | None = None
         self._said_s = -math.inf
 
     def __len__(self) -> int:
@@ -34,11 +58,26 @@ class Reports:
         return len(self._answers)
 
     def answer(self, reply: Reply) -> None:
-        self._answers.append(reply)
+        """Send it, after the next join."""
+        waiting = _Waiting(reply, len(encode(dict(reply.extra))))
+        self._answers.append(waiting)
+        self._bytes += waiting.size
+        while self._bytes > WAITING_BYTES:
+            self._give_up(self._take(), f"answers of more than {WAITING_BYTES >> 20} MiB wait")
 
-    def answer_again(self, kept: Iterable[object]) -> None:
-        """What a connection that is over may not have delivered, before whatever waits."""
-        self._answers.extendleft(reversed([reply for reply in kept if isinstance(reply, Reply)]))
+    def answer_again(self, kept: Iterable[object], ended_by: Failure) -> None:
+        """Before whatever waits, what a connection that is over may not have delivered.
+
+        An answer with which the master, or something on the way to it, ends each connection is given up.
+        """
+        again = [one for one in kept if isinstance(one, _Waiting)]
+        for one in reversed(again):
+            one.ends += ended_by.cause in ("master_gone", "refused")
+            if one.ends >= TRIES:
+                self._give_up(one, f"{TRIES} connections ended when it was sent; the last: {ended_by}")
+            else:
+                self._answers.appendleft(one)
+                self._bytes += one.size
 
     def join_anew(self) -> None:
         """Whatever was said, say it again: the connection is new, or the master may have forgotten."""
@@ -55,21 +94,41 @@ class Reports:
         if self._said is None or self.due() <= now:
             self._join(now)
         while self._answers and self._said is not None:
-            reply = self._answers.popleft()
-            if self._failover.is_stale(reply):
+            on_the_way = self._connection.on_the_way
+            if on_the_way and any(one.ends >= SUSPECT for one in (self._answers[0], *on_the_way)):
+                break
+            waiting = self._take()
+            if self._failover.is_stale(waiting.reply):
                 continue
-            data = dict(reply.extra)
-            if reply.with_join:
+            data = dict(waiting.reply.extra)
+            if waiting.reply.with_join:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._said = join
-            if not self._connection.send(reply.event, data, keep=reply):
-                self._answers.appendleft(reply)
+            if not self._connection.send(waiting.reply.event, data, keep=waiting, order=waiting.reply.order):
+                self._answers.appendleft(waiting)
+                self._bytes += waiting.size
                 return
         if self._failover.steady and self._said != self._node.join_data(self._failover.held):
             self._join(now)
 
+    def _take(self) -> _Waiting:
+        waiting = self._answers.popleft()
+        self._bytes -= waiting.size
+        return waiting
+
+    def _give_up(self, waiting: _Waiting, reason: str) -> None:
+        self._log.error(
+            "answer_given_up",
+            event=waiting.reply.event,
+            data=dict(waiting.reply.extra),
+            reason=reason,
+            order=waiting.reply.order,
+        )
+
     def _join(self, now: float) -> None:
         join = self._node.join_data(self._failover.held)
-        if self._connection.send("join", join):
+        # one that only refreshes the master's memory would fill the log
+        level = "DEBUG" if join == self._said else "INFO"
+        if self._connection.send("join", join, level=level):
             self._said, self._said_s = join, now

@@ -14,16 +14,15 @@ import threading
 
 import engineio
 import pytest
-import requests
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connection.attempt import Attempt
+from connection.dial import Target
 from connection.errors import explain
-from connection.link import Down, Hooks, Target
 from connection.reconnect import ATTEMPT_S, back_off
-from connection.wire import Client
+from connection.resolve import Resolver
+from connection.session import Callbacks, Disconnected, Session
 from logging_setup import NoLog
 from tests.lab.masters import (
     OPEN,
@@ -43,6 +42,12 @@ from tests.lab.waiting import until
 from tests.lab.workers import REPOSITORY
 
 TOKEN = "Zg7kQ-hunter2"
+
+
+def session(url, post, log=None):
+    """One attempt on `url`, whose end or success `post` gets."""
+    callbacks = Callbacks(post, lambda order, limit_s: True, lambda ack_id: None)
+    return Session(Target(url, None, None), callbacks, log or NoLog(), Resolver(), ATTEMPT_S)
 
 
 @pytest.fixture(scope="module")
@@ -242,10 +247,14 @@ def test_more_answers_than_a_request_may_hold_are_all_heard(work, serve):
 @pytest.mark.parametrize(
     ("posted", "polled", "reason"),
     [
-        ("400 Bad Request", None, "Unexpected status code 400 in server response"),
-        ("200 OK", "4" + "[" * 100_000, r"what the master sent ended it \(RecursionError: .*"),
+        (
+            "400 Bad Request",
+            None,
+            r"the master does not know this connection any more \(HTTP 400 Bad Request\)",
+        ),
+        ("200 OK", "nothing", r"the master sent what is no Engine.IO payload"),
     ],
-    ids=["a request that fails", "an answer that no parser survives"],
+    ids=["a request that fails", "an answer that is no payload"],
 )
 def test_a_polled_connection_ends_at_once_with_any_of_its_threads(work, serve, posted, polled, reason):
     """Though another, which waits for the master's next words, goes on."""
@@ -351,9 +360,9 @@ def test_no_master_is_waited_for_longer_than_5_s(work, serve):
     """A connection that is not taken, one that is not answered, one byte a second; all at once."""
     good = serve(Master())
     cases = {
-        "no answer from URL": serve(BlackHole()),
-        "no answer from URL ": serve(Raw(silent)),
-        "no answer from URL in 5 s, in the websocket handshake": serve(Raw(trickling)),
+        "no answer from URL in 5 s, connecting to 127.0.0.1": serve(BlackHole()),
+        "no answer from URL in 5 s, in the websocket handshake": serve(Raw(silent)),
+        "no answer from URL in 5 s, in the websocket handshake ": serve(Raw(trickling)),
     }
     workers = [work(f"{master.url},{good.url}") for master in cases.values()]
     for worker, (reason, master) in zip(workers, cases.items()):
@@ -378,20 +387,18 @@ def test_a_name_that_nobody_knows_and_a_name_server_that_is_silent(serve, work, 
     assert re.match(r"the name in http://master.test:5000 could not be resolved: ", entry.fields["error"])
     entry = hanging.wait("connect_failed")
     assert entry.level == "WARNING"
-    assert entry.fields["error"] == "no answer from http://master.test:5000 in 5 s, looking up master.test"
+    assert (
+        entry.fields["error"]
+        == "no answer from http://master.test:5000 in 5 s, looking up master.test: its name server is slow"
+    )
     assert hanging.stop() == 0  # in the next look-up by now
 
 
 def test_an_attempt_that_failed_leaves_nothing_behind_in_the_library(serve):
     puppet = serve(Puppet(welcome=PUPPETS["an open packet of nonsense"][2]))
     ends = queue.SimpleQueue()
-    attempt = Attempt(
-        Target(puppet.url, None, None),
-        Hooks(ends.put, lambda order, limit_s: True, lambda seq: None),
-        NoLog(),
-    )
-    attempt.start()
-    assert isinstance(ends.get(timeout=5), Down)
+    session(puppet.url, ends.put).start()
+    assert isinstance(ends.get(timeout=5), Disconnected)
     assert not engineio.base_client.connected_clients
 
 
@@ -416,15 +423,14 @@ def test_any_exception_is_explained_in_a_line(exc):
 def test_causes_that_go_in_circles_end():
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
-    assert "no Engine.IO handshake" in str(explain(one, "http://x"))
+    assert "a fault of this worker or of a library it uses" in str(explain(one, "http://x"))
 
 
 def test_messages_arrive_whole_and_in_order_however_their_frames_are_cut(work, serve):
     """Frames of every kind of length, whole ones and fragments, in pieces that end anywhere."""
     puppet = serve(Puppet())
-    worker = work(puppet)
-    assert puppet.up.wait(10)
-    worker.wait("connected")
+    worker = work(puppet, PING_INTERVAL=60)  # an acknowledgement would come between the pieces
+    worker.wait("ping", log="pings")
     texts = [
         f'42["news",{json.dumps("ä" * n, ensure_ascii=False)}]' for n in (0, 50, 55, 56, 57, 58, 1500, 40_000)
     ]
@@ -459,14 +465,17 @@ def test_messages_arrive_whole_and_in_order_however_their_frames_are_cut(work, s
         ('42/other,12["news",7]', "7"),
     ],
 )
-def test_the_data_of_an_event_is_compact_json_however_it_came(packet, shown):
-    heard = []
+def test_the_data_of_an_event_is_compact_json_however_it_came(serve, packet, shown):
+    heard = queue.SimpleQueue()
     log = NoLog()
-    log.write = lambda level, event, fields: heard.append((event, fields))
-    attempt = Attempt(Target("http://127.0.0.1:1", None, None), Hooks(print, lambda o, s: True, print), log)
-    client = Client(attempt, log, requests.Session(), {})
-    client._handle_eio_message(packet[1:])
-    assert [(event, fields["data"]) for event, fields in heard] == [("received", shown)]
+    log.write = lambda level, event, fields: heard.put((event, fields["data"]))
+    puppet = serve(Puppet())
+    one = session(puppet.url, lambda message: None, log)
+    one.start()
+    assert puppet.up.wait(10)
+    puppet.say(packet)
+    assert heard.get(timeout=5) == ("received", shown)
+    one.abandon()
 
 
 def test_the_version_names_the_protocol_and_loads_no_library_for_it():
@@ -499,15 +508,14 @@ def test_the_version_names_the_protocol_and_loads_no_library_for_it():
 def test_attempts_that_failed_are_forgotten(serve, master):
     master = serve(master())
     ends = queue.SimpleQueue()
-    hooks = Hooks(ends.put, lambda order, limit_s: True, lambda ack_id: None)
 
     def fail():
-        Attempt(Target(master.url, None, None), hooks, NoLog()).start()
+        session(master.url, ends.put).start()
         ends.get(timeout=10)
 
     def alive():
         gc.collect()
-        return sum(type(one) is Attempt for one in gc.get_objects())
+        return sum(type(one) is Session for one in gc.get_objects())
 
     for _ in range(8):
         fail()

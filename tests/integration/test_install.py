@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,8 +76,10 @@ def test_a_second_time_changes_nothing(dest: Path) -> None:
         "etc/failover-worker/worker.env",
         "etc/failover-worker/network_config.txt",
         "etc/logrotate.d/failover-worker",
+        "usr/local/bin/failover-worker",
         UNIT,
-    } <= set(before)
+    } <= set(before) | {"usr/local/bin/failover-worker"}
+    assert os.readlink(dest / "usr/local/bin/failover-worker") == "/opt/failover-worker/lib/failover-worker"
     make("install", f"DESTDIR={dest}/")
     assert held(dest) == before
     assert (dest / "opt/failover-worker/env").stat().st_ino == env.st_ino  # libraries that fit are kept
@@ -123,12 +126,12 @@ def test_libraries_that_cannot_be_had_leave_the_old_ones(dest: Path) -> None:
         PIP_CONFIG_FILE="/dev/null",
     )
     assert "what was installed before is as it was" in done.stderr
-    assert version(dest).startswith("failover worker ")
+    assert version_of(dest).startswith("failover worker ")
     assert not (dest / "opt/failover-worker/env.new").exists()
     made_of.write_text(text)
 
 
-def version(dest: Path) -> str:
+def version_of(dest: Path) -> str:
     folder = dest / "opt/failover-worker"
     command = [str(folder / "env/bin/python"), str(folder / "lib/client.py"), "--version"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -203,6 +206,7 @@ def test_uninstall_leaves_settings_and_logs(dest: Path, tmp_path: Path) -> None:
     }
     assert left["var/log/failover-worker/comms.log"] == b"a line\n"
     assert not (copy / "opt/failover-worker").exists()
+    assert not os.path.lexists(copy / "usr/local/bin/failover-worker")
     make("uninstall", f"DESTDIR={copy}")  # there is nothing left to do
 
 
@@ -224,7 +228,7 @@ def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
     """In a mount namespace, so that it is a copy of the machine: its user, and who owns what."""
     script = r"""
         set -e
-        for folder in etc opt var/log; do
+        for folder in etc opt var/log usr/local/bin; do
           mkdir -p "$1/$folder"
           [ "$folder" != etc ] || cp -a /etc/. "$1/etc"
           mount --bind "$1/$folder" "/$folder"
@@ -237,11 +241,22 @@ def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
         getent passwd failover | cut -d: -f1,6,7
         setpriv --reuid=failover --regid=failover --clear-groups \
           /opt/failover-worker/env/bin/python /opt/failover-worker/lib/client.py --version
+        printf 'NODE_ID=3\nVIP_BACKEND=simulated\nLOG_DIR=/var/log/failover-worker\n' >/etc/failover-worker/worker.env
+        printf sesame >/etc/failover-worker/master-token; chmod 600 /etc/failover-worker/master-token
+        cd /etc/systemd/system/failover-worker.service.d; cp credentials.conf.example credentials.conf
+        cd /
+        failover-worker --version
+        failover-worker status || echo "exit code $?"
+        failover-worker check | grep -E "^(ok|FAIL) +account" || true
+        failover-worker diagnose >/dev/null || true
+        failover-worker master status || echo "exit code $?"
+        rm /etc/failover-worker/master-token /etc/systemd/system/failover-worker.service.d/credentials.conf
+        cd "$3"
         make uninstall >/dev/null
         ls /opt /etc/failover-worker
     """
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), str(dest)],
+        ["unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path), str(dest), str(ROOT)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -252,9 +267,17 @@ def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
         "failover:failover 750 /var/log/failover-worker",
         "root:failover 640 /etc/failover-worker/worker.env",
         "failover:/nonexistent:/usr/sbin/nologin",
-        version(dest).strip(),
+        version_of(dest).strip(),
     ]
-    assert done.stdout.split("\n")[4:] == [
+    assert done.stdout.split("\n")[4:-6] == [
+        version_of(dest).strip(),
+        "no worker runs with LOG_DIR /var/log/failover-worker",
+        "exit code 3",
+        "ok   account: failover (the owner of LOG_DIR) can read the settings and write the logs",
+        "exit code 78",
+    ]
+    assert "make install-master" in done.stderr
+    assert done.stdout.split("\n")[-6:] == [
         "/etc/failover-worker:",
         "network_config.txt",
         "worker.env",
@@ -262,3 +285,76 @@ def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
         "/opt:",
         "",
     ]
+
+
+def refused(folder: object, said: str, *arguments: str) -> None:
+    done = make("install", f"DESTDIR={folder}", *arguments, code=2)
+    assert said in done.stderr
+    assert "Installed" not in done.stdout
+
+
+def test_a_destdir_that_leads_elsewhere_or_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    image, elsewhere = tmp_path / "image", tmp_path / "elsewhere"
+    image.mkdir()
+    elsewhere.mkdir()
+    (tmp_path / "link").symlink_to(image)
+    refused(tmp_path / "link", "link is a symbolic link; nothing was installed")
+    refused(tmp_path / "link" / "below", "link is a symbolic link")
+    (image / "etc").symlink_to(elsewhere)
+    refused(image, "etc is a symbolic link")
+    (image / "etc").unlink()
+    (image / "srv").mkdir()
+    (image / "srv" / "here").symlink_to(elsewhere)
+    refused(image, "here is a symbolic link", "PREFIX=/srv/here/failover")
+    for folder in (image / "opt", image / "var" / "log" / "failover-worker", image):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o777)
+        refused(image, "can be written by other users (mode 777)")
+        folder.chmod(0o1777)
+        refused(image, "can be written by other users (mode 1777)")
+        folder.chmod(0o755)
+    os.chown(image, NOBODY, NOBODY)
+    refused(image, f"belongs to another user (uid {NOBODY})")
+    os.chown(image, 0, 0)
+    refused("relative/image", "must be an absolute path")
+    refused(f"{image}/../elsewhere", "must not contain")
+    assert list(elsewhere.iterdir()) == []
+    assert not (image / "opt" / "failover-worker").exists()
+
+
+def test_the_service_has_no_installer(dest: Path) -> None:
+    """What it has not got needs no upgrades: neither pip nor setuptools."""
+    (libraries,) = (dest / "opt/failover-worker/env").glob("lib/python*/site-packages")
+    names = {path.name.partition("-")[0].lower() for path in libraries.iterdir()}
+    assert names & {"socketio", "python_socketio"}
+    assert not names & {"pip", "setuptools", "pkg_resources", "wheel", "redis"}
+
+
+def test_from_a_wheelhouse_without_a_network(tmp_path: Path) -> None:
+    """As docs/operations.md describes it: the wheels are fetched elsewhere, and the installation asks nobody."""
+    wheels, image = tmp_path / "wheels", tmp_path / "image"
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"]
+    version = subprocess.run(
+        ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    done = subprocess.run(
+        [*download, f"--python-version={version}", "-r", ROOT / "requirements.txt", "-d", wheels],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    if done.returncode:
+        pytest.skip(f"the wheels cannot be had: {done.stderr[-300:]}")
+    nowhere = {
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_NO_CACHE_DIR": "1",
+    }
+    image.mkdir()
+    make("install", f"DESTDIR={image}", f"WHEELHOUSE={wheels}", **nowhere)
+    assert version_of(image).startswith("failover worker ")
+    shutil.rmtree(image / "opt/failover-worker/env")
+    make("install", f"DESTDIR={image}", code=2, **nowhere)  # and without it, nothing could be had

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from connection.link import Received
+from connection.session import OrderReceived
 from network.base import AddressesChanged, LinkUp
 from worker.inbox import ORDERS, Inbox
 
 
 def order(number):
-    return Received(None, "restore", number, None, 0.0)
+    return OrderReceived(None, "restore", str(number).encode(), None, 0.0)
 
 
 def test_messages_come_in_their_order_and_none_at_the_limit():
@@ -33,7 +33,7 @@ def test_an_order_too_many_waits_for_one_that_is_taken():
     threading.Timer(0.05, inbox.get, (0,)).start()
     assert inbox.put_order(order(ORDERS), 5)
     taken = [inbox.get(0) for _ in range(ORDERS + 1)]
-    assert [one.data for one in taken if isinstance(one, Received)] == list(range(1, ORDERS + 1))
+    assert [one.data for one in taken if isinstance(one, OrderReceived)] == list(range(1, ORDERS + 1))
 
 
 def test_the_last_of_a_connection_that_is_over_are_taken_beyond_the_bound():

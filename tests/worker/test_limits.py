@@ -137,8 +137,8 @@ def test_a_message_without_an_end_ends_the_connection_before_memory_does(work, s
 @pytest.mark.parametrize(
     "head, limit",
     [
-        (b"HTTP/1.1 101 Switching Protocols\r\nX-Long: ", "64 KiB"),
-        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99999999999\r\n\r\n", "1024 KiB"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nX-Long: ", "an answer of more than 64 KiB"),
+        (b"HTTP/1.1 404 Not Found\r\nContent-Length: 99999999999\r\n\r\n", "HTTP 404 Not Found"),
     ],
     ids=["head", "body"],
 )
@@ -150,7 +150,7 @@ def test_an_answer_to_the_handshake_without_an_end_is_left_before_it_costs_memor
 
     worker = work(serve(Raw(act)), LOG_LEVEL="WARNING")
     failed = worker.wait("connect_failed")
-    assert f"an answer of more than {limit}" in failed.fields["error"]
+    assert limit in failed.fields["error"]
     worker.wait("connect_failed", 2, limit_s=30)
     assert worker.status("VmHWM") < 45 * 1024 + GROWTH_KB / 5
     assert worker.stop() == 0
@@ -233,7 +233,7 @@ def garbled(answer):
     return act
 
 
-@pytest.mark.parametrize("answer", [b"d=", b"4" + b"[" * 50_000, b"\xff\xfe", b"2\x1e" * 3], ids=repr)
+@pytest.mark.parametrize("answer", [b"d=", b"9" + b"[" * 50_000, b"\xff\xfe", b"2\x1e" * 3], ids=repr)
 def test_a_connection_that_garbage_ends_leaves_no_thread(work, serve, answer):
     """The library's writer, which had taken the end together with what to send, waited for ever."""
     worker = work(serve(Raw(garbled(answer))), RECONNECT_DELAY=0.02, RECONNECT_DELAY_MAX=0.05)

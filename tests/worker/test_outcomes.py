@@ -9,8 +9,11 @@ import time
 
 import pytest
 
-from connection.attempt import WAIT_S, Attempt
-from connection.link import Down, Hooks, Received, Target, Up
+from connection.dial import Target
+from connection.errors import Failure
+from connection.reconnect import ATTEMPT_S
+from connection.resolve import Resolver
+from connection.session import WAIT_S, Callbacks, Connected, Disconnected, OrderReceived, Session
 from logging_setup import NoLog
 from tests.lab.masters import Master, Puppet
 from tests.lab.processes import stays
@@ -211,14 +214,14 @@ def test_orders_that_were_read_when_the_connection_ended_are_obeyed(master):
             received.append(fields.get("event"))
 
     inbox = Inbox()
-    hooks = Hooks(inbox.put, inbox.put_order, lambda _seq: None)
-    attempt = Attempt(Target(master.url, None, None), hooks, Log())
-    attempt.start()
-    assert isinstance(inbox.get(5), Up)
+    callbacks = Callbacks(inbox.put, inbox.put_order, lambda _seq: None)
+    session = Session(Target(master.url, None, None), callbacks, Log(), Resolver(), ATTEMPT_S)
+    session.start()
+    assert isinstance(inbox.get(5), Connected)
     master.burst("restore", 3 * ORDERS, 1)
     until(lambda: received.count("restore") > ORDERS)
-    attempt.drop("the master is gone")
+    session.end(Failure("the master is gone"))
     time.sleep(3 * WAIT_S)  # the owner is busy for longer than the reader waits for it
     messages = list(iter(lambda: inbox.get(0.5), None))
-    assert received.count("restore") == sum(isinstance(one, Received) for one in messages)
-    assert sum(isinstance(one, Down) for one in messages) == 1
+    assert received.count("restore") == sum(isinstance(one, OrderReceived) for one in messages)
+    assert sum(isinstance(one, Disconnected) for one in messages) == 1

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LINUX = ROOT / "deploy" / "linux"
 UNIT = LINUX / "failover-worker.service"
 
@@ -87,8 +87,11 @@ def test_the_unit_s_settings():
 def test_the_drop_in_names_both_secrets(units):
     drop_in = settings((units.parent / f"{UNIT.name}.d" / "credentials.conf").read_text())
     names = {value.partition(":")[0] for value in drop_in["Service", "LoadCredential"]}
-    assert names == {"PASSWORD", "MASTER_TOKEN"}
-    assert set(drop_in["Service", "Environment"]) == {f"{name}_FILE=%d/{name}" for name in names}
+    assert names == {"password", "master-token"}
+    assert set(drop_in["Service", "Environment"]) == {
+        "MASTER_TOKEN_FILE=%d/master-token",
+        "PASSWORD_FILE=%d/password",
+    }
 
 
 TASK = ROOT / "deploy" / "windows" / "failover-worker.xml"

@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import contextlib
 import multiprocessing
 import select
 import socket
 import ssl
 import threading
+import time
 
 import pytest
 import trustme
 
-from connection.sockets import ready, verifying
+from connection.stream import Stream, wait_ready
+from connection.tls import client_context
+from tests.lab.waiting import PATIENCE_S
 
 CONNECTIONS = 8
 MESSAGES = 20_000
+SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
+
+
+def stream(sock):
+    """A Stream after the websocket's handshake, which the other side must have answered."""
+    made = Stream(sock, "https://localhost", time.monotonic() + PATIENCE_S, lambda: None, None, lambda: True)
+    read = b""
+    while len(read) < len(SWITCHED):
+        read += made.recv(len(SWITCHED) - len(read))
+    assert read == SWITCHED
+    made.settimeout(PATIENCE_S)
+    return made
 
 
 @pytest.fixture
@@ -31,11 +46,15 @@ def tls_pair(tmp_path):
     accepted = []
     thread = threading.Thread(target=lambda: accepted.append(context.wrap_socket(far, server_side=True)))
     thread.start()
-    trust = verifying(tmp_path / "ca.pem")
-    with trust.wrap_socket(near, server_hostname="localhost") as client:
-        thread.join()
-        with accepted[0] as server:
-            yield client, server
+    trust = client_context(tmp_path / "ca.pem")
+    secured = trust.wrap_socket(near, server_hostname="localhost")
+    thread.join()
+    with accepted[0] as server:
+        server.sendall(SWITCHED)
+        client = stream(secured)
+        client.settimeout(5)
+        yield client, server
+        client.close()
 
 
 def _chatter(port, certificate, messages):
@@ -48,6 +67,7 @@ def _chatter(port, certificate, messages):
                 if number % 10 == 0:
                     await asyncio.sleep(0)
 
+        writer.write(SWITCHED)
         talking = asyncio.create_task(talk())
         while data := await reader.read(4096):
             writer.write(data)
@@ -67,7 +87,8 @@ def _chatter(port, certificate, messages):
 def _chat(address, trust):
     trouble = []
     plain = socket.create_connection(address, timeout=10)
-    with trust.wrap_socket(plain, server_hostname="localhost") as sock:
+    sock = stream(trust.wrap_socket(plain, server_hostname="localhost"))
+    with contextlib.closing(sock):
 
         def write():
             try:
@@ -102,7 +123,7 @@ def test_a_tls_connection_bears_a_reader_and_a_writer(tmp_path):
     try:
         address = ("127.0.0.1", port.get())
         for _ in range(CONNECTIONS):  # it ended soon or not at all
-            _chat(address, verifying(tmp_path / "ca.pem"))
+            _chat(address, client_context(tmp_path / "ca.pem"))
     finally:
         peer.kill()
         peer.join()
@@ -146,28 +167,28 @@ def test_who_shuts_a_socket_down_wakes_its_reader(tls_pair):
     read = []
     reader = threading.Thread(target=lambda: read.append(client.recv(10)))
     reader.start()
-    socket.socket.shutdown(client, socket.SHUT_RDWR)
-    reader.join(5)
+    client.shutdown(socket.SHUT_RDWR)
+    reader.join(PATIENCE_S)
     assert read == [b""]
 
 
 @pytest.mark.parametrize("poll", [True, False])
-def test_ready(monkeypatch, poll):
+def test_wait_ready(monkeypatch, poll):
     """Both ways to ask: not every system has the better one."""
     if not poll:
         monkeypatch.delattr(select, "poll")
     near, far = socket.socketpair()
     with far:
         with near:
-            assert not ready(near, write=False)
-            assert not ready(near, write=False, timeout_s=0.01)
-            assert ready(near, write=True)
+            assert not wait_ready(near, write=False, limit_s=0)
+            assert not wait_ready(near, write=False, limit_s=0.01)
+            assert wait_ready(near, write=True, limit_s=0)
             far.sendall(b"x")
-            assert ready(near, write=False, timeout_s=math.inf)
+            assert wait_ready(near, write=False, limit_s=1e9)
             near.setblocking(False)
             with pytest.raises(BlockingIOError):
                 while True:
                     near.send(b"x" * 65536)
-            assert not ready(near, write=True)
+            assert not wait_ready(near, write=True, limit_s=0)
         with pytest.raises(OSError, match="closed"):
-            ready(near, write=True)
+            wait_ready(near, write=True, limit_s=0)

@@ -1,0 +1,195 @@
+"""A socket to the master, for both transports alike: the name, the addresses, a proxy, TLS."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from connection.errors import Failure, explain, proxy_fault, proxy_refused
+from connection.proxies import Proxy, proxy_of
+from connection.resolve import Resolver, connect
+from connection.tls import client_context
+
+FURTHER_S = 4.0
+"""Seconds that a further socket of a connection may take to be made."""
+READ_BYTES = 1 << 16
+HEAD_BYTES = 1 << 16
+"""Bytes of the head of an HTTP answer, beyond which it is no answer."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A master and how to speak to it. `auth` goes to it alone; `ca_file` None: the system's CAs."""
+
+    url: str
+    auth: dict[str, Any] | None
+    ca_file: Path | None
+
+
+class Dialer:
+    """Makes sockets to one master, for one attempt, until the monotonic time `ends_s`.
+
+    Every socket is kept, so that `cut` can shut it down from any thread: that wakes whoever waits on it, where
+    closing would not. `phase` says what is being waited for, `reached` that a machine has answered.
+    """
+
+    def __init__(self, target: Target, resolver: Resolver, ends_s: float) -> None:
+        parts = urlsplit(target.url)
+        self.url = target.url
+        self.secure = parts.scheme == "https"
+        self.host, self.port = parts.hostname or "", parts.port or (443 if self.secure else 80)
+        self.ends_s = ends_s
+        self.phase = "starting"
+        self.reached = False
+        self.local_ip: str | None = None
+        self.proxy: Proxy | None = proxy_of(target.url)
+        self._context = client_context(target.ca_file) if self.secure else None
+        self._resolver = resolver
+        self._address: tuple[str, str] | None = None
+        self._cut = False
+        self._sockets: list[socket.socket] = []
+
+    @property
+    def wanted(self) -> bool:
+        """Whether nobody has cut it."""
+        return not self._cut
+
+    def dial(self, *, tunnel: bool = True) -> socket.socket:
+        """A connected socket with TLS where the URL says https; through the proxy, where there is one: by a tunnel,
+        unless the request itself is made to the proxy. Raises Failure.
+        """
+        proxy = self.proxy
+        if proxy and proxy.scheme != "http":
+            raise proxy_refused(
+                str(proxy),
+                self.url,
+                f"it is a {proxy.scheme} one, and only http ones are known here",
+                answered=False,
+            )
+        try:
+            sock = self._connected(*((proxy.host, proxy.port) if proxy else (self.host, self.port)))
+            if proxy and tunnel:
+                self._tunnel(sock, proxy)
+        except (OSError, Failure) as exc:
+            raise proxy_fault(str(proxy), self.url, exc) if proxy else explain(exc, self.url) from exc
+        if not proxy:
+            self.local_ip = sock.getsockname()[0]
+        try:
+            return self._secured(sock) if self._context else sock
+        except OSError as exc:
+            sock.close()
+            raise explain(exc, self.url) from exc
+
+    def extend(self) -> None:
+        """Give a further socket time: the attempt is over, the connection goes on."""
+        self.ends_s = max(self.ends_s, time.monotonic() + FURTHER_S)
+
+    def useless(self) -> None:
+        """What answers at the address is no good: another one comes first next time."""
+        if self._address:
+            self._resolver.failed(*self._address)
+
+    def cut(self) -> None:
+        """End every socket, and make no more. Any thread, at once."""
+        self._cut = True
+        for sock in self._sockets:
+            try:
+                # not SSLSocket's own, after which a thread that still writes would go on in the clear
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+    def close(self) -> None:
+        """Close every socket: nobody uses one any more."""
+        self._cut = True
+        sockets, self._sockets = self._sockets, []
+        for sock in sockets:
+            sock.close()
+
+    def _keep(self, sock: socket.socket) -> None:
+        self._sockets = [*(kept for kept in self._sockets if kept.fileno() != -1), sock]
+        if self._cut:
+            sock.close()
+            raise ConnectionAbortedError("the attempt is over")
+
+    def _connected(self, host: str, port: int) -> socket.socket:
+        self.phase = f"looking up {host}"
+        limit_s = self.ends_s - time.monotonic()
+        addresses = self._resolver.look_up(host, limit_s, lambda: self.wanted)
+
+        def trying(address: str) -> None:
+            self.phase = f"connecting to {address}"
+
+        try:
+            sock, address = connect(addresses, port, self.ends_s, lambda: self.wanted, trying)
+        except OSError:
+            for address in addresses[:1]:
+                self._resolver.failed(host, address)
+            raise
+        self._address = (host, address)
+        self.reached = True
+        sock.settimeout(max(0.01, self.ends_s - time.monotonic()))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._keep(sock)
+        return sock
+
+    def _tunnel(self, sock: socket.socket, proxy: Proxy) -> None:
+        """Have the proxy connect this socket to the master (RFC 9110 §9.3.6)."""
+        self.phase = f"waiting for the proxy {proxy}"
+        name = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        lines = [f"CONNECT {name} HTTP/1.1", f"Host: {name}"]
+        if proxy.authorization:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        sock.sendall("\r\n".join([*lines, "", ""]).encode())
+
+        def receive() -> bytes:
+            sock.settimeout(max(0.001, self.ends_s - time.monotonic()))
+            return sock.recv(READ_BYTES)
+
+        try:
+            head, _ = read_head(receive)  # the master does not speak first
+        except NotHttp as exc:
+            raise proxy_refused(str(proxy), self.url, f"it speaks no HTTP: {exc}", answered=False) from exc
+        status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
+        if not status or not status[1].startswith(b"2"):
+            said = head.partition(b"\r\n")[0][:100].decode(errors="replace")
+            # for a master without TLS polling needs no tunnel
+            raise proxy_refused(str(proxy), self.url, f"it says {said!r}", answered=not self.secure)
+
+    def _secured(self, sock: socket.socket) -> ssl.SSLSocket:
+        self.phase = "in the TLS handshake"
+        assert self._context  # noqa: S101 - for the type
+        secured = self._context.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self._keep(secured)
+        secured.do_handshake()
+        return secured
+
+
+class NotHttp(Exception):
+    """What answers does not speak HTTP; the text is what it said."""
+
+
+def read_head(receive: Callable[[], bytes]) -> tuple[bytes, bytes]:
+    """The head of an HTTP answer, its blank line included, and what came with it.
+
+    Raises OSError: it did not come; NotHttp; Failure: it has no end.
+    """
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = receive()
+        data += piece
+        if not data.startswith(b"HTTP/"[: len(data)]):
+            raise NotHttp(repr(data[:100]))
+        if not piece:
+            raise ConnectionResetError("closed in the head of an answer")
+        if len(data) > HEAD_BYTES and b"\r\n\r\n" not in data[:HEAD_BYTES]:
+            raise Failure(f"an answer of more than {HEAD_BYTES >> 10} KiB", "not_a_master", permanent=True)
+    head, separator, rest = data.partition(b"\r\n\r\n")
+    return head + separator, rest

@@ -1,0 +1,249 @@
+"""The socket under a websocket: two threads use it, and what arrives is bounded and counts as life."""
+
+from __future__ import annotations
+
+import math
+import re
+import select
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from http.client import parse_headers
+from io import BytesIO
+from typing import Any, TypeVar
+
+import websocket
+
+from connection.dial import READ_BYTES, NotHttp, read_head
+from connection.errors import Failure, explain, explain_answer, no_handshake
+
+if sys.platform == "linux":
+    import fcntl
+    import termios
+
+T = TypeVar("T")
+MESSAGE_LIMIT = 8 << 20
+"""Bytes of one message. A master that sends more has gone mad, or is none: the connection ends before memory does."""
+PACKET_TYPES = tuple("0123456b")
+LEAST_RATE = 1024
+"""Bytes a second, from which on a message that has not ended yet counts as life."""
+REFUSAL_BYTES = 1 << 14
+LONGEST_S = 86_400.0
+"""The kernel takes no wait of a month."""
+
+
+class Stream:
+    """What websocket-client gets as its `socket`.
+
+    With TLS one call at a time enters OpenSSL, whose connections are not for two threads at once
+    (openssl-threads(7)): left to themselves a reader takes what the writer was told for its own answer, and the
+    connection for ended, under load within a second or two. Waiting is done outside, so neither waits for the other.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        url: str,
+        ends_s: float,
+        heard: Callable[[], None],
+        opened: Callable[[bytes], None] | None,
+        wanted: Callable[[], bool],
+    ) -> None:
+        self.fault: Failure | None = None
+        self._sock = sock
+        self._url = url
+        self._turn = threading.Lock() if isinstance(sock, ssl.SSLSocket) else nullcontext()
+        self._heard = heard
+        self._greeted = opened
+        self._wanted = wanted
+        self._timeout_s: float | None = None
+        self._ends_s = ends_s
+        self._ahead = b""
+        self._at = 0
+        self._opened = False
+        self._taken = self._arrived = 0
+        self._began_s = 0.0
+        sock.setblocking(False)
+
+    def recv(self, size: int) -> bytes:
+        """At most `size` bytes. The socket is read in large pieces: a burst costs as much as its system calls."""
+        if self._at == len(self._ahead):
+            self._ahead, self._at = self._fill(), 0
+        piece = self._ahead[self._at : self._at + size]
+        self._at += len(piece)
+        self._taken += len(piece)
+        if self._opened and self._taken > MESSAGE_LIMIT:
+            raise self.failed(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
+        return piece
+
+    def send(self, data: bytes) -> int:
+        return self._in_turn(lambda: self._sock.send(data), write=True)
+
+    def message_begins(self) -> None:
+        """What is read from here on belongs to the next message."""
+        self._taken = self._arrived = 0
+
+    def message_ends(self, message: Any) -> None:
+        """A message is complete; the first one may have to be an Engine.IO handshake. Raises Failure."""
+        greeted, self._greeted = self._greeted, None
+        if greeted:
+            opened = message.encode() if isinstance(message, str) else b""
+            if not opened.startswith(b"0{"):
+                raise self.failed(no_handshake(self._url, f"its websocket says {message[:40]!r}"))
+            try:
+                greeted(opened)
+            except Failure as exc:
+                raise self.failed(exc) from None
+        elif isinstance(message, str) and message[:1] not in PACKET_TYPES:
+            self.failed(
+                Failure(f"the master sent what is no Engine.IO packet: {message[:40]!r}", "not_a_master")
+            )
+
+    def failed(self, failure: Failure) -> Failure:
+        """Note the first thing that went wrong: the libraries between keep only its text, or nothing."""
+        self.fault = self.fault or failure
+        return failure
+
+    def settimeout(self, value: float | None) -> None:
+        self._timeout_s = value
+
+    def gettimeout(self) -> float | None:
+        return self._timeout_s
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def shutdown(self, how: int) -> None:
+        socket.socket.shutdown(self._sock, how)
+
+    def close(self) -> None:
+        with self._turn:
+            self._sock.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def undelivered(self) -> int | None:
+        """Bytes that the other machine has not acknowledged (tcp(7), SIOCOUTQ); None: it is not known."""
+        if sys.platform != "linux":
+            return None
+        try:
+            answer = fcntl.ioctl(self._sock, termios.TIOCOUTQ, b"\0" * 4)
+        except (OSError, ValueError):  # it was closed
+            return None
+        return int.from_bytes(answer, sys.byteorder)
+
+    def _fill(self) -> bytes:
+        if not self._opened:
+            self._opened = True
+            return self._handshake()
+        if not self._wanted():
+            raise ConnectionAbortedError("the connection is over")  # there may be megabytes left to read
+        try:
+            data = self._in_turn(lambda: self._sock.recv(READ_BYTES))
+        except TimeoutError:
+            self.failed(Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True))
+            raise
+        except ConnectionResetError:
+            self.failed(Failure("the connection was reset", "master_gone", blocked=True))
+            raise
+        now = time.monotonic()
+        if not data:
+            self.failed(Failure("the master closed the connection", "master_gone", blocked=True))
+        elif not self._arrived:
+            self._began_s = now
+        self._arrived += len(data)
+        # what comes is life, but not a byte now and then of a message that never ends
+        if self._arrived >= LEAST_RATE * (now - self._began_s):
+            self._heard()
+        return data
+
+    def _handshake(self) -> bytes:
+        """The answer to the handshake, which the library would read byte by byte and without end, and whose cookies
+        it would keep for good. Raises Failure unless it is a websocket.
+        """
+        try:
+            head, rest = read_head(self._receive)
+            match = re.match(rb"HTTP/\d\.\d (\d{3})", head)
+            status = int(match[1]) if match else 0
+            if status == 101:
+                lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"set-cookie")]
+                return b"\r\n".join(lines) + rest
+            headers = parse_headers(BytesIO(head.partition(b"\r\n")[2]))
+            body = self._body(rest, headers.get("content-length", ""))
+            raise explain_answer(status, headers.get("content-type", ""), body, self._url)
+        except NotHttp as exc:
+            raise self.failed(no_handshake(self._url, f"it says {exc}")) from exc
+        except (OSError, Failure) as exc:
+            raise self.failed(explain(exc, self._url)) from exc
+
+    def _body(self, body: bytes, length: str) -> bytes:
+        """The start of a refusal, as far as it comes."""
+        wanted = min(int(length), REFUSAL_BYTES) if length.isascii() and length.isdigit() else 0
+        with suppress(OSError):
+            while len(body) < wanted and (piece := self._receive()):
+                body += piece
+        return body
+
+    def _receive(self) -> bytes:
+        self._timeout_s = max(0.001, self._ends_s - time.monotonic())
+        return self._in_turn(lambda: self._sock.recv(READ_BYTES))
+
+    def _in_turn(self, call: Callable[[], T], *, write: bool = False) -> T:
+        end_s = math.inf if self._timeout_s is None else time.monotonic() + self._timeout_s
+        while True:
+            with self._turn:
+                if self._sock.fileno() == -1:
+                    raise ConnectionAbortedError("the socket was closed")
+                try:
+                    return call()
+                except ssl.SSLWantReadError:
+                    wants_write = False
+                except ssl.SSLWantWriteError:
+                    wants_write = True
+                except BlockingIOError:
+                    wants_write = write
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError("timed out")
+            wait_ready(self._sock, write=wants_write, limit_s=left_s)
+
+
+def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
+    """Whether a read or a write will not wait, after `limit_s` at most, of which it may take a part only.
+
+    Raises OSError: it was closed.
+    """
+    wait_s = min(limit_s, LONGEST_S)
+    try:
+        if not hasattr(select, "poll"):
+            return any(select.select([] if write else [sock], [sock] if write else [], [], wait_s))
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT if write else select.POLLIN)
+        return bool(poll.poll(wait_s * 1000))
+    except ValueError as exc:  # its number is -1
+        raise ConnectionAbortedError("the socket was closed") from exc
+
+
+class WebSocket(websocket.WebSocket):  # type: ignore[misc]
+    """Tells its Stream where a message begins; its one override, by the public option `class_`."""
+
+    def recv(self) -> Any:
+        stream = self.sock
+        if stream is None:
+            return super().recv()
+        stream.message_begins()
+        try:
+            message = super().recv()
+        except (websocket.WebSocketException, ValueError) as exc:
+            stream.failed(Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master"))
+            raise
+        if not message and not self.connected:
+            stream.failed(Failure("the master closed the websocket", "master_gone", blocked=True))
+        else:
+            stream.message_ends(message)
+        return message

@@ -1,0 +1,42 @@
+"""Whom TLS trusts: the CAs of MASTER_CA_FILE or the system's, whatever the environment says."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from pathlib import Path
+
+import certifi
+
+from connection.errors import ca_file_fault
+
+
+def client_context(ca_file: Path | None) -> ssl.SSLContext:
+    """A context that verifies the master's certificate and name. `ca_file` None: the system's CAs.
+
+    As ssl.create_default_context() makes it, without what that takes from the environment (SSL_CERT_FILE,
+    SSL_CERT_DIR, SSLKEYLOGFILE). Raises Failure when `ca_file` cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if sys.version_info >= (3, 13):
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | ssl.VERIFY_X509_STRICT
+    # a renegotiation would make a reader write, or a writer wait for the other end
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=str(ca_file))
+        except OSError as exc:  # of which ssl.SSLError is one
+            raise ca_file_fault(ca_file, exc.strerror or exc) from exc
+        return context
+    if sys.platform == "win32":
+        context.load_default_certs()
+        return context
+    compiled_in = ssl.get_default_verify_paths()
+    cafile, capath = Path(compiled_in.openssl_cafile), Path(compiled_in.openssl_capath)
+    if cafile.is_file() or capath.is_dir():
+        context.load_verify_locations(
+            str(cafile) if cafile.is_file() else None, str(capath) if capath.is_dir() else None
+        )
+    else:
+        context.load_verify_locations(certifi.where())
+    return context
