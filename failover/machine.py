@@ -60,6 +60,7 @@ class Failover:
         self._node = node
         self._network = network
         self._table = VipTable(settings.node_id, settings.neighbors, network, log, answer)
+        self.orders = self._table.orders
         self._entries = self._table.entries
         self._log = log
         self._owners = owners or OwnerMacs(None, settings.neighbors)
