@@ -130,7 +130,7 @@ class Bundled:
         """What GET /json says."""
         sock = in_namespace(self._host.ns, lambda: socket.create_connection((self._host.ip, PORT), timeout=5))
         with sock, sock.makefile("rb") as answer:
-            sock.sendall(b"GET /json HTTP/1.0\r\n\r\n")
+            sock.sendall(f"GET /json HTTP/1.0\r\nHost: {self._host.ip}:{PORT}\r\n\r\n".encode())
             return json.loads(answer.read().partition(b"\r\n\r\n")[2])
 
     def holder(self, node: int) -> Optional[int]:
