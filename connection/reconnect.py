@@ -219,9 +219,16 @@ class Connection:
             )
             self._up = None
 
-    def send(self, event: str, data: object, keep: object | None = None, order: int | None = None) -> bool:
-        """Send and log an event; False: there is no connection, nothing was sent. `keep`: as for a session;
-        `order` is the number of the order that it answers. What is larger than the master takes is cut.
+    def send(
+        self,
+        event: str,
+        data: object,
+        keep: object | None = None,
+        order: int | None = None,
+        level: str = "INFO",
+    ) -> bool:
+        """Send an event, and log it at `level`; False: there is no connection, nothing was sent. `keep`: as for a
+        session; `order` is the number of the order that it answers. What is larger than the master takes is cut.
         """
         up = self._up
         if up is None:
@@ -231,7 +238,7 @@ class Connection:
             data = shorten(data, limit - len(event) - ROOM)
         if not up.session.send(event, data, keep=keep):
             return False
-        self._log.info("sent", event=event, data=data, order=order)
+        self._log.write(level, "sent", {"event": event, "data": data, "order": order})
         return True
 
     def ping(self, seq: int, data: str) -> bool:

@@ -127,6 +127,7 @@ class Actions:
             there = self._table.is_there(entry)
         except NetworkError as exc:
             self._table.say("ERROR", "takeover_failed", entry, reason=str(exc))
+            self._table.orders.add("recover", "failed")
             self._table.fail_orders(entry, str(exc))
             return
         if not there:
@@ -144,6 +145,7 @@ class Actions:
     def _log_done(self, entry: VipState, **more: object) -> None:
         took_ms = (self._clock() - entry.orders[0].arrived_s) * 1000
         self._table.say("INFO", "takeover_done", entry, took_ms=took_ms, **more)
+        self._table.orders.add("recover", "taken")
 
     def maintain(self, entry: VipState, now: float) -> None:
         """Renew the lease, announce and ask, where that is due."""
@@ -298,6 +300,7 @@ class Actions:
     def fail(self, entry: VipState, now: float) -> None:
         """A machine that could not be asked or changed: failure, with its reason."""
         self._table.say("ERROR", "takeover_failed", entry, reason=entry.trouble)
+        self._table.orders.add("recover", "failed")
         reason = entry.trouble
         self._table.drop(entry, now, None, reason)
         self._table.lose(entry, reason)

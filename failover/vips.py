@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from failover.counter import OrderCounter
 from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
 from failover.states import AGAIN_S, HOLDING, State, VipState
-from logging_setup import Log
+from logging_setup import EventLogger
 from network.base import Address, Network, NetworkError, Vip
 
 
@@ -37,10 +38,11 @@ class VipTable:
         node_id: int,
         neighbors: Mapping[int, Sequence[int]],
         network: Network,
-        log: Log,
+        log: EventLogger,
         answer: Callable[[Reply], None],
     ) -> None:
         self.entries: dict[int, VipState] = {}
+        self.orders = OrderCounter()
         self.clear_up_s = math.inf
         self._leftovers: dict[Vip, VipState] = {}
         self._node_id = node_id
@@ -140,6 +142,7 @@ class VipTable:
         self.enter(entry, State.FREE)
         if entry.orders:
             self.say("ERROR", "takeover_refused", entry, reason=reason)
+            self.orders.add("recover", "refused")
         self.fail_orders(entry, reason)
 
     def withdraw(self, entry: VipState, reason: str) -> None:
@@ -147,6 +150,7 @@ class VipTable:
         self.enter(entry, State.FREE)
         if entry.orders:
             self.say("INFO", "takeover_withdrawn", entry, reason=reason, order=entry.orders[-1].number)
+            self.orders.add("recover", "withdrawn")
         self.fail_orders(entry, reason)
 
     def lose(self, entry: VipState, reason: str) -> None:
@@ -166,11 +170,13 @@ class VipTable:
         node, address = _shown(data.get("disconnected_node")), _shown(data.get("ip"))
         fields = {"node": node, "address": address, "reason": reason, "order": number}
         self._log.write("ERROR", "takeover_refused", {**fields, **self._simulated()})
+        self.orders.add("recover", "refused")
         self._answer(Reply("update node", refusal(data, reason), False, number))
 
     def refuse_restore(self, data: Mapping[str, Any], reason: str, number: int | None) -> None:
         fields = {"node": _shown(data.get("restore_node")), "reason": reason, "order": number}
         self._log.write("ERROR", "release_failed", {**fields, **self._simulated()})
+        self.orders.add("restore", "failed")
         echo = refusal(data, reason, RESTORE_KEYS)
         self._answer(Reply("restore node", {**echo, "status": False}, False, number))
 
@@ -179,9 +185,12 @@ class VipTable:
         extra: dict[str, Any] = {"restore_node": owner, "status": True}
         if reason:
             extra["reason"] = reason
+        else:
+            self.orders.add("restore", "done")
         self._answer(Reply("restore node", extra, True, number, owner))
 
     def not_restored(self, entry: VipState) -> None:
+        self.orders.add("restore", "failed")
         extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
         self._answer(Reply("restore node", extra, False, entry.number))
 

@@ -10,13 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from master.listener import Listener, Peer
+from master.listener import Bucket, Listener, Peer, Rates
 from master.logs import Limited
 
 MESSAGE_LIMIT = 64 * 1024
 """Bytes of a message or a request's body."""
 MOST_QUEUED = 64
 """Messages that came on a websocket and are not read yet."""
+MOST_PINGS = 100
+"""Of a websocket's own, in its life."""
 SLICE = 1024
 """Bytes of a websocket's data that are taken in before what is queued is counted."""
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 100.0, 300.0
@@ -41,11 +43,20 @@ class Sessions(Protocol):
         """Whether a worker has joined in this Engine.IO session."""
 
     def has_room(self) -> bool:
-        """Whether a new Engine.IO session may begin."""
+        """Whether a new Engine.IO session by polling may begin; those by websocket are bounded as connections."""
 
 
 class WebSocket(WebSocketsSansIOProtocol):
     """Ends a connection whose messages come faster than they are read: tiny ones cost a hundred times their size."""
+
+    _pings = 0
+
+    def handle_ping(self) -> None:
+        """Answered by the protocol itself, past the queue. Workers have pings of their own and send none of these."""
+        self._pings += 1
+        super().handle_ping()
+        if self._pings > MOST_PINGS:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), SLICE):
@@ -54,23 +65,6 @@ class WebSocket(WebSocketsSansIOProtocol):
                 self.transport.abort()
             if self.transport.is_closing():
                 return
-
-
-class Bucket:
-    """A rate with a burst."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self) -> bool:
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 class Guard:
@@ -82,7 +76,7 @@ class Guard:
         """`hosts`: the names by which the master may be asked, besides localhost, this machine's and IP addresses."""
         self._app, self._listener, self._sessions, self._limited = app, listener, sessions, limited
         self._hosts = hosts | {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
-        self._buckets: dict[str, Bucket] = {}
+        self._requests = Rates(REQUESTS_PER_S, REQUESTS_AT_ONCE)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -135,7 +129,7 @@ class Guard:
             or int(headers.get(b"content-length") or 0) > MESSAGE_LIMIT
         ):
             return 413, f"a body has at most {MESSAGE_LIMIT} bytes"
-        if not has_joined and scope["type"] == "http" and not self._bucket(peer.address[0]).take():
+        if not has_joined and scope["type"] == "http" and not self._requests.take(peer.address[0]):
             self._limited.warn(
                 "bound_reached", "requests", bound="requests of an address", address=peer.address[0]
             )
@@ -143,7 +137,7 @@ class Guard:
         if scope["path"].startswith("/socket.io"):
             if "j" in query:
                 return 400, "there is no JSONP"
-            if peer.session is None and not self._sessions.has_room():
+            if scope["type"] == "http" and peer.session is None and not self._sessions.has_room():
                 self._limited.warn("bound_reached", "sessions", bound="sessions without a join")
                 return 503, "too many sessions"
         return None
@@ -158,11 +152,6 @@ class Guard:
         except ValueError:
             return name.rstrip(".") in self._hosts
         return True
-
-    def _bucket(self, host: str) -> Bucket:
-        if len(self._buckets) > 4096:
-            self._buckets.clear()
-        return self._buckets.setdefault(host, Bucket(REQUESTS_PER_S, REQUESTS_AT_ONCE))
 
     def _paced(self, receive: Receive, peer: Peer) -> Receive:
         """Ends a websocket that sends too much; binary messages, which no worker sends, are too much."""

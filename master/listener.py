@@ -16,15 +16,51 @@ from dataclasses import dataclass
 
 from master.logs import Limited
 
-PENDING_S = 5.0
-SWEEP_S = 0.2
-MOST_PENDING, MOST_PENDING_OF_ADDRESS = 512, 256
+PENDING_S = 4.5
+SWEEP_S = 0.05
+MOST_AT_ONCE = 25
+"""That are ended in one sweep: each costs a millisecond, in which nothing is decided."""
+MOST_PENDING, MOST_PENDING_OF_ADDRESS = 256, 128
 MOST_OF_ADDRESS = 640
+CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE = 100.0, 150.0
+"""New ones of an address."""
 UNREAD_S = 10.0
 """For which a peer may leave what was sent to it unread."""
 UNREAD_BYTES = 1024 * 1024
 
 Address = tuple[str, int]
+
+
+class Bucket:
+    """A rate with a burst."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._left, self._at = burst, time.monotonic()
+
+    def take(self) -> bool:
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+
+class Rates:
+    """A bucket for each address."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._buckets: dict[str, Bucket] = {}
+
+    def take(self, host: str) -> bool:
+        if len(self._buckets) > 4096:
+            self._buckets.clear()
+        if host not in self._buckets:
+            self._buckets[host] = Bucket(self._rate, self._burst)
+        return self._buckets[host].take()
 
 
 @dataclass
@@ -59,6 +95,7 @@ class Listener:
         self._pending: dict[Address, Peer] = {}
         """The oldest first."""
         self._admitted: dict[Address, Peer] = {}
+        self._new = Rates(CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE)
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._admitted)
@@ -98,6 +135,7 @@ class Listener:
                     await asyncio.sleep(0.05)
                     continue
                 self._open((peername[0], peername[1]), connection, factory, tls)
+                await asyncio.sleep(0)  # a queue of connections must not hold up the decisions
         finally:
             sweeper.cancel()
 
@@ -132,6 +170,9 @@ class Listener:
 
     def _has_room_for(self, host: str) -> bool:
         """Whether one more may be opened; ends the oldest pending one where that makes room."""
+        if not self._new.take(host):
+            self._limited.warn("bound_reached", "new", bound="new connections a second", address=host)
+            return False
         hosts = (
             Counter(address[0] for address in self._pending)
             if len(self._pending) >= MOST_PENDING_OF_ADDRESS
@@ -152,6 +193,10 @@ class Listener:
             return True
         self._limited.warn("bound_reached", "connections", bound="connections", count=len(self), address=host)
         return self._make_room(host if of_host >= MOST_OF_ADDRESS else None)
+
+    def end_pending(self) -> None:
+        for peer in list(self._pending.values()):
+            peer.abort()
 
     def _make_room(self, host: str | None = None) -> bool:
         before = len(self)
@@ -180,7 +225,8 @@ class Listener:
             await asyncio.sleep(SWEEP_S)
             self._drop_closed()
             now = time.monotonic()
-            for peer in [p for p in self._pending.values() if p.deadline is not None and now > p.deadline]:
+            overdue = [p for p in self._pending.values() if p.deadline is not None and now > p.deadline]
+            for peer in overdue[:MOST_AT_ONCE]:
                 peer.abort()
                 self._forget(peer)
             for peer in (*self._pending.values(), *self._admitted.values()):

@@ -143,6 +143,7 @@ class Routes:
         return JSONResponse(await self._master.ask(lambda cluster, _: cluster.as_json()))
 
     async def _stream(self, _: Request) -> Response:
+        self._check_reachable()
         if self._events.is_full:
             return _error(503, f"{MOST_READERS} pages are open already")
         return StreamingResponse(self._events.stream(), media_type="text/event-stream")

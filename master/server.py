@@ -18,7 +18,7 @@ import socketio.packet
 from master import logs, messages
 from master.cluster import ASK, Cluster, NotHeldError
 from master.guard import MESSAGE_LIMIT
-from master.listener import Listener
+from master.listener import MOST_AT_ONCE, Listener
 from master.members import JoinRefusedError
 from master.metrics import Metrics
 from master.settings import Settings
@@ -308,14 +308,14 @@ class Master:
         """End the sessions in which nobody joins: a polling one is no connection that could be ended."""
         seen: dict[str, float] = {}
         while True:
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(0.1)
             now = time.monotonic()
             seen = {
                 session: seen.get(session, now)
                 for session in self.sio.eio.sockets
                 if session not in self._joined
             }
-            overdue = [session for session, since in seen.items() if now - since > UNJOINED_S]
+            overdue = [session for session, since in seen.items() if now - since > UNJOINED_S][:MOST_AT_ONCE]
             # it would wait until the peer has fetched what is left for it
             ends = [asyncio.wait_for(self.sio.eio.disconnect(session), 0.2) for session in overdue]
             await asyncio.gather(*ends, return_exceptions=True)

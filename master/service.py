@@ -22,7 +22,7 @@ from master.settings import Settings
 BACKLOG = 128
 SPARE_DESCRIPTORS = 64
 """That are left for logs, Redis and the rest."""
-STOP_S = 1.0
+STOP_S = 0.6
 """For connections to end by themselves when the master stops."""
 NOTIFY_S = 5.0
 
@@ -73,6 +73,7 @@ class Server(uvicorn.Server):
         for task in self._tasks:
             task.cancel()
         self._sock.close()
+        self._listener.end_pending()
         await super().shutdown(sockets=[])
 
     async def _until_stopped(self, work) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001

@@ -48,7 +48,9 @@ class Simulated:
 
     def interface_for(self, ip: IPv4Address) -> str:
         if ip not in self._own.ip.network:
-            raise NetworkError(f"no interface has a subnet that holds {ip}: {INTERFACE} has {self._own.ip}")
+            raise NetworkError(
+                f"no interface has a subnet that contains {ip}: {INTERFACE} has {self._own.ip}"
+            )
         return INTERFACE
 
     def default_interface(self) -> str | None:

@@ -25,7 +25,6 @@ from ping_monitor import PingMonitor
 from worker.assembly import insecure_masters, network_of, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
-from worker.metrics import Tally
 from worker.notify_command import AddressChanges, NotifyCommand
 from worker.reports import Reports
 from worker.status import Status, StatusSources
@@ -60,7 +59,7 @@ class Worker:
             console=config.log_console,
             secrets=config.secrets,
         )
-        self._log = Tally(self._logs.comms)
+        self._log = self._logs.comms
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
         self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
@@ -276,6 +275,7 @@ class Worker:
         if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
             self._log.error("order_refused", event=order.event, reason=error, order=order.number)
+            self._failover.orders.add(order.event, "refused" if order.event == "recover" else "failed")
         elif order.fault:
             error = self._failover.refuse(order.event, data, order.fault, order.number)
         elif order.event == "recover":

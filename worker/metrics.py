@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,65 +16,6 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 EVERY_S = 15.0
-ORDERS = (
-    ("recover", "taken"),
-    ("recover", "refused"),
-    ("recover", "failed"),
-    ("restore", "done"),
-    ("restore", "failed"),
-)
-"""What the master can order, and what can become of it."""
-_TAKEOVERS = {
-    "takeover_done": ORDERS[0],
-    "takeover_refused": ORDERS[1],
-    "takeover_failed": ORDERS[2],
-}
-
-
-class Tally(EventLogger):
-    """Passes every line on, and counts the orders by their outcome as the lines tell it, whatever LOG_LEVEL is.
-
-    A recover is counted by its takeover's line, a restore by the answer that goes out.
-    """
-
-    def __init__(self, log: EventLogger) -> None:
-        self._log = log
-        # connections' threads log too
-        self._lock = threading.Lock()
-        self._orders: Counter[tuple[str, str]] = Counter()
-
-    @property
-    def orders(self) -> dict[tuple[str, str], int]:
-        with self._lock:
-            return {order: self._orders[order] for order in ORDERS}
-
-    def bind(self, **fields: object) -> Tally:
-        bound = copy(self)
-        bound._log = self._log.bind(**fields)  # noqa: SLF001 - its own
-        return bound
-
-    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        order = _TAKEOVERS.get(event)
-        if order is None and event in ("sent", "order_refused"):
-            order = _answered(event, fields)
-        if order:
-            with self._lock:
-                self._orders[order] += 1
-        self._log.write(level, event, fields)
-
-    def always(self, event: str, /, **fields: object) -> None:
-        self._log.always(event, **fields)
-
-
-def _answered(event: str, fields: dict[str, object]) -> tuple[str, str] | None:
-    if event == "order_refused":
-        return ORDERS[1] if fields.get("event") == "recover" else ORDERS[4]
-    data = fields.get("data")
-    if fields.get("event") != "restore node" or not isinstance(data, dict):
-        return None
-    if data.get("status") is not True:
-        return ORDERS[4]
-    return None if "reason" in data else ORDERS[3]  # with a reason it was given up without an order
 
 
 def exposition(state: Snapshot) -> str:

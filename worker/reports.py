@@ -128,5 +128,7 @@ class Reports:
 
     def _join(self, now: float) -> None:
         join = self._node.join_data(self._failover.held)
-        if self._connection.send("join", join):
+        # one that only refreshes the master's memory would fill the log
+        level = "DEBUG" if join == self._said else "INFO"
+        if self._connection.send("join", join, level=level):
             self._said, self._said_s = join, now

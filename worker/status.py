@@ -16,11 +16,11 @@ from config import Config
 from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
-from logging_setup import Logs
+from logging_setup import EventLogger, Logs
 from ping_monitor import PingMonitor
 from worker import metrics
 from worker.messages import StatusAsked
-from worker.metrics import MetricsFile, Tally
+from worker.metrics import MetricsFile
 from worker.snapshot import Snapshot
 from worker.status_socket import StatusSocket
 from worker.systemd import SystemdNotifier
@@ -45,7 +45,7 @@ class StatusSources:
     run: str
     backend: str
     logs: Logs
-    log: Tally
+    log: EventLogger
     node: Node
     connection: Connection
     pings: PingMonitor
@@ -159,7 +159,7 @@ class Status:
             unusable=sources.failover.unusable,
             entries=sources.failover.entries,
             answers_waiting=len(sources.answers),
-            orders=sources.log.orders,
+            orders=sources.failover.orders.counts,
             lines_lost=sources.logs.lines_lost,
         )
 

@@ -113,7 +113,7 @@ class CommandBackend:
             return self._running(self._interface).name
         fitting = [own for own in self.addresses() if own.owner is None and ip in own.ip.network]
         if not fitting:
-            raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
+            raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
         return self._running(max(fitting, key=lambda own: own.ip.network.prefixlen).interface).name
 
     def default_interface(self) -> str | None:
@@ -158,7 +158,9 @@ class CommandBackend:
             own.interface == vip.interface and own.owner is None and vip.ip.ip in own.ip.network
             for own in addresses
         ):
-            raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
+            raise NetworkError(
+                f"{vip.interface} has no address of its own in a subnet that contains {vip.ip}"
+            )
         self._journal.add(vip)  # first, so that whatever happens a restart knows it
         try:
             self._system.add(vip)
@@ -226,7 +228,7 @@ class CommandBackend:
             try:
                 mac = self._system.ask(ip)
             except NetworkError as exc:
-                self._failed = str(exc)  # for the next probe to tell
+                self._failed = str(exc)  # the reason of the next probe
                 continue
             if mac is not None and all(mac != one.mac for one in self._read()):
                 self._last[interface, ip] = mac

@@ -10,35 +10,18 @@ from ipaddress import IPv4Address, IPv4Interface
 
 from network.base import Address, FilterFailed, LastSeen, NetworkError, NetworkEvent, Vip
 from network.netlink import addresses as rtnl
-from network.netlink import arp, links
+from network.netlink import arp, links, routes
 from network.netlink.arp_filter import ProbeFilter
-from network.netlink.messages import (
-    NDA_DST,
-    NDA_LLADDR,
-    NDMSG,
-    RTA_GATEWAY,
-    RTA_MULTIPATH,
-    RTA_OIF,
-    RTA_PRIORITY,
-    RTA_TABLE,
-    RTM_GETNEIGH,
-    RTM_GETROUTE,
-    RTMSG,
-    Message,
-    next_hops,
-)
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 from network.netlink.secondaries import SecondaryGuard
 from network.netlink.watch import Watch
 from network.privilege import HOW_TO_GRANT, missing_capabilities
 
-_RT_TABLE_MAIN = 254
-_RTN_UNICAST = 1
-
 
 class Netlink:
-    """`interface` None: the one whose subnet holds the address. `lease_s` 0: virtual addresses never run out by
-    themselves. The methods are for the thread that made the object.
+    """`interface` None: the one whose subnet contains the address. `lease_s` 0: virtual addresses have no lease.
+
+    The methods are for the thread that made the object.
     """
 
     backend = "netlink"
@@ -111,8 +94,8 @@ class Netlink:
         return found
 
     def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
-        """Called by the watch's thread, since each millisecond counts: a virtual address that stands before the machine's
-        own address spoils its return.
+        """Called by the watch's thread, since each millisecond counts: a virtual address that has come to stand before
+        the machine's own would get in the way of the own one's return.
         """
         if removed is None or any(of == index and ip in removed.network for of, ip in self._vips):
             with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out
@@ -125,38 +108,19 @@ class Netlink:
             return name
         fitting = [there for there in self._read() if there.label is None and ip in there.ip.network]
         if not fitting:
-            raise NetworkError(f"no interface of this machine has a subnet that holds {ip}")
+            raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
         longest = max(there.ip.network.prefixlen for there in fitting)
-        # Of two cards on one segment either serves.
+        # Either of two interfaces on one segment will do.
         names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
         name = names[0] if len(names) == 1 else next(filter(arp.is_running, names), names[0])
         arp.check_running(name)
         return name
 
     def default_interface(self) -> str | None:
-        routes = [route for route in self._default_routes() if route.number(RTA_OIF)]
-        routes.sort(key=lambda route: (route.number(RTA_TABLE) != _RT_TABLE_MAIN, route.number(RTA_PRIORITY)))
-        for route in routes:
-            try:
-                return socket.if_indextoname(route.number(RTA_OIF))
-            except OSError:  # it went away since
-                continue
-        return None
+        return routes.default_interface(self._route)
 
     def gateways(self) -> frozenset[IPv4Address]:
-        found = set()
-        for route in self._default_routes():
-            for hop in (route.attributes, *next_hops(route.attributes.get(RTA_MULTIPATH, b""))):
-                if RTA_GATEWAY in hop:
-                    found.add(IPv4Address(hop[RTA_GATEWAY]))
-        return frozenset(found)
-
-    def _default_routes(self) -> list[Message]:
-        with reasons("the routes of this machine could not be read"):
-            routes = self._route.dump(
-                RTM_GETROUTE, RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
-            )
-        return [route for route in routes if route.head[1] == 0 and route.head[7] == _RTN_UNICAST]
+        return routes.gateways(self._route)
 
     def mac(self, interface: str) -> str:
         return arp.mac(interface)
@@ -186,7 +150,9 @@ class Netlink:
             own.interface == vip.interface and own.label is None and vip.ip.ip in own.ip.network
             for own in before
         ):
-            raise NetworkError(f"{vip.interface} has no address of its own in a subnet that holds {vip.ip}")
+            raise NetworkError(
+                f"{vip.interface} has no address of its own in a subnet that contains {vip.ip}"
+            )
         rtnl.add(self._route, self._index(vip.interface), vip, self._label(vip), self._lease_s)
         after = self._read(vip.interface)
         there = self._held(vip, after)
@@ -223,21 +189,11 @@ class Netlink:
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         if self._watch is None:
             return LastSeen()
-        told = [
-            arp.mac_text(entry.attributes.get(NDA_LLADDR, b"")) for entry in self._neighbors(interface, ip)
-        ]
-        return self._watch.last_seen(interface, ip, told[0] if told else None)
+        return self._watch.last_seen(interface, ip, routes.neighbor_mac(self._route, interface, ip))
 
     def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
         if self._filter is not None:
             self._filter.set(probes)
-
-    def _neighbors(self, interface: str, ip: IPv4Address) -> list[Message]:
-        try:
-            head = NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
-            return self._route.get(RTM_GETNEIGH, head, [(NDA_DST, ip.packed)])
-        except (OSError, ValueError):  # ENOENT: this machine had nothing to do with it
-            return []
 
     def _started(self) -> Watch:
         if self._watch is None:

@@ -126,7 +126,7 @@ class CableCut(Silence):
 
     kind = "cable pulled"
     needs = "namespaces"
-    holds = (0.1, 3.0)
+    holds = (0.1, 2.0)  # beyond 3 s without carrier what is held is released
     failures = r".*(no answer|unreachable|No route|closed).*"
     events = frozenset({"watch_failed"})
     extra_s = 5.0

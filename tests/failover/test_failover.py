@@ -284,6 +284,10 @@ LEVELS = {
 }
 
 
+COUNTED = {"takeover_done", "takeover_refused", "takeover_failed", "takeover_withdrawn"}
+"""Events after which an order is counted with that outcome."""
+
+
 def named(key: tuple[State, Event]) -> str:
     return f"{key[0].name}-{key[1].name}"
 
@@ -295,8 +299,14 @@ def test_cell(key, passed):
     more = {"owner_mac": OWNER_MAC} if event is Event.OWNER_PROBE else {}
     desk = reach(state, **more)
     passed.cells.clear()
+    before = dict(desk.failover.orders.counts)
     cause(event, desk)
     assert key in passed.cells
+    outcomes = {event.removeprefix("takeover_") for event in events if event in COUNTED}
+    outcomes = {"taken" if outcome == "done" else outcome for outcome in outcomes}
+    counted = {kind for kind, count in desk.failover.orders.counts.items() if count > before[kind]}
+    assert {outcome for order, outcome in counted if order == "recover"} == outcomes
+    assert (("restore", "done") in counted) == (event is Event.RESTORE and "restored" in answers)
     assert desk.state() is after
     given = order(active_neighbors=["1", "3", "5"]) if state is N else order(**more)
     assert kinds(desk.sent, given) == answers

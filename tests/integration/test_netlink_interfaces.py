@@ -33,10 +33,10 @@ def test_an_interface_that_is_renamed_while_it_is_up(node):
 
 def test_the_interface_for_an_address(lab, node):
     assert node.interface_for(IP) == "eth0"
-    with pytest.raises(NetworkError, match=r"no interface .* holds 10\.7\.0\.1"):
+    with pytest.raises(NetworkError, match=r"no interface .* contains 10\.7\.0\.1"):
         node.interface_for(IPv4Address("10.7.0.1"))
     node.host.sh("ip addr add 10.6.0.2/24 dev eth0 label eth0:f4.2")
-    with pytest.raises(NetworkError, match=r"no interface .* holds 10\.6\.0\.9"):
+    with pytest.raises(NetworkError, match=r"no interface .* contains 10\.6\.0\.9"):
         node.interface_for(IPv4Address("10.6.0.9"))
     lab.plug(node.host, "n3b", "eth1", "02:fc:00:00:01:03")
     node.host.sh("ip addr add 10.9.1.3/16 dev eth1")

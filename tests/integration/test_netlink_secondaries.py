@@ -124,3 +124,19 @@ def test_where_every_virtual_address_is_a_secondary_nothing_is_set(lab):
     node.hold(vip(24))
     assert promote(lab.node(3)) == 0
     node.shut()
+
+
+def test_a_worker_takes_nothing_of_an_operator_along(scene):
+    """In the order with another mask, its restore, and its lease's end after the worker was killed."""
+    scene.start(3, ALLOWED_NETWORKS="10.9.0.0/24", ADDRESS_LEASE="3")
+    host = scene.lab.node(3)
+    assert "secondary_ip" in scene.director.recover(2, 3, netmask="255.255.255.128")
+    host.sh("ip addr add 10.9.0.77/25 dev eth0")
+    scene.director.restore(2, 3)
+    assert host.addresses() == ["10.9.0.3/24", "10.9.0.77/25"]
+    assert promote(host) == 0
+    host.sh("ip addr del 10.9.0.77/25 dev eth0")
+    assert "secondary_ip" in scene.director.recover(2, 3, netmask="255.255.255.128")
+    host.sh("ip addr add 10.9.0.77/25 dev eth0")
+    scene[3].kill()
+    assert until(lambda: host.addresses() == ["10.9.0.3/24", "10.9.0.77/25"])

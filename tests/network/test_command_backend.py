@@ -143,7 +143,7 @@ def test_an_interface_without_an_address_of_its_own_in_the_subnet(net, mac):
     mac.change("en0", ips=(IPv4Interface("10.8.0.3/24"),))
     with pytest.raises(NetworkError, match="no address of its own"):
         net.hold(VIP)
-    with pytest.raises(NetworkError, match=r"holds 10\.9\.0\.2"):
+    with pytest.raises(NetworkError, match=r"contains 10\.9\.0\.2"):
         net.interface_for(IP)
 
 

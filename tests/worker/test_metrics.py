@@ -14,10 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from client import VERSION
+from failover.counter import OrderCounter
 from logging_setup import Logs, parse_line
 from tests.lab.masters import Master, Puppet
 from tests.lab.waiting import PATIENCE_S, until
-from worker import metrics, status
+from worker import status
 from worker.metrics import MetricsFile, exposition
 from worker.systemd import SystemdNotifier
 
@@ -238,7 +239,7 @@ SNAPSHOT = status.Snapshot(
     unusable=None,
     entries=(),
     answers_waiting=0,
-    orders=dict.fromkeys(metrics.ORDERS, 0),
+    orders=OrderCounter().counts,
     lines_lost=12345,
 )
 

@@ -60,7 +60,7 @@ def says(data, wanted):
 
 def test_join_is_first_and_comes_again_every_join_interval(work, serve):
     master = serve(Master())
-    worker = work(master, JOIN_INTERVAL=0.5)
+    worker = work(master, JOIN_INTERVAL=0.5, LOG_LEVEL="DEBUG")
     master.wait("join", 4)
     joins = master.all("join")
     first = [heard.event for heard in master.heard].index("connect")
@@ -80,6 +80,12 @@ def test_join_is_first_and_comes_again_every_join_interval(work, serve):
     master.wait("join", since=master.heard.index(master.wait("connect", 2)))
     again = master.heard.index(master.wait("connect", 2))
     assert [h.event for h in master.heard[again : again + 2]] == ["connect", "join"]
+    # one that says nothing new is of no interest: but the first of a connection is
+    until(lambda: len(logged()) > len(joins))
+    connected = [entry.when for entry in worker.all("connected")]
+    levels = [entry.level for entry in worker.all("sent") if entry.fields["event"] == "join"]
+    assert levels.count("INFO") == len(connected) == 2
+    assert levels[:2] == ["INFO", "DEBUG"]
 
 
 def test_no_join_but_on_connect_with_an_interval_of_0(work, serve):

@@ -1,0 +1,143 @@
+"""What strangers may do to a master, as fast as they can: `python -m tests.master.flood KIND PORT SECONDS`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import sys
+import time
+from collections.abc import Awaitable, Callable
+
+CLIENTS = 40
+"""At once; IDLE for those that only sit there."""
+IDLE = 1100
+
+
+class Flood:
+    def __init__(self, port: int, end: float) -> None:
+        self._port, self._end = port, end
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", self._port)
+
+    async def _request(self, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await self._connect()
+        writer.write(f"{head} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n".encode())
+        return reader, writer
+
+    async def _websocket(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await self._request("GET /socket.io/?EIO=4&transport=websocket")
+        writer.write(
+            b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+        return reader, writer
+
+    async def _pour(self, writer: asyncio.StreamWriter, data: bytes) -> None:
+        while time.monotonic() < self._end:
+            writer.write(data)
+            await writer.drain()
+
+    async def endless_frame(self) -> None:
+        _, writer = await self._websocket()
+        writer.write(b"\x81\xff" + struct.pack("!Q", 2**60) + b"\0\0\0\0")
+        await self._pour(writer, b"x" * 65536)
+
+    async def endless_message(self) -> None:
+        _, writer = await self._websocket()
+        writer.write(frame(b"x" * 1000, first_byte=0x01))
+        await self._pour(writer, frame(b"x" * 1000, first_byte=0x00))
+
+    async def tiny_messages(self) -> None:
+        _, writer = await self._websocket()
+        await self._pour(writer, frame(b"3") * 2000)
+
+    async def pings(self) -> None:
+        _, writer = await self._websocket()
+        await self._pour(writer, frame(b"x" * 125, first_byte=0x89) * 500)
+
+    async def idle(self) -> None:
+        reader, _ = await self._connect()
+        await reader.read()
+
+    async def idle_websockets(self) -> None:
+        reader, writer = await self._websocket()
+        writer.write(frame(b"40"))
+        while await reader.read(1024):
+            pass
+
+    async def connections(self) -> None:
+        _, writer = await self._connect()
+        writer.close()
+
+    async def requests(self) -> None:
+        reader, writer = await self._request("GET /json")
+        writer.write(b"\r\n")
+        await reader.read(65536)
+        writer.close()
+
+    async def polling_sessions(self) -> None:
+        reader, writer = await self._request("GET /socket.io/?EIO=4&transport=polling")
+        writer.write(b"\r\n")
+        await reader.read(65536)
+        writer.close()
+
+    async def endless_body(self) -> None:
+        _, writer = await self._request("POST /socket.io/?EIO=4&transport=polling&sid=x")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+        await self._pour(writer, b"10000\r\n" + b"x" * 65536 + b"\r\n")
+
+    async def endless_head(self) -> None:
+        _, writer = await self._request("GET /")
+        await self._pour(writer, b"X-A: " + b"y" * 4000 + b"\r\n")
+
+    async def joins(self) -> None:
+        _, writer = await self._websocket()
+        writer.write(frame(b"40"))
+        for node in range(10, 2510):
+            join = {
+                "system": "x",
+                "NODE_ID": node,
+                "neighbors": ["1"],
+                "primary_ip": f"10.7.{node // 250}.{node % 250}",
+            }
+            writer.write(
+                frame(f"42{json.dumps(['join', {**join, 'primary_netmask': '255.0.0.0'}])}".encode())
+            )
+            await writer.drain()
+
+    async def pages(self) -> None:
+        reader, writer = await self._request("GET /events")
+        writer.write(b"\r\n")
+        await reader.read(100)
+        await asyncio.sleep(max(0.0, self._end - time.monotonic()))
+
+    async def run(self, attack: Callable[[], Awaitable[None]], clients: int) -> None:
+        async def client() -> None:
+            while time.monotonic() < self._end:
+                try:
+                    await attack()
+                except (OSError, asyncio.IncompleteReadError):
+                    await asyncio.sleep(0.01)
+
+        tasks = [asyncio.create_task(client()) for _ in range(clients)]
+        await asyncio.wait(tasks, timeout=max(0.0, self._end - time.monotonic()))
+        for task in tasks:
+            task.cancel()
+
+
+def frame(payload: bytes, first_byte: int = 0x81) -> bytes:
+    """Masked with zeros, as a client's must be."""
+    size = len(payload)
+    head = bytes([0x80 | size]) if size < 126 else b"\xfe" + struct.pack("!H", size)
+    return bytes([first_byte]) + head + b"\0\0\0\0" + payload
+
+
+KINDS = sorted(name for name in vars(Flood) if not name.startswith("_") and name != "run")
+
+if __name__ == "__main__":
+    kind, port, seconds = sys.argv[1:]
+    flood = Flood(int(port), time.monotonic() + float(seconds))
+    asyncio.run(flood.run(getattr(flood, kind), IDLE if kind.startswith("idle") else CLIENTS))
