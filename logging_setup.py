@@ -78,9 +78,6 @@ class EventLogger:
         self.write("CRITICAL", event, fields)
 
 
-Log = EventLogger
-
-
 class NoLog(EventLogger):
     """Drops every event, for commands that only look."""
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Optional, Protocol
 
-from logging_setup import Log
+from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
 
 LATE_S = 0.02
@@ -64,7 +64,7 @@ class PingMonitor:
         interval_s: float,
         timeout_s: float,
         max_missed: int,
-        log: Log,
+        log: EventLogger,
         gone: Callable[[str], None],
     ) -> None:
         self.counts = Counts()

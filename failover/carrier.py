@@ -2,7 +2,7 @@
 
 import math
 
-from logging_setup import Log
+from logging_setup import EventLogger
 
 CARRIER_LOSS_S = 3.0
 """Seconds without carrier after which an interface counts as lost; a shorter flap moves nothing."""
@@ -11,7 +11,7 @@ CARRIER_LOSS_S = 3.0
 class CarrierMonitor:
     """Times are monotonic seconds. Interfaces are those that were reported down and not up again."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLogger) -> None:
         self._log = log
         self._down_since_s: dict[str, float] = {}
         self._lost: set[str] = set()

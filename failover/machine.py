@@ -22,7 +22,7 @@ from failover.owners import OwnerMacs
 from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
 from failover.transitions import TABLE
 from failover.vips import Reply, VipTable
-from logging_setup import Log
+from logging_setup import EventLogger
 from network.base import (
     AddressesChanged,
     ArpSeen,
@@ -50,7 +50,7 @@ class Failover:
         settings: FailoverSettings,
         node: Node,
         network: Network,
-        log: Log,
+        log: EventLogger,
         answer: Callable[[Reply], None],
         clock: Callable[[], float] = time.monotonic,
         owners: OwnerMacs | None = None,

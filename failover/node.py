@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
-from logging_setup import Log
+from logging_setup import EventLogger
 from network.base import Address, ArpSeen, Network, NetworkError, Vip
 
 DEFEND_EVERY_S = 10.0
@@ -20,7 +20,12 @@ class Node:
     """
 
     def __init__(
-        self, number: int, neighbors: Sequence[int], configured: str | None, network: Network, log: Log
+        self,
+        number: int,
+        neighbors: Sequence[int],
+        configured: str | None,
+        network: Network,
+        log: EventLogger,
     ) -> None:
         self.number = number
         self.primary: Address | None = None

@@ -20,7 +20,7 @@ CONFLICT_S = 3.0
 """Seconds for which the wire is asked after somebody claimed an address that was held."""
 OWNER_START_S = 10.0
 """Seconds that an owner gets to come up after it probed for its address."""
-VERIFY_S = 0.3
+VERIFY_S = 0.2
 """Seconds in which a MAC that is said to use another address must answer for it."""
 ADOPT_PROBE_S = 0.2
 """Seconds at least for which the wire is asked about an address that was found at start."""

@@ -10,7 +10,7 @@ from typing import Any, Optional
 from failover.counter import OrderCounter
 from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
 from failover.states import AGAIN_S, HOLDING, State, VipState
-from logging_setup import Log
+from logging_setup import EventLogger
 from network.base import Address, Network, NetworkError, Vip
 
 
@@ -38,7 +38,7 @@ class VipTable:
         node_id: int,
         neighbors: Mapping[int, Sequence[int]],
         network: Network,
-        log: Log,
+        log: EventLogger,
         answer: Callable[[Reply], None],
     ) -> None:
         self.entries: dict[int, VipState] = {}

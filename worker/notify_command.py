@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from failover.states import HOLDING, State, VipState
-from logging_setup import Log
+from logging_setup import EventLogger
 from network.base import Vip
 
 LIMIT_S = 30.0
@@ -59,7 +59,7 @@ class AddressChanges:
 class NotifyCommand:
     """Runs the command for each change that is put."""
 
-    def __init__(self, command: Path, node_id: int, log: Log) -> None:
+    def __init__(self, command: Path, node_id: int, log: EventLogger) -> None:
         self._command = command
         self._log = log
         self._environ = {"PATH": os.environ.get("PATH", DEFAULT_PATH), "NODE_ID": str(node_id)}

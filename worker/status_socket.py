@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from logging_setup import Log
+from logging_setup import EventLogger
 
 SOCKET_NAME = ".worker.sock"
 PAUSE_S = 0.02
@@ -65,7 +65,7 @@ class StatusSocket:
         log: For the one line that says that there is no socket.
     """
 
-    def __init__(self, folder: Path, ask: Callable[[], None], log: Log) -> None:
+    def __init__(self, folder: Path, ask: Callable[[], None], log: EventLogger) -> None:
         self._folder = folder
         self._ask = ask
         self._log = log

@@ -36,14 +36,18 @@ def script(table: str, probes: Probes) -> str:
     """What nft(8) reads to replace the whole table in one transaction; without probes there is no table."""
     lines = [f"add table arp {table}", f"delete table arp {table}"]
     if probes:
-        rules = [
+        lines += [
+            f"table arp {table} {{",
+            "chain input {",
+            "type filter hook input priority 0; policy accept;",
+        ]
+        lines += [
             f'iifname "{interface}" arp operation request arp saddr ip 0.0.0.0 arp daddr ip {ip} '
             f"arp saddr ether {mac} drop"
             for interface, ip, mac in sorted(probes)
             if _INTERFACE.fullmatch(interface)
         ]
-        chain = ["type filter hook input priority 0; policy accept", *rules]
-        lines.append(f"table arp {table} {{ chain input {{ {'; '.join(chain)}; }} }}")
+        lines += ["}", "}"]
     return "\n".join(lines) + "\n"
 
 
