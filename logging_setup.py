@@ -162,7 +162,7 @@ class Logs:
             crashed(exc, trace, "MainThread")
             self.close()
             if not self._has_console:  # then nothing else has said it
-                print_error(self.clean(f"crashed: {exc!r}"))
+                print_error(self.clean(f"crashed: {exc!r}").replace('\\"', '"'))
 
         def thread_crashed(args: threading.ExceptHookArgs) -> None:
             if args.exc_value is not None:

@@ -2,7 +2,6 @@
 
 import socket
 from collections.abc import Sequence
-from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
@@ -38,7 +37,6 @@ class Node:
         self._missing = False
         self._network = network
         self._log = log
-        self._own: list[Address] = []
         self._defended_s = float("-inf")
 
     def find(self, local_ip: str | None) -> None:
@@ -49,7 +47,7 @@ class Node:
         NetworkError.
         """
         name = self._resolve()
-        own = self._own = [there for there in self._network.addresses(name) if there.owner is None]
+        own = [there for there in self._network.addresses(name) if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
         if self._configured:
             found = own if name else []
@@ -99,22 +97,19 @@ class Node:
 
     def announce_on(self, interface: str) -> None:
         """Tell the segment of an interface which address this machine has there."""
-        address = self.address_on(interface)
-        if address:
-            try:
+        try:
+            address = self.address_on(interface)
+            if address:
                 self._network.announce(interface, address)
-            except NetworkError as exc:
-                self._log.debug("announce_failed", address=str(address), reason=str(exc))
+        except NetworkError as exc:
+            self._log.debug("announce_failed", interface=interface, reason=str(exc))
 
     def address_on(self, interface: str, near: IPv4Address | None = None) -> IPv4Address | None:
         """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
 
-        None: the interface has none at the moment.
+        None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
         """
-        if not self._own:
-            with suppress(NetworkError):
-                self._own = [there for there in self._network.addresses() if there.owner is None]
-        here = [there for there in self._own if there.interface == interface]
+        here = [there for there in self._network.addresses(interface) if there.owner is None]
         if self.primary in here:
             return self.primary.ip.ip
         fitting = [there for there in here if near and near in there.ip.network] or here

@@ -41,7 +41,7 @@ def conformance(arguments: argparse.Namespace) -> int:
     """0 where the master differs in nothing, else 1."""
     values = settings.environment(arguments.env_file)
     try:
-        token = settings.secret(values, "MASTER_TOKEN")
+        token = settings.own_token(values)
         nodes = _nodes(arguments.nodes, Asker(arguments.url, values))
         if not 0.1 <= arguments.limit <= 3600:
             raise AskError("--limit: expected seconds from 0.1 to 3600")

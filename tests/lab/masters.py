@@ -159,7 +159,7 @@ def _serve(pipe, host, port, refuse, acks, tls, server):
         up.add(sid)
 
     @sio.on("disconnect")
-    def disconnect(sid, reason):
+    def disconnect(sid, reason=None):  # older servers give none
         if sid in up:
             up.remove(sid)
             note("disconnect", sid, reason)
@@ -381,14 +381,15 @@ class Puppet(Raw):
 class BlackHole:
     """An address that takes no connection: its queue is full, so every further SYN is dropped (Linux)."""
 
-    def __init__(self):
-        self._listener = socket.socket()
-        self._listener.bind(("127.0.0.1", 0))
+    def __init__(self, host="127.0.0.1", port=0):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.socket(family)
+        self._listener.bind((host, port))
         self._listener.listen(0)
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://{host}:{self._listener.getsockname()[1]}"
         self._fillers = []
         for _ in range(4):
-            filler = socket.socket()
+            filler = socket.socket(family)
             filler.setblocking(False)
             filler.connect_ex(self._listener.getsockname())
             self._fillers.append(filler)
@@ -401,13 +402,18 @@ class BlackHole:
 class NameServer:
     """A name server of which a worker alone learns, by a /etc/resolv.conf of its own; Linux and root.
 
-    `answers` True: no name exists; False: it says nothing.
+    `answers` False: it says nothing. `records` are the addresses of names, which may be changed; other names don't
+    exist. Of the names in `silent_about`, `6` of IPv6 addresses, it says nothing. `delay_s` is for each answer.
     """
 
-    def __init__(self, host, answers):
+    def __init__(self, host, answers=True, records=None, silent_about=(), delay_s=0.0):
         if sys.platform != "linux" or os.geteuid() != 0:
             pytest.skip("a name server of one's own needs Linux and root")
+        self.records = records or {}
+        self.asked = []
         self._host = host
+        self._silent_about = set(silent_about)
+        self._delay_s = delay_s
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((host, 53))
         if answers:
@@ -419,13 +425,41 @@ class NameServer:
                 query, sender = self._socket.recvfrom(512)
                 if not query:
                     return
-                # the query's id and question, with the flags of an answer: no such name (RFC 1035 §4.1.1)
-                self._socket.sendto(query[:2] + b"\x81\x83" + query[4:], sender)
+                answer = self._answer_to(query)
+                if answer:
+                    threading.Timer(self._delay_s, self._send, (answer, sender)).start()
 
-    def settings(self, folder):
-        """What starts a worker in a mount namespace where this is the only name server."""
+    def _send(self, answer, sender):
+        with contextlib.suppress(OSError):
+            self._socket.sendto(answer, sender)
+
+    def _answer_to(self, query):
+        """An answer to one question (RFC 1035 §4.1), None: it gets none."""
+        at, labels = 12, []
+        while query[at]:
+            labels.append(query[at + 1 : at + 1 + query[at]].decode())
+            at += 1 + query[at]
+        question, (kind,) = query[12 : at + 5], struct.unpack("!H", query[at + 1 : at + 3])
+        family = {1: socket.AF_INET, 28: socket.AF_INET6}.get(kind)
+        name = ".".join(labels)
+        self.asked.append((name, kind))
+        if (kind == 28 and "6" in self._silent_about) or name in self._silent_about:
+            return None
+        found = self.records.get(name)
+        packed = [
+            socket.inet_pton(family, ip) for ip in found or () if family and (":" in ip) == (kind == 28)
+        ]
+        flags = b"\x81\x83" if found is None else b"\x81\x80"
+        head = query[:2] + flags + struct.pack("!HHHH", 1, len(packed), 0, 0) + question
+        return head + b"".join(
+            b"\xc0\x0c" + struct.pack("!HHIH", kind, 1, 0, len(one)) + one for one in packed
+        )
+
+    def settings(self, folder, *others):
+        """What starts a worker in a mount namespace where this, and then others, are the only name servers."""
         folder.mkdir()
-        (folder / "resolv.conf").write_text(f"nameserver {self._host}\n")
+        lines = [f"nameserver {one._host}\n" for one in (self, *others)]
+        (folder / "resolv.conf").write_text("".join(lines))
         mount = f'mount --bind "{folder}/resolv.conf" /etc/resolv.conf && exec "$0" "$@"'
         return {"before": ("unshare", "--mount", "sh", "-c", mount)}
 
