@@ -34,9 +34,8 @@ class Downtime:
 def downtimes(lane: Lane, ahead_s: float) -> list[Downtime]:
     """By start; `ahead_s`: by how much its clock is ahead."""
     found = []
-    for span, back, cause, gone in _absences(lane):
-        there = None if span.end is None else span.end - ahead_s
-        back = None if back is None else back - ahead_s
+    for span, connected, cause, gone in _absences(lane):
+        there, back = (None if at is None else at - ahead_s for at in (span.end, connected))
         found.append(Downtime(span.start - ahead_s, there, back, cause, lane, gone))
     return _joined(sorted(found, key=lambda one: one.start))
 
