@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import tzinfo
 
-from .formatting import visible
 from .intervals import Spans, merge, overlap, subtract
 from .model import SILENT, UNKNOWN, Attempt, Failover, Lane, MasterEvent, Span
 
@@ -354,6 +353,4 @@ def _as_master_saw_it(failover: Failover, deaths: Sequence[MasterEvent]) -> Fail
     seen = bisect_right([one.at for one in deaths], ordered + AFTER_FREEZE_S) - 1
     if seen < 0 or ordered - deaths[seen].at > SAME_DEATH_S:
         return failover
-    reason = deaths[seen].fields.get("reason", "no reason logged")
-    caveat = f"the master took node {failover.node} for dead: {visible(reason)}"
-    return replace(failover, cause=SILENT, caveats=(*failover.caveats, caveat))
+    return replace(failover, cause=SILENT)

@@ -9,6 +9,7 @@ from datetime import datetime, tzinfo
 
 from .formatting import count, duration, listed, milliseconds, visible
 from .model import SILENT, UNKNOWN, Attempt, Failover, Incident, Lane, MasterEvent, Outage, Story
+from .parser import decimal
 
 BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
 CAVEATS = 20
@@ -253,11 +254,9 @@ def sentences(story: Story) -> list[Sentence]:
         for attempt in failover.attempts:
             for at, tone, text in _of_attempt(attempt, macs):
                 found.append(Sentence(at, at - ahead.get(attempt.lane, 0.0), attempt.lane, tone, text))
-    for event in story.master:
-        text = _of_master(event)
-        if text:
-            tone = WARN if event.event in ("node_dead", "number_refused") else PLAIN
-            found.append(Sentence(event.at, event.at, None, tone, f"the master {text}"))
+    for event in (one for one in story.master if one.event != "node_alive"):
+        tone = WARN if event.event in ("node_dead", "join_refused", "nobody_left") else PLAIN
+        found.append(Sentence(event.at, event.at, None, tone, f"the master {_of_master(event)}"))
     found.sort(key=lambda one: one.order)
     return [one for one in found if story.since <= one.at <= story.until]
 
@@ -375,23 +374,33 @@ def _of_incident(incident: Incident, macs: Mapping[int, set[str]]) -> tuple[str,
 
 
 def _of_master(event: MasterEvent) -> str:
-    reason = visible(event.fields.get("reason", ""))
+    reason, by = visible(event.fields.get("reason", "")), visible(event.fields.get("by", "a neighbor"))
     because = f": {reason}" if reason else ""
-    by = event.fields.get("by") or event.fields.get("recovery_node", "")
     match event.event:
         case "started":
             return "started"
         case "stopping":
             return "was told to stop"
         case "node_dead":
-            return f"took {node_name(event.node)} for dead{because}"
-        case "order_sent" | "recover":
-            whom = f"node {visible(by)}" if by else "a neighbor"
-            return f"ordered {whom} to take the address of {node_name(event.node)}"
-        case "number_refused":
-            return f"refused a second machine as {node_name(event.node)}{because}"
+            return f"took {node_name(event.node)} for dead: {why_dead(event)}"
+        case "takeover_ordered":
+            return f"ordered node {by} to take the address of {node_name(event.node)}"
+        case "takeover_withdrawn":
+            return f"withdrew its order to node {by} about {node_name(event.node)}{because}"
+        case "join_refused":
+            return f"refused a machine that called itself {node_name(event.node)}{because}"
         case _:
-            return ""
+            return f"found nobody left to take the address of {node_name(event.node)}"
+
+
+def why_dead(event: MasterEvent) -> str:
+    """Why the master took a node for dead."""
+    if event.fields.get("cause") == "closed":
+        return "its connection closed"
+    silent_s = decimal(event.fields.get("silent_s"))
+    if silent_s is not None:
+        return f"no ping for {duration(silent_s)}"
+    return visible(event.fields.get("reason", "no reason logged"))
 
 
 def fault_of_one_number(lanes: Sequence[Lane]) -> Iterator[str]:

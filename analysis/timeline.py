@@ -17,7 +17,7 @@ from .intervals import last_before
 from .model import Attempt, Lane, MasterEvent, Outage, Process, Span, Story, round_trips
 from .narrative import caveats, fault_of_one_number
 from .orders import OrderLog
-from .parser import Line, Ping, number
+from .parser import Line, Ping
 from .processes import ASKED_KEPT, ProcessBuilder
 from .reader import Folder
 
@@ -31,15 +31,14 @@ MASTER_EVENTS = frozenset(
     {
         "started",
         "stopping",
-        "stopped",
         "node_dead",
-        "node_alive",
-        "node_joined",
-        "order_sent",
-        "recover",
-        "number_refused",
+        "takeover_ordered",
+        "takeover_withdrawn",
+        "join_refused",
+        "nobody_left",
     }
 )
+"""Of master.log, what the workers' own logs do not say as well."""
 COMPARED = 100_000
 """Pairs of processes that are looked at before two logs are taken for one machine's."""
 SENT_KEPT = 1000
@@ -259,7 +258,7 @@ def read(folders: Sequence[Folder]) -> Reading:
     for folder in folders:
         log = _log_of([folder])
         master += (
-            MasterEvent(line.at, line.event, _about(line), line.fields, line.zone)
+            MasterEvent(line.at, line.event, line.node, line.fields, line.zone)
             for line in folder.read("master")
             if isinstance(line, Line) and line.event in MASTER_EVENTS
         )
@@ -276,12 +275,6 @@ def read(folders: Sequence[Folder]) -> Reading:
     logs.sort(key=lambda log: (log.node is None, log.node or 0))
     master.sort(key=lambda event: event.at)
     return Reading(tuple(logs), tuple(master), unreadable)
-
-
-def _about(line: Line) -> int | None:
-    return next(
-        (each for key in ("node", "dead", "for") if (each := number(line.fields.get(key))) is not None), None
-    )
 
 
 def _log_of(folders: Sequence[Folder]) -> NodeLog:

@@ -37,7 +37,6 @@ class Node:
         self._missing = False
         self._network = network
         self._log = log
-        self._own: list[Address] = []
         self._defended_s = float("-inf")
 
     def find(self, local_ip: str | None) -> None:
@@ -48,7 +47,7 @@ class Node:
         NetworkError.
         """
         name = self._resolve()
-        own = self._own = [there for there in self._network.addresses(name) if there.owner is None]
+        own = [there for there in self._network.addresses(name) if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
         if self._configured:
             found = own if name else []
@@ -104,8 +103,7 @@ class Node:
 
         None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
         """
-        own = self._own or [there for there in self._network.addresses() if there.owner is None]
-        here = [there for there in own if there.interface == interface]
+        here = [there for there in self._network.addresses(interface) if there.owner is None]
         if self.primary in here:
             return self.primary.ip.ip
         fitting = [there for there in here if near in there.ip.network] or here
