@@ -49,7 +49,8 @@ def conformance(arguments: argparse.Namespace) -> int:
         print(exc, file=sys.stderr)
         return 2
     differences = 0
-    for finding in Conformance(arguments.url, token, nodes, arguments.limit).run():
+    check = Conformance(arguments.url, token, nodes, arguments.limit, ca_file=values.get("MASTER_CA_FILE"))
+    for finding in check.run():
         differences += finding.kind == "DIFFERS"
         print(f"{finding.kind:7} {finding.check}: {finding.text}", flush=True)
     print(f"\n{differences} differences" if differences else "\nThis master speaks the protocol.")

@@ -72,6 +72,7 @@ class Server(uvicorn.Server):
             await asyncio.wait_for(asyncio.shield(self._tasks[0]), STOP_S / 2)
         for task in self._tasks:
             task.cancel()
+        await self._master.end_polling()
         self._sock.close()
         self._listener.end_pending()
         await super().shutdown(sockets=[])
