@@ -47,7 +47,7 @@ HASTE_S = 0.1
 """Seconds that a master may take to read what arrived."""
 HELD_S = 0.2
 """Seconds that a sender may take; one that takes longer hangs in it, and is woken by the connection's end."""
-UNREAD, UNREAD_BYTES = 2000, 8 << 20
+UNREAD, UNREAD_BYTES = 2000, 4 << 20
 """Packets that may wait for a master that reads nothing; with more the connection is ended."""
 KEPT_BYTES = 4 << 20
 """Of the answers that are kept until an acknowledgement comes; with more, the oldest count as delivered."""
@@ -180,7 +180,7 @@ class Session:
         self._kept: deque[tuple[int, float, int, object]] = deque()
         self._sizes: deque[int] = deque(maxlen=UNREAD)
         self._acknowledges = False
-        # guards the flag: the end is reported once
+        # guards the flags: the end is reported once, and so is the beginning
         self._state = threading.Lock()
         self._ended = False
         self._dialer: Dialer | None = None
@@ -188,6 +188,7 @@ class Session:
         self._polling: PollingAdapter | None = None
         self._stream: Stream | None = None
         self._quiet_s = 0.0
+        self._upgrading = self._accepted = False
         self._loops = 0
         # the reading thread's: what it is about to hand to the library, and attachments that are to come
         self._kind = ""
@@ -346,7 +347,7 @@ class Session:
         """Make the connection by one transport; why not, None: it stands, and the master may accept."""
         assert self._dialer  # noqa: S101 - for the type
         self._polling = PollingAdapter(self._dialer, self._heard, self._opened)
-        options = {"reconnection": False, "handle_sigint": False, "logger": QUIET_LIBRARY, "json": payload,
+        options = {"reconnection": False, "logger": QUIET_LIBRARY, "json": payload,
                    "engineio_logger": QUIET_LIBRARY, "request_timeout": self.limit_s}  # fmt: skip
         try:
             if EIO == 3:
@@ -354,11 +355,19 @@ class Session:
             else:
                 websocket = self._websocket_options() if transport == "websocket" else {}
                 client = socketio.Client(
-                    http_session=self._polling.session, websocket_extra_options=websocket, **options
+                    http_session=self._polling.session,
+                    websocket_extra_options=websocket,
+                    handle_sigint=False,
+                    **options,
                 )
             self._prepare(client)
             if EIO == 3:
+                self._upgrading = True
                 eio3.connect(client, self.target.url)
+                with self._state:
+                    self._upgrading, accepted = False, self._accepted
+                if accepted:
+                    self._joined()
             else:
                 client.connect(
                     self.target.url,
@@ -535,6 +544,10 @@ class Session:
             self._joined()
 
     def _joined(self) -> None:
+        with self._state:
+            self._accepted = True
+            if self._upgrading:  # in version 3 the first poll admits a node, and its transport may change yet
+                return
         client, dialer = self._client, self._dialer
         # Socket.IO 2 has but one number for both layers
         sid = client.eio.sid if EIO == 3 else client.get_sid("/")
