@@ -15,7 +15,7 @@ COMPILE := uv pip compile -q --universal --python-version 3.10 --generate-hashes
 # most tests wait for processes, so three at a time take a third of the time; a file's tests share what they start
 THREE_AT_ONCE := -n 3 --dist loadfile
 
-.PHONY: help demo picture test quick masters run check lock clean bench install uninstall
+.PHONY: help demo picture test quick masters run check lock clean bench install uninstall install-master uninstall-master
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
 	@echo "make check          ruff and mypy"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
+	@echo "make install-master the master likewise; make uninstall-master"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
 
 $(BIN)/python:
@@ -118,6 +119,10 @@ lock:
 install uninstall:
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" WHEELHOUSE="$(WHEELHOUSE)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
 	  sh deploy/linux/install.sh $@
+
+install-master uninstall-master:
+	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
+	  WHEELHOUSE="$(WHEELHOUSE)" sh deploy/linux/install-master.sh $@
 
 clean:
 	rm -rf $(ENV) build .pytest_cache .mypy_cache .ruff_cache

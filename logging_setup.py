@@ -7,7 +7,6 @@ formats a line and puts it into a queue in memory; one thread writes the lines t
 from __future__ import annotations
 
 import logging
-import logging.handlers
 import sys
 import threading
 import traceback
@@ -21,7 +20,7 @@ from logs.file import LogFile
 from logs.format import Entry, LineError, compact_json, escape, format_line, parse_line
 from logs.records import LineFormatter, Message
 from logs.redact import Redactor
-from logs.writer import Writer
+from logs.writer import LineHandler, Writer
 
 __all__ = [
     "Entry",
@@ -109,10 +108,11 @@ class Logs:
         names = ("comms", "ping")
         files = {name: LogFile(directory / f"{name}.log", max_bytes, backup_count) for name in names}
         self._writer = Writer(files, "comms", Console() if console else None)
-        self._handler = logging.handlers.QueueHandler(self._writer)  # type: ignore[arg-type]  # it only puts
+        self._handler = LineHandler(self._writer)
         self._handler.addFilter(self._redact)
         self._handler.setFormatter(LineFormatter())
         root = logging.getLogger()
+        self._root_level = root.level
         # what the libraries log below a warning is of no use to an operator
         root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
         root.addHandler(self._handler)
@@ -145,7 +145,9 @@ class Logs:
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits and end the writer; if the disk stalls, abandon it after `timeout_s`."""
-        logging.getLogger().removeHandler(self._handler)
+        root = logging.getLogger()
+        root.removeHandler(self._handler)
+        root.setLevel(self._root_level)
         self._writer.close(timeout_s)
 
     def install_hooks(self) -> None:
@@ -162,7 +164,7 @@ class Logs:
             crashed(exc, trace, "MainThread")
             self.close()
             if not self._has_console:  # then nothing else has said it
-                print_error(self.clean(f"crashed: {exc!r}"))
+                print_error(self.clean(f"crashed: {exc!r}").replace('\\"', '"'))
 
         def thread_crashed(args: threading.ExceptHookArgs) -> None:
             if args.exc_value is not None:

@@ -66,7 +66,7 @@ def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
     """Times by what happened and which node it names."""
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for outage in lane.outages[-EVENTS:]:
-        if outage.cause == "master_gone" and not outage.at_start:
+        if outage.cause in ("master_gone", "no_answer") and not outage.at_start:
             found["lost", -1].append(outage.start)
     for at, kind, about in lane.asked:
         found[kind, about].append(at)
@@ -84,8 +84,10 @@ def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
 def _master_events(master: Sequence[MasterEvent]) -> Events:
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for line in master:
-        if line.event in ("order_sent", "recover") and line.node is not None:
+        if line.event == "takeover_ordered" and line.node is not None:
             found["sends order", line.node].append(line.at)
+        elif line.event == "node_alive" and line.node is not None:
+            found["alive", line.node].append(line.at)
     return {kind: times[-EVENTS:] for kind, times in found.items()}
 
 
@@ -98,6 +100,7 @@ def _pairs(
         yield its.get(("join", -1), none), others.get(("restore", one), none)
     if other is not None:
         yield its.get(("restore", other), none), others.get(("join", -1), none)
+        yield its.get(("alive", other), none), others.get(("join", -1), none)
     for (kind, node), times in its.items():
         echo = {"given up": "ordered", "ordered": "given up", "sends order": "ordered"}.get(kind)
         if echo:

@@ -19,7 +19,8 @@ from .parser import Line, data_of, decimal, number
 
 ASKED_BACK = "asked for the address back"
 """How version 1.0 says that an order was withdrawn."""
-OWNER_ALIVE = "its owner is alive"
+OWNER_ALIVE = ("its owner is alive", "only its worker is gone")
+"""What a refusal says for which the owner's machine answered."""
 _UNSETTLED = {
     "stopped": "the worker stopped before its outcome",
     "silent": "the worker fell silent before its outcome",
@@ -215,7 +216,7 @@ class OrderLog:
         order.node = line.node if line.node is not None else order.node
         if ASKED_BACK in (reason or ""):
             order.outcome = "withdrawn"
-        if OWNER_ALIVE in (reason or "") or line.fields.get("cause") == "owner_alive":
+        if any(text in (reason or "") for text in OWNER_ALIVE):
             order.owner_heard = line.at
         order.reason = reason or (
             "the master took it back" if order.outcome == "withdrawn" else "no reason logged"

@@ -16,7 +16,7 @@ from connection.dial import Target
 from connection.errors import Failure, unanswered
 from connection.payload import encode, shorten
 from connection.resolve import Resolver
-from connection.session import Callbacks, Connected, Disconnected, Session
+from connection.session import JOIN_ACK_ID, Callbacks, Connected, Disconnected, Session
 from logging_setup import EventLogger
 
 ATTEMPT_S = 5.0
@@ -236,7 +236,8 @@ class Connection:
         limit = up.session.max_payload
         if limit and isinstance(data, dict) and len(encode(data)) + len(event) + ROOM > limit:
             data = shorten(data, limit - len(event) - ROOM)
-        if not up.session.send(event, data, keep=keep):
+        ack_id = JOIN_ACK_ID if event == "join" else None
+        if not up.session.send(event, data, ack_id, keep):
             return False
         self._log.write(level, "sent", {"event": event, "data": data, "order": order})
         return True

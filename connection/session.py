@@ -37,6 +37,8 @@ ORDERS = {"recover": ("disconnected_node", "recovery_node", "ip", "netmask", "ac
           "restore": ("restore_node",)}  # fmt: skip
 ORDER_BYTES = 64 << 10
 """Bytes of an order's JSON; a larger one is refused before it is kept."""
+ERROR_CHARS = 1000
+"""Characters that are kept of a master's reason."""
 CUT_BYTES = 1024
 """Of those that come back of an order that is refused for its size."""
 LARGE = 8192
@@ -56,6 +58,8 @@ POST_PACKETS = 16
 Payload.max_decode_packets = (
     200_000  # in one answer to a poll: the master's library sends there all that waits
 )
+JOIN_ACK_ID = 10**15
+"""The number of a join's acknowledgement, above those of all pings."""
 HEADER = re.compile(r"([0-6])(?:(\d{1,10})-)?(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
 """Of a Socket.IO packet: its type, its number of attachments, its namespace, its number."""
 _numbers = itertools.count(1)  # of this run's orders, whichever connection they come on
@@ -104,6 +108,14 @@ class OrderReceived:
     def data(self) -> Any:
         """What the master sent with it, decoded. It waits as bytes, whose number is bounded, as objects' is not."""
         return payload.loads(self.raw)
+
+
+@dataclass(frozen=True)
+class JoinAcknowledged:
+    """The master has read a `join`; `error` says why it refuses this node, None: it does not."""
+
+    session: Session
+    error: str | None
 
 
 @dataclass(frozen=True)
@@ -174,12 +186,13 @@ class Session:
         self._resolver = resolver
         self._fall_back = fall_back
         self._phase = "starting"
-        # held to order what is sent and to keep it: the library's methods are not thread-safe; guards the next four
+        # held to order what is sent and to keep it: the library's methods are not thread-safe; guards the next five
         self._sending = threading.Lock()
         self._last_ack_id = 0
         self._kept: deque[tuple[int, float, int, object]] = deque()
         self._sizes: deque[int] = deque(maxlen=UNREAD)
         self._acknowledges = False
+        self._joins = 0
         # guards the flags: the end is reported once, and so is the beginning
         self._state = threading.Lock()
         self._ended = False
@@ -295,6 +308,8 @@ class Session:
                     self._kept.append((self._last_ack_id, time.monotonic(), len(text), keep))
                     while len(self._kept) > UNREAD or sum(size for _, _, size, _ in self._kept) > KEPT_BYTES:
                         self._kept.popleft()
+                elif ack_id == JOIN_ACK_ID:
+                    self._joins += 1
                 elif ack_id is not None:
                     self._last_ack_id = ack_id
                 return True
@@ -587,12 +602,32 @@ class Session:
         ack_id = self._ack_id
         if ack_id is None:
             return
+        if ack_id == JOIN_ACK_ID:
+            with self._sending:
+                asked = self._joins > 0  # whatever else a mad master acknowledges would fill the inbox
+                self._joins -= asked
+            if asked:
+                self._callbacks.post(JoinAcknowledged(self, _error(self._raw)))
+            return
         with self._sending:
             self._acknowledges = True
             # whoever read the one has read what was sent before it
             while self._kept and self._kept[0][0] < ack_id:
                 self._kept.popleft()
         self._callbacks.acknowledged(ack_id)
+
+
+def _error(raw: str) -> str | None:
+    """The reason in an acknowledgement `[{"error": "why"}]`; None: there is none."""
+    try:
+        data = payload.loads(raw) if len(raw) <= ORDER_BYTES else None
+    except ValueError:
+        return None
+    first = data[0] if isinstance(data, list) and data else None
+    error = first.get("error") if isinstance(first, dict) else None
+    if error is None:
+        return None
+    return (error if isinstance(error, str) else compact_json(error))[:ERROR_CHARS]
 
 
 def _shown(event: str, args: tuple[Any, ...], raw: str) -> str | None:

@@ -125,6 +125,7 @@ class Actions:
         """Announces it, answers success."""
         try:
             there = self._table.is_there(entry)
+            carrier = self._network.has_carrier(entry.vip.interface)
         except NetworkError as exc:
             self._table.say("ERROR", "takeover_failed", entry, reason=str(exc))
             self._table.orders.add("recover", "failed")
@@ -133,7 +134,7 @@ class Actions:
         if not there:
             self.on_removed(entry, now)
             return
-        if not self._network.has_carrier(entry.vip.interface):
+        if not carrier:
             entry.trouble = f"{entry.vip.interface} has no carrier"
             self.on_carrier_lost(entry, now)
             return

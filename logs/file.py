@@ -15,7 +15,7 @@ QUEUE_LIMIT = 8 << 20
 """Bytes that wait for a disk that is slow or full; further lines are dropped and counted."""
 RETRY_S = 1.0
 CHUNK = 1 << 20
-_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 class LogFile(LineBuffer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import logging.handlers
 import threading
 import time
 import traceback
@@ -17,14 +18,24 @@ CONSOLE_FAREWELL_S = 0.3
 """How long the end waits for a stderr that is slow to take the last lines."""
 GATHER_S = 0.01
 """How long lines gather before the writer takes them."""
-FOLLOW_S = 2.0
+FOLLOW_S = 2.5
 """Seconds at most between two looks at whether a file was moved away."""
 
 
-class Writer:
-    """The queue of a QueueHandler: it takes records that are formatted, and never blocks.
+class LineHandler(logging.handlers.QueueHandler):
+    """Formats records in their own thread, and queues the lines for the writer's."""
 
-    A record goes to the file of its logger's name, else to `default`'s, and to the console.
+    def __init__(self, writer: Writer) -> None:
+        super().__init__(writer)  # type: ignore[arg-type]  # a handler only puts
+
+    def prepare(self, record: logging.LogRecord) -> tuple[str, bytes]:
+        return record.name, f"{self.format(record)}\n".encode()
+
+
+class Writer:
+    """The bounded queue of a LineHandler, and the thread that empties it; `put_nowait` never blocks.
+
+    A line goes to the file of its logger's name, else to `default`'s, and to the console.
     """
 
     def __init__(self, files: Mapping[str, LogFile], default: str, console: Console | None) -> None:
@@ -55,9 +66,9 @@ class Writer:
     def problems(self) -> tuple[str, ...]:
         return tuple(f"{file.path.name}: {file.problem}" for file in self._files.values() if file.problem)
 
-    def put_nowait(self, record: logging.LogRecord) -> None:
-        data = f"{record.msg}\n".encode()
-        file = self._files.get(record.name, self._default)
+    def put_nowait(self, item: tuple[str, bytes]) -> None:
+        name, data = item
+        file = self._files.get(name, self._default)
         with self._lock:
             file.append(data)
             if self._console:

@@ -80,7 +80,7 @@ def parser() -> argparse.ArgumentParser:
         )
     conformance.add_argument("url", metavar="URL", help="the master, such as http://localhost:5000")
     for command in (status, restore, conformance):
-        command.add_argument("--env-file", type=Path, default=settings.ENV_FILE, metavar="FILE")
+        command.add_argument("--env-file", type=Path, default=settings.default_env_file(), metavar="FILE")
     return root
 
 

@@ -41,7 +41,7 @@ def conformance(arguments: argparse.Namespace) -> int:
     """0 where the master differs in nothing, else 1."""
     values = settings.environment(arguments.env_file)
     try:
-        token = settings.secret(values, "MASTER_TOKEN")
+        token = settings.own_token(values)
         nodes = _nodes(arguments.nodes, Asker(arguments.url, values))
         if not 0.1 <= arguments.limit <= 3600:
             raise AskError("--limit: expected seconds from 0.1 to 3600")
@@ -49,7 +49,8 @@ def conformance(arguments: argparse.Namespace) -> int:
         print(exc, file=sys.stderr)
         return 2
     differences = 0
-    for finding in Conformance(arguments.url, token, nodes, arguments.limit).run():
+    check = Conformance(arguments.url, token, nodes, arguments.limit, ca_file=values.get("MASTER_CA_FILE"))
+    for finding in check.run():
         differences += finding.kind == "DIFFERS"
         print(f"{finding.kind:7} {finding.check}: {finding.text}", flush=True)
     print(f"\n{differences} differences" if differences else "\nThis master speaks the protocol.")

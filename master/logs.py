@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import logging.handlers
+import queue
 import re
 import sys
 import time
@@ -19,6 +20,10 @@ from typing import Any
 
 LINE_LIMIT = 4096
 """Bytes of a line, its newline included."""
+MOST_WAITING = 10_000
+"""Lines that wait to be written."""
+FILE_BYTES, FILES = 10 * 1024 * 1024, 5
+"""Of master.log, and how many older ones are kept."""
 LOG = logging.getLogger("master")
 """Everything that the master itself logs; other loggers are libraries'."""
 
@@ -170,8 +175,37 @@ class LibraryLimit(logging.Filter):
         return self._counts[key] <= 10
 
 
-def set_up(level: str, folder: Path | None) -> None:
-    """Log to stderr and, with a folder, to its `master.log`. Raises OSError where that cannot be written."""
+class Queue(logging.handlers.QueueHandler):
+    """Leaves the writing to a thread, so that a slow disk or terminal delays no decision; counts what it drops."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[logging.LogRecord] = queue.Queue(MOST_WAITING)
+        super().__init__(self._queue)
+        self._lost = 0
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            if self._lost and self._queue.qsize() < MOST_WAITING // 2:
+                lost, self._lost = self._lost, 0
+                warning("log_lines_lost", count=lost)
+            self._queue.put_nowait(record)
+        except queue.Full:
+            self._lost += 1
+
+    def start(self, *handlers: logging.Handler) -> logging.handlers.QueueListener:
+        listener = logging.handlers.QueueListener(self._queue, *handlers)
+        listener.start()
+        return listener
+
+
+def set_up(level: str, folder: Path | None) -> logging.handlers.QueueListener:
+    """Log to stderr and, with a folder, to its `master.log`, until what is returned is stopped.
+
+    Raises OSError where the file cannot be written.
+    """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
@@ -179,12 +213,16 @@ def set_up(level: str, folder: Path | None) -> None:
         if path.is_symlink():
             raise OSError(f"{path} is a symbolic link")
         handlers.append(
-            logging.handlers.WatchedFileHandler(path, encoding="utf-8", errors="backslashreplace")
+            logging.handlers.RotatingFileHandler(
+                path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="backslashreplace"
+            )
         )
     for handler in handlers:
         handler.setFormatter(LineFormatter())
-        handler.addFilter(LibraryLimit())
-    logging.basicConfig(handlers=handlers, level=logging.WARNING, force=True)
+    entry = Queue()
+    entry.addFilter(LibraryLimit())
+    logging.basicConfig(handlers=[entry], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a full disk must not fill stderr with tracebacks
     LOG.setLevel(level)
+    return entry.start(*handlers)

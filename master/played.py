@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import requests
 import socketio
 import socketio.exceptions
 
@@ -32,7 +33,14 @@ class Played:
     """One node. `heard` grows by every event that comes; it is shared by all that are given the same `ear`."""
 
     def __init__(
-        self, url: str, token: str | None, node: int, ip: str, neighbors: Sequence[int], ear: Ear
+        self,
+        url: str,
+        token: str | None,
+        node: int,
+        ip: str,
+        neighbors: Sequence[int],
+        ear: Ear,
+        ca_file: str | None = None,
     ) -> None:
         self.node, self.ip = node, ip
         self.acknowledged = 0
@@ -41,7 +49,10 @@ class Played:
         self._url, self._token, self._neighbors, self._ear = url, token, neighbors, ear
         self._reason = ""
         self._silent = threading.Event()
-        self._client = socketio.Client(reconnection=False, handle_sigint=False)
+        session = requests.Session()  # for both transports
+        session.trust_env = False
+        session.verify = ca_file or True
+        self._client = socketio.Client(reconnection=False, handle_sigint=False, http_session=session)
         self._client.on("*", self._hear)
         self._client.on("connect_error", self._refuse)
         self._client.on("disconnect", self._end)

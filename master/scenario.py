@@ -46,9 +46,10 @@ class Conformance:
         nodes: tuple[int, int, int],
         limit_s: float,
         quiet_s: float = QUIET_S,
+        ca_file: str | None = None,
     ) -> None:
         self._url, self._token, self._limit_s, self._quiet_s = url, token, limit_s, quiet_s
-        self._nodes = nodes
+        self._nodes, self._ca_file = nodes, ca_file
         self._ear = Ear()
         self._findings: list[Finding] = []
         self._stack = ExitStack()
@@ -93,7 +94,7 @@ class Conformance:
         neighbors = [other for other in self._nodes if other != node]
         # TEST-NET-1 (RFC 5737): nobody's
         ip = f"192.0.2.{self._nodes.index(node) + 1}"
-        played = Played(self._url, token, node, ip, neighbors, self._ear)
+        played = Played(self._url, token, node, ip, neighbors, self._ear, self._ca_file)
         self._stack.callback(played.close)
         played.connect()
         return played

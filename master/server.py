@@ -176,6 +176,13 @@ class Master:
         self.is_stopping = True
         self._wakes.set()
 
+    async def end_polling(self) -> None:
+        """Answer the polls that are open, so that their workers look for another master at once."""
+        polls = [session for session in self.sio.eio.sockets if self.sio.eio.transport(session) == "polling"]
+        ends = [asyncio.create_task(self.sio.eio.disconnect(session)) for session in polls]
+        if ends:
+            await asyncio.wait(ends, timeout=0.1)
+
     def _submit(self, decision: Decision, reply: asyncio.Future[Any] | None = None) -> None:
         if self._waiting + len(self._inbox) < LONGEST_INBOX:
             self._inbox.append((decision, reply))

@@ -72,6 +72,7 @@ class Server(uvicorn.Server):
             await asyncio.wait_for(asyncio.shield(self._tasks[0]), STOP_S / 2)
         for task in self._tasks:
             task.cancel()
+        await self._master.end_polling()
         self._sock.close()
         self._listener.end_pending()
         await super().shutdown(sockets=[])
@@ -107,9 +108,16 @@ def notify(state: str) -> None:
 def serve(settings: Settings) -> int:
     """Until SIGTERM or SIGINT. Raises StartError."""
     try:
-        logs.set_up(settings.log_level, settings.log_dir)
+        writer = logs.set_up(settings.log_level, settings.log_dir)
     except OSError as exc:
         raise StartError(f"--log-dir: {exc}") from None
+    try:
+        return _serve(settings)
+    finally:
+        writer.stop()  # when all is written
+
+
+def _serve(settings: Settings) -> int:
     tls = _tls(settings)
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
@@ -184,8 +192,10 @@ def _connection_limit(wanted: int) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = wanted + SPARE_DESCRIPTORS
     if soft != resource.RLIM_INFINITY and soft < needed:
-        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        wider = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wider, hard))
+            soft = wider
     return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_DESCRIPTORS))
 
 

@@ -16,7 +16,20 @@ from master import tokens
 from master.messages import LARGEST_NODE
 from master.tokens import Tokens
 
-ENV_FILE = Path(__file__).resolve().parent.parent / ".env"
+INSTALLED_ENV_FILE = Path("/etc/failover-master/master.env")
+CREDENTIALS = {
+    "MASTER_TOKEN": "MASTER_TOKEN_FILE",
+    "REDIS_URL": "REDIS_URL_FILE",
+    "MASTER_TLS_CERT": "MASTER_TLS_CERT",
+    "MASTER_TLS_KEY": "MASTER_TLS_KEY",
+}
+"""By name: the variables that systemd's credentials stand for (systemd.exec(5), LoadCredential=)."""
+
+
+def default_env_file() -> Path:
+    """`.env` beside master/, else that of the installed master."""
+    beside = Path(__file__).resolve().parent.parent / ".env"
+    return INSTALLED_ENV_FILE if not beside.exists() and os.access(INSTALLED_ENV_FILE, os.R_OK) else beside
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,7 @@ OPTIONS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--env-file", type=Path, default=ENV_FILE, metavar="FILE", help="default: .env beside master/"
+        "--env-file", type=Path, default=default_env_file(), metavar="FILE", help="default: %(default)s"
     )
     for name, option in OPTIONS.items():
         shown = f"{option.help} ({option.variable}" + (
@@ -168,6 +181,10 @@ def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError([f"{env_file}: {exc}"], is_usage=False) from None
     values = {name: value for name, value in lines.items() if value}
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    for name, variable in CREDENTIALS.items() if folder else ():
+        if os.path.exists(f"{folder}/{name}"):
+            values[variable] = f"{folder}/{name}"
     return {**values, **{name: value for name, value in environ.items() if value}}
 
 
@@ -180,6 +197,15 @@ def secret(values: Mapping[str, str], name: str) -> str | None:
         return Path(path).read_text("utf-8-sig").partition("\n")[0].strip() or None
     except (OSError, UnicodeDecodeError) as exc:
         raise ValueError(f"{name}_FILE: {path}: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from None
+
+
+def own_token(values: Mapping[str, str]) -> str | None:
+    """The token of a client of the master, MASTER_TOKEN or the first in MASTER_TOKEN_FILE for all. Raises ValueError."""
+    path = values.get("MASTER_TOKEN_FILE")
+    if "MASTER_TOKEN" in values or path is None:
+        return values.get("MASTER_TOKEN")
+    read = tokens.read(Path(path))
+    return [*read.shared, *(token for _, token in read.bound)][0]
 
 
 def load(arguments: argparse.Namespace) -> Settings:

@@ -37,7 +37,7 @@ class Asker:
         if not self.url.startswith(("http://", "https://")):
             raise AskError(f"{self.url}: expected a URL such as http://127.0.0.1:5000")
         try:
-            token = settings.secret(values, "MASTER_TOKEN")
+            token = settings.own_token(values)
             context = ssl.create_default_context(cafile=values.get("MASTER_CA_FILE"))
         except (ValueError, OSError) as exc:
             raise AskError(str(exc)) from None

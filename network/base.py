@@ -134,7 +134,7 @@ class Network(Protocol):
         """
 
     def has_carrier(self, interface: str) -> bool:
-        """Whether it is there, switched on and has a carrier."""
+        """Whether it is there, switched on and has a carrier. Raises NetworkError where the machine can't be asked."""
 
     def interface_for(self, ip: IPv4Address) -> str:
         """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.

@@ -6,7 +6,9 @@ from config import Config
 from connection.dial import Target
 from connection.protocol import EIO
 from connection.proxies import exposure
-from network.base import Network
+from failover.node import Node
+from logging_setup import NoLog
+from network.base import Network, NetworkError
 from network.choose import open_network
 
 
@@ -44,3 +46,13 @@ def insecure_masters(config: Config) -> tuple[tuple[str, str], ...]:
     """The masters to which what is said can be read on the way, each with the reason."""
     reasons = ((url, exposure(url)) for url in config.masters)
     return tuple((url, reason) for url, reason in reasons if reason)
+
+
+def own_mac(config: Config, network: Network) -> str | None:
+    """The MAC of the interface that the node's own address is on, as far as it is known without a master."""
+    node = Node(config.node_id, (), config.interface, network, NoLog())
+    try:
+        node.find(None)
+    except NetworkError:
+        return None
+    return node.mac

@@ -14,7 +14,7 @@ from dataclasses import fields
 
 from config import Config
 from connection.reconnect import Connection
-from connection.session import Callbacks, Connected, Disconnected, OrderReceived
+from connection.session import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
@@ -22,7 +22,7 @@ from failover.owners import OwnerMacs
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
-from worker.assembly import insecure_masters, network_of, targets_of, warnings_of
+from worker.assembly import insecure_masters, network_of, own_mac, targets_of, warnings_of
 from worker.inbox import Inbox
 from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
 from worker.notify_command import AddressChanges, NotifyCommand
@@ -135,6 +135,7 @@ class Worker:
             master=",".join(config.masters),
             backend=self._network.backend,
             simulated=True if self._network.backend == "simulated" else None,
+            mac=own_mac(config, self._network),
         )
         self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
         self._warn()
@@ -242,6 +243,8 @@ class Worker:
                 self._failover.seen(message, now)
             case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
                 self._failover.seen(message, now)
+                if not isinstance(message, LinkDown):
+                    self._connection.wake(now)
                 if self._node.affected_by(interface):
                     up = self._connection.up
                     self._find_own_address(up.local_ip if up else None)
@@ -260,6 +263,8 @@ class Worker:
                 self._reports.answer_again(message.undelivered, message.failure)
                 if reason:
                     self._pings.pause(reason)
+            case JoinAcknowledged():
+                self._reports.join_acknowledged(message.error, now)
             case MasterTimeout(reason):
                 self._connection.drop(reason)
             case ReopenLogs():
@@ -292,6 +297,8 @@ class Worker:
                 self._notify.put(change, vip)
 
     def _find_own_address(self, local_ip: str | None) -> None:
+        if self._network.backend == "simulated":
+            local_ip = None  # it is not one of the simulated addresses
         try:
             self._node.find(local_ip)
             self._failover.watch()

@@ -20,6 +20,8 @@ TRIES = 5
 """Connections that may end right after an answer was sent on them, before it is given up as what ends them."""
 SUSPECT = 2
 """Such ends after which an answer is sent alone, so that what ends the connection is known."""
+REFUSED_AGAIN_S = 60.0
+"""Seconds between two lines about the same refusal."""
 WAITING_BYTES = 4 << 20
 """Of JSON, of the answers that wait for a master; with more, the oldest are given up."""
 
@@ -36,7 +38,8 @@ class _Waiting:
 class Reports:
     """Joins, and answers that each come after a join. Without a connection answers wait for the next one.
 
-    `interval_s` is JOIN_INTERVAL, 0: no join but on connect and on a change.
+    `interval_s` is JOIN_INTERVAL, 0: no join but on connect and on a change. `refusal` is why the master refused the
+    last join, None: it did not.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Reports:
         self._bytes = 0
         # what the last join on this connection said, None: there was none
         self._said: dict[str, Any] | None = None
-        self._said_s = -math.inf
+        self._said_s = self._refused_s = -math.inf
+        self._refusals = 0
+        self.refusal: str | None = None
 
     def __len__(self) -> int:
         """Answers that wait."""
@@ -78,6 +83,18 @@ class Reports:
             else:
                 self._answers.appendleft(one)
                 self._bytes += len(one.data)
+
+    def join_acknowledged(self, error: str | None, now: float) -> None:
+        """The master has read a join; `error` is why it refuses this node. The same is logged once a minute."""
+        before, self.refusal = self.refusal, error
+        if error is None:
+            return
+        if error == before and now - self._refused_s < REFUSED_AGAIN_S:
+            self._refusals += 1
+            return
+        repeats = self._refusals if error == before else 0
+        self._refused_s, self._refusals = now, 0
+        self._log.error("join_refused", master=self._connection.url, reason=error, repeats=repeats or None)
 
     def join_anew(self) -> None:
         """Whatever was said, say it again: the connection is new, or the master may have forgotten."""

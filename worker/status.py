@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from config import Config
@@ -21,6 +21,7 @@ from ping_monitor import PingMonitor
 from worker import metrics
 from worker.messages import StatusAsked
 from worker.metrics import MetricsFile
+from worker.reports import Reports
 from worker.snapshot import Snapshot
 from worker.status_socket import StatusSocket
 from worker.systemd import SystemdNotifier
@@ -50,7 +51,7 @@ class StatusSources:
     connection: Connection
     pings: PingMonitor
     failover: Failover
-    answers: Sized
+    reports: Reports
 
 
 class Status:
@@ -149,7 +150,7 @@ class Status:
             master=connection.url,
             transport=up.transport if up else None,
             connection_s=now - (self._started_s if since_s is None else since_s),
-            trouble=connection.trouble,
+            trouble=sources.reports.refusal or connection.trouble,
             reconnects=max(0, connection.made - 1),
             pings_sent=counts.sent,
             pings_missed=counts.missed,
@@ -158,7 +159,7 @@ class Status:
             primary=str(primary.ip) if primary else None,
             unusable=sources.failover.unusable,
             entries=sources.failover.entries,
-            answers_waiting=len(sources.answers),
+            answers_waiting=len(sources.reports),
             orders=sources.failover.orders.counts,
             lines_lost=sources.logs.lines_lost,
         )

@@ -3,8 +3,6 @@
 The functions that build and parse are pure. `Wire` needs CAP_NET_RAW.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import errno
@@ -14,7 +12,6 @@ import socket
 import struct
 import threading
 from ipaddress import IPv4Address
-from typing import Optional
 
 from network.base import ArpSeen, NetworkError
 
@@ -27,7 +24,7 @@ _REQUEST, _REPLY = 1, 2
 # Ethernet header, then hardware type, protocol type, their lengths, operation, sender and target (RFC 826).
 _FRAME = struct.Struct("!6s6sHHHBBH6s4s6s4s")
 _HEADER = (_ETHERTYPE, 1, 0x0800, 6, 4)
-_LEAST = 60  # an Ethernet frame without its checksum; drivers of virtual cards do not pad
+_LEAST = 60  # an Ethernet frame without its checksum; drivers of virtual interfaces do not pad
 
 # Linux: if.h, if_arp.h, if_packet.h, socket.h
 _SIOCGIFFLAGS, _SIOCGIFHWADDR = 0x8913, 0x8927
@@ -93,7 +90,7 @@ def announcements(mac: str, ip: IPv4Address) -> tuple[bytes, bytes]:
     return _frame(_REQUEST, mac, ip, NOBODY, ip), _frame(_REPLY, mac, ip, BROADCAST, ip)
 
 
-def parse(frame: bytes, interface: str) -> Optional[ArpSeen]:
+def parse(frame: bytes, interface: str) -> ArpSeen | None:
     """What an untagged Ethernet frame says; None: it is no ARP for IPv4 over Ethernet, or no host can have
     sent it. Padding behind the packet is left out.
     """
@@ -138,7 +135,7 @@ def _flags(interface: str) -> int:
 
 
 def _has_carrier(interface: str) -> bool:
-    """Whether the card itself has a link, as of now; true for a card that cannot say.
+    """Whether the interface itself has a link, as of now; true for one that cannot say.
 
     IFF_RUNNING follows a pulled cable some milliseconds late, in which a probe would go nowhere and its
     silence pass for "free".
@@ -208,7 +205,7 @@ class Wire:
     def close(self) -> None:
         self._sock.close()
 
-    def receive(self) -> Optional[ArpSeen]:
+    def receive(self) -> ArpSeen | None:
         """The next packet that fits. None: this one did not, or was sent by this machine, or not to it (the
         kernel gives packets of VLANs that it does not know that mark). BlockingIOError: there is none.
         """

@@ -5,8 +5,6 @@ Windows) would take the kernel's answer for a conflict and stay without its addr
 MAC are dropped; everybody else, and every ordinary request, is answered. Packet sockets see the probes all the same.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

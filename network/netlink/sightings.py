@@ -3,8 +3,6 @@
 Anybody on the segment can forge such a packet, so this is a hint: it expires, and nothing is decided by it alone.
 """
 
-from __future__ import annotations
-
 from ipaddress import IPv4Address
 
 from network.base import ArpSeen

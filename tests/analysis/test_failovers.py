@@ -7,7 +7,8 @@ from datetime import timedelta, timezone
 import pytest
 
 from analysis.model import as_json
-from analysis.narrative import headline, sentences
+from analysis.narrative import headline
+from analysis.sentences import sentences
 from tests.analysis.logs import NIGHT, Worker, recover, stamp
 
 ADDRESS = "10.9.0.2/24"
@@ -220,7 +221,7 @@ def test_durations_allow_for_clocks_that_are_apart(story_of):
 def test_the_master_s_log_says_who_was_taken_for_dead_and_why(story_of, tmp_path):
     taker = Worker(1).start(0).take(10, 2, ordered=9.8).release(20, 2).ping(1, 29)
     taker.lines["master.log"] = (
-        Worker().say(9.7, "node_dead", node=2, reason="no ping for 2.5 s").lines["comms.log"]
+        Worker().say(9.7, "node_dead", node=2, cause="silent", silent_s=2.5).lines["comms.log"]
     )
     story = story_of(taker)
     assert one_of(story).cause == "silent"

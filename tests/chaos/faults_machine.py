@@ -120,6 +120,7 @@ class LogsTruncated(Fault):
 
 class FolderRemoved(LogsGone):
     kind = "LOG_DIR removed"
+    events = frozenset({"status_unavailable"})
 
     def strike(self, stage: Stage) -> Lift:
         for follow in (stage.comms, stage.pings):

@@ -149,8 +149,20 @@ class Play:
         earlier = [*step.before, *fault.orders, *step.during]
         given = [*earlier, step.after]
 
+        def arrived() -> list[commands.Order]:
+            return [order for order in commands.received(stage.comms.read()) if order in given]
+
         def came() -> Counter[About]:
-            return Counter(_about(order) for order in commands.received(stage.comms.read()) if order in given)
+            return Counter(map(_about, arrived()))
+
+        def overtaken() -> Counter[About]:
+            """Orders whose answer is left out if it could not be sent before the opposite was ordered."""
+            orders = [_about(order) for order in arrived()]
+            return Counter(
+                about
+                for n, about in enumerate(orders)
+                if any(owner == about[1] and event != about[0] for event, owner in orders[n + 1 :])
+            )
 
         def answers(start: int = since) -> list[Heard]:
             return [
@@ -166,7 +178,8 @@ class Play:
         def all_said(orders: list[commands.Order]) -> bool:
             if not ended() and Counter(map(_about, orders)) - came():
                 return False
-            return fault.strangers or fault.dismisses or not came() - said()
+            owed = came() - said()
+            return fault.strangers or fault.dismisses or not (owed - overtaken() if ended() else owed)
 
         self._try(lambda: all_said(earlier), ANSWERED_S + fault.extra_s)
         after = len(stage.master.heard)

@@ -796,7 +796,7 @@ def test_found_at_start_and_an_answer_removes_it():
     assert desk.sent == []
 
 
-def test_found_at_start_the_owner_s_probe_is_known_from_the_neighbour_table():
+def test_found_at_start_the_owner_s_probe_is_known_from_the_neighbor_table():
     wire = Wire(Clock(), macs={IP: OWNER_MAC})
     wire.vips[vip_of(2)] = wire.clock.now + 7
     desk = Desk(wire)

@@ -94,7 +94,7 @@ def test_a_wrong_value_is_refused(key, value):
     [*filter(None, WRONG), None, [1, 3], [None], ["1", ["3"]], {"1": "3"}],
     ids=lambda value: brief(value)[:20],
 )
-def test_neighbours_that_are_no_list_of_texts_are_refused(active):
+def test_neighbors_that_are_no_list_of_texts_are_refused(active):
     wanted = "64 KiB" if active is MEGABYTE else "active_neighbors"
     assert wanted in refused(Desk(), order(active_neighbors=active))
 

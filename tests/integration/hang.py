@@ -1,4 +1,4 @@
-"""`python client.py` whose owner loop hangs for ever, as in a system call that never returns, once a file is there:
+"""`python client.py` whose owner loop hangs forever, as in a system call that never returns, once a file is there:
 
 python -m tests.integration.hang FILE [arguments of client.py]
 """
@@ -16,10 +16,10 @@ from network.netlink.backend import Netlink
 probe = Netlink.probe
 
 
-def hanging(self: Netlink, interface: str, ip: IPv4Address) -> None:
+def hanging(self: Netlink, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
     if os.path.exists(sys.argv[1]):
         threading.Event().wait()
-    probe(self, interface, ip)
+    probe(self, interface, ip, sender)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.scene import OWNER, Scene
-from tests.lab.cluster import PORT, Director
+from tests.lab.cluster import PORT, Bundled, Director
 from tests.lab.netns import Lab, needs_namespaces, until
 from tests.lab.waiting import stays
 
@@ -15,12 +15,25 @@ pytestmark = needs_namespaces
 MASTER = "10.8.0.10"
 
 
+SETTINGS = {
+    "INTERFACE": "eth0",
+    "MASTER_URL": f"http://{MASTER}:{PORT}",
+    "ALLOWED_NETWORKS": "10.9.0.0/24",
+    "PING_INTERVAL": "0.1",
+}
+
+
 @pytest.fixture
-def lab() -> Iterator[Lab]:
-    """Nodes 1 and 3 have a second card, with the default route, on the master's network."""
-    with Lab(nodes=(1, 3)) as lab:
+def nodes() -> tuple[int, ...]:
+    return (1, 3)
+
+
+@pytest.fixture
+def lab(nodes: tuple[int, ...]) -> Iterator[Lab]:
+    """Each node has a second card, with the default route, on the master's network."""
+    with Lab(nodes=nodes) as lab:
         lab.add("mgmt", MASTER, "02:fc:00:00:02:0a")
-        for node in (1, 3):
+        for node in nodes:
             host = lab.node(node)
             lab.plug(host, f"m{node}", "eth1", f"02:fc:00:00:02:{node:02x}")
             # Both cards are on one switch: each answers for its own addresses alone.
@@ -34,9 +47,7 @@ def lab() -> Iterator[Lab]:
 @pytest.fixture
 def scene(lab: Lab, tmp_path: Path) -> Iterator[Scene]:
     with Scene(lab, tmp_path, Director(lab.hosts["mgmt"])) as scene:
-        scene.start(
-            1, 3, INTERFACE="eth0", MASTER_URL=f"http://{MASTER}:{PORT}", ALLOWED_NETWORKS="10.9.0.0/24"
-        )
+        scene.start(1, 3, **SETTINGS)
         yield scene
 
 
@@ -86,3 +97,23 @@ def test_a_node_without_carrier_at_its_start_says_so(scene: Scene) -> None:
     again = time.monotonic()
     scene[3].start()
     assert scene.director.wait("join", 3, again)["data"]["carrier"] is False
+
+
+@pytest.mark.parametrize("nodes", [(1, 2, 3)])
+def test_the_bundled_master_has_a_node_without_carrier_taken_over_and_given_back(
+    lab: Lab, tmp_path: Path
+) -> None:
+    bundled = Bundled(lab.hosts["mgmt"], dead_after_s=1.0)
+    owner = lab.node(2)
+    with Scene(lab, tmp_path) as scene:
+        scene.start(1, 2, 3, **SETTINGS)
+        until(lambda: bundled.knows(1, 2, 3))
+        owner.cut()
+        holder = until(lambda: bundled.holder(2))
+        assert scene[holder].vips == [f"{OWNER}/24"]
+        assert lab.client.answers(OWNER)
+        assert bundled.knows(1, 2, 3)
+        owner.mend()
+        until(lambda: bundled.holder(2) is None)
+        until(lambda: scene.holders.macs(time.monotonic() - 0.1) == {owner.mac})
+        assert scene[holder].vips == []

@@ -147,3 +147,18 @@ def test_no_secret_has_a_place_where_all_may_read(file):
     text = (ROOT / "deploy" / file).read_text(encoding="utf-8")
     assert "TOKEN" not in text
     assert "PASSWORD" not in text
+
+
+def test_the_windows_recipe_closes_every_folder_before_the_task_is_made():
+    """Never run there: each folder that the task runs or writes has its rights set, and none for everybody to write."""
+    text = (ROOT / "deploy" / "windows" / "README.md").read_text(encoding="utf-8")
+    commands = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    rights = [command for command in commands if command.startswith("icacls ") and "/grant:r" in command]
+    folders = {command.split()[1] for command in rights}
+    assert folders == {r"C:\failover-worker", r"C:\failover-worker\.env", r"C:\ProgramData\failover-worker"}
+    for command in rights:
+        assert "/inheritance:r" in command
+        for who, what in re.findall(r'"\*(S-[\d-]+):((?:\(\w+\))*\w+)"', command):
+            assert who in {"S-1-5-18", "S-1-5-32-544"} or what.endswith("RX")
+    last = max(index for index, command in enumerate(commands) if command.startswith("icacls "))
+    assert last < next(i for i, command in enumerate(commands) if command.startswith("schtasks /Create"))

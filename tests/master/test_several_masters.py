@@ -6,7 +6,6 @@ That they are one master to the workers is shown by test_master.py, which runs a
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -261,7 +260,7 @@ def test_garbage_in_redis_ends_no_master(shared: SHARED, workers: MakeWorker) ->
     server, (first, second) = shared
     a = join(workers, first, 1, [2])
     b = join(workers, first, 2, [1])
-    (name,) = re.findall(r"master_there name=(\w+)", "\n".join(second.stderr))
+    name = second.wait_for_line(r"master_there name=(\w+)").group(1)
     for message in ("garbage", "5", '["sid", "recover"]', "[1, {}, null]"):
         server.ask("RPUSH", f"failover:messages:{name}", message)
     server.ask("SET", "failover:state", "99 [")

@@ -1040,7 +1040,11 @@ def test_a_pipe_that_nobody_feeds_ends_the_worker_with_78(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     environ = {"PATH": os.environ["PATH"], "NODE_ID": "3", "LOG_DIR": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "client.py"],
+        [
+            sys.executable,
+            "-c",
+            "from settings import files; files._PIPE_S = 0.3; import client; exit(client.main([]))",
+        ],
         cwd=REPOSITORY,
         env={**environ, "PASSWORD_FILE": str(tmp_path / "pipe")},
         capture_output=True,

@@ -258,8 +258,10 @@ def nodes_at(serve, check, active=None, inactive=None, body=None, status="200 OK
                 sock.sendall(
                     http(status, (listed if body is None else body).encode(), kind="application/json")
                 )
-            else:
+            elif b"Upgrade:" in head:
                 super()._converse(sock, head)
+            else:
+                sock.sendall(http("404 Not Found"))
 
     master = serve(WithJson())
     found = items(check(master.url, "--json", **settings))
@@ -348,7 +350,7 @@ def test_with_two_cards_it_is_this_end_of_the_connection_to_the_master(check, se
         for command in ("addr add 192.0.2.3/24 dev mgmt0", "link set mgmt0 up", "link set mgmt1 up"):
             host.run("ip", *command.split())
         host.run("ip", "route", "replace", "default", "via", "192.0.2.1")
-        place, puppet = lab.master, serve(Puppet())
+        place, puppet = lab.master, serve(Master())
         master = serve(
             Relay(
                 puppet,

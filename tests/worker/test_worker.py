@@ -26,6 +26,7 @@ from tests.lab.masters import (
     silent,
     trickling,
 )
+from tests.lab.processes import start_master
 from tests.lab.waiting import PATIENCE_S, until
 
 TOKEN = 'Zg7"kQ\\hunter2 ü'
@@ -617,3 +618,49 @@ def test_wrong_settings_end_it_with_78_and_a_line_for_each(work, tmp_path, setti
         assert any(re.match(name, line) for line in said), said
     assert "hunter2" not in worker.said
     assert not worker.comms.path.exists()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="gives a process another host name: needs root"
+)
+def test_a_join_that_is_refused_is_an_error_with_the_other_s_address(work):
+    """As the bundled master does with a NODE_ID that is alive elsewhere."""
+    with start_master() as master:
+        first = work(master, name="first")
+        until(lambda: master.state()["active"].get("3"))
+        second = work(
+            master, name="second", before=("unshare", "--uts", "sh", "-c", 'hostname other; exec "$@"', "-")
+        )
+        refused = second.wait("join_refused")
+        assert refused.level == "ERROR"
+        assert refused.fields["master"] == master.url
+        assert "10.9.0.3" in refused.fields["reason"]
+        assert first.process.poll() is None
+        assert not first.all("join_refused")
+        until(lambda: len(second.all("connecting")) + len(second.all("connected")) >= 3)
+        assert len(second.all("join_refused")) == 1  # the same is said once a minute
+
+
+def test_simulated_addresses_are_joined_with_wherever_the_master_is(work, serve):
+    """This end of the connection is none of them."""
+    host = next((there for there in own_addresses() if not there.startswith("127.")), None)
+    if host is None:
+        pytest.skip("this machine has no address but loopback's")
+    master = serve(Master(host=host))
+    work(master)
+    assert master.wait("join").data["primary_ip"] == "10.9.0.3"
+
+
+def own_addresses():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, contextlib.suppress(OSError):
+        probe.connect(("192.0.2.1", 9))
+        return [probe.getsockname()[0]]
+    return []
+
+
+def test_the_first_line_names_the_run_and_the_mac(work, serve):
+    worker = work(serve(Master()))
+    started = worker.wait("started").fields
+    assert re.fullmatch(r"[0-9a-f]{8}", started["run"])
+    assert re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", started["mac"])
+    assert worker.wait("started", log="pings").fields["run"] == started["run"]
