@@ -96,7 +96,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     fault = libraries_fault()
     if fault:
-        print_error(f"{fault}; install the right ones with: {_installation()}")
+        print_error(f"{fault}; install it with: {_installation()}")
         return EXIT_CONFIG
     try:
         config = configuration.load(os.environ, options.env_file, options.account)
