@@ -16,10 +16,10 @@ from typing import TypeVar
 from analysis.follow import Follower
 from analysis.formatting import count, visible
 from analysis.model import Story, as_json
-from analysis.narrative import Sentence
 from analysis.page import render
 from analysis.reader import Folder
 from analysis.selection import parse_nodes, parse_time, select
+from analysis.sentences import Sentence
 from analysis.terminal import Ticker, show
 from analysis.timeline import read, tell
 

@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from .narrative import Sentence, sentences
+from .nodelog import NodeLog
 from .parser import Ping, parse
 from .reader import Folder, Tail
 from .selection import select
-from .timeline import NodeLog, Reading, read, tell
+from .sentences import Sentence, sentences
+from .timeline import Reading, read, tell
 
 POLL_S = 0.2
 SETTLE_S = 0.4

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import datetime, tzinfo
 
 from logs.format import escape
+
+from .model import Story
 
 _ESCAPED_QUOTE = re.compile(r'\\(["\\])')
 LONGEST = 300
@@ -45,3 +48,40 @@ def duration(seconds: float) -> str:
 
 def milliseconds(ms: float) -> str:
     return f"{ms:.1f} ms" if ms < 100 else f"{ms:.0f} ms" if ms < 10_000 else duration(ms / 1000)
+
+
+class Times:
+    """Spells times in the zone of the story's first line, with the date where the story has several."""
+
+    def __init__(self, story: Story) -> None:
+        self.zone: tzinfo | None = story.lanes[0].first_zone if story.lanes else None
+        days = {self._when(at).date() for lane in story.lanes for at in (lane.first, lane.last)}
+        days |= {self._when(one.start).date() for one in story.failovers}
+        self._form = "%H:%M:%S" if len(days) < 2 else "%m-%d %H:%M:%S"
+
+    def _when(self, at: float) -> datetime:
+        when = datetime.fromtimestamp(round(at, 3), self.zone)
+        return when if self.zone else when.astimezone()
+
+    def __call__(self, at: float) -> str:
+        """To the millisecond."""
+        when = self._when(at)
+        return f"{when:{self._form}}.{when.microsecond // 1000:03d}"
+
+    def second(self, at: float) -> str:
+        return f"{self._when(at):{self._form}}"
+
+    def full(self, at: float) -> str:
+        return f"{self._when(at):%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def offset(self) -> str:
+        return datetime.now(self.zone).astimezone(self.zone).strftime("%z")
+
+
+def node_name(node: int | None) -> str:
+    return "a node that no line names" if node is None else f"node {node}"
+
+
+def capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

@@ -14,6 +14,20 @@ SILENT, UNKNOWN = "silent", "unknown"
 """Further causes of an absence: nothing was logged, as after a kill or a power cut; no log shows why."""
 
 
+CAUSE_WORDS = {
+    "master_gone": "the master was gone",
+    "network": "its own network",
+    "no_answer": "no answer from the master",
+    "refused": "the master refused it",
+    "tls": "TLS failed",
+    "not_a_master": "MASTER_URL is not a master",
+    "frozen": "its process stood still",
+    "own_stop": "it was stopped",
+    SILENT: "nothing was logged",
+    UNKNOWN: "the logs do not say why",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """`end`: None while it lasts where the logs end. `until`: the last moment at which it is known to last."""

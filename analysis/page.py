@@ -18,9 +18,10 @@ from pathlib import Path
 from string import Template
 
 from . import tables
-from .formatting import duration, visible
-from .model import Attempt, Lane, Story, as_json
-from .narrative import CAUSE_WORDS, Times, account, capital, counts, headline, sentences
+from .formatting import Times, capital, duration, visible
+from .model import CAUSE_WORDS, Attempt, Lane, Story, as_json
+from .narrative import account, counts, headline
+from .sentences import sentences
 
 COLUMNS, COLUMNS_IN_ALL = 6000, 54_000
 """Of round trips, of one lane and of all: nine lanes are about half a megabyte."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .formatting import duration, milliseconds
+from .formatting import Times, duration, milliseconds
 from .intervals import length, merge, subtract
 from .model import Attempt, Lane, Story
-from .narrative import BAD, GOOD, PLAIN, RELEASE_WORDS, WARN, Times
+from .sentences import BAD, GOOD, PLAIN, RELEASE_WORDS, WARN
 
 
 @dataclass(frozen=True)

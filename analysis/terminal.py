@@ -13,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from . import tables
-from .formatting import visible
+from .formatting import Times, visible
 from .model import Story
-from .narrative import BAD, GOOD, WARN, Sentence, Times, account, counts, headline, sentences
+from .narrative import account, counts, headline
+from .sentences import BAD, GOOD, WARN, Sentence, sentences
 
 WIDTH = 100
 ROWS, ACCOUNTS = 500, 20

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.model import as_json
-from analysis.narrative import counts, sentences
+from analysis.narrative import counts
 from analysis.page import render
 from analysis.reader import Folder
 from analysis.selection import parse_nodes, parse_time, select
+from analysis.sentences import sentences
 from analysis.terminal import show
 from analysis.timeline import read, tell
 from tests.analysis.logs import PIECES, Worker, a_night, recover, stamp

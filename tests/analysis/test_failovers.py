@@ -7,7 +7,8 @@ from datetime import timedelta, timezone
 import pytest
 
 from analysis.model import as_json
-from analysis.narrative import headline, sentences
+from analysis.narrative import headline
+from analysis.sentences import sentences
 from tests.analysis.logs import NIGHT, Worker, recover, stamp
 
 ADDRESS = "10.9.0.2/24"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from analysis.model import as_json
-from analysis.narrative import headline, sentences
+from analysis.narrative import headline
 from analysis.reader import Folder
+from analysis.sentences import sentences
 from analysis.timeline import read, tell
 from tests.analysis.logs import NIGHT, Worker
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from analysis.model import as_json
-from analysis.narrative import sentences
+from analysis.sentences import sentences
 from tests.analysis.logs import Worker, recover, stamp
 
 ADDRESS = "10.9.0.2/24"

@@ -1,0 +1,174 @@
+"""A sentence for each event, in the order in which they happened. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from .formatting import duration, milliseconds, node_name, visible
+from .model import CAUSE_WORDS, Attempt, Incident, Lane, MasterEvent, Outage, Story
+from .parser import decimal, number
+
+BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
+SOON_S = 1.0
+"""An outcome within this needs no sentence about its order."""
+RELEASE_WORDS = {
+    "restore": "as the master asked",
+    "stopping": "since its worker stopped",
+    "master lost": "it had been without a master for too long",
+    "owner returned": "its owner is back",
+    "owner_returned": "its owner is back",
+}
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """`at`: as its node's clock wrote it; `order`: by which sentences are sorted, on the clock that all share."""
+
+    at: float
+    order: float
+    lane: int | None
+    tone: str
+    text: str
+
+
+def sentences(story: Story) -> list[Sentence]:
+    """Every event of the story's time and nodes."""
+    found: list[Sentence] = []
+    ahead = {one.lane: one.ahead_s for one in story.offsets}
+    macs: dict[int, set[str]] = {}
+    for lane in story.lanes:
+        macs.setdefault(-1 if lane.node is None else lane.node, set()).update(lane.macs)
+    for lane in story.lanes:
+        for at, tone, text in _of_lane(lane, macs):
+            found.append(Sentence(at, at - ahead.get(lane.key, 0.0), lane.key, tone, f"{lane.name} {text}"))
+    for attempt in (one for failover in story.failovers for one in failover.attempts):
+        for at, tone, text in _of_attempt(attempt, macs.get(attempt.node or -1, ())):
+            found.append(Sentence(at, at - ahead.get(attempt.lane, 0.0), attempt.lane, tone, text))
+    for event in (one for one in story.master if one.event != "node_alive"):
+        tone = WARN if event.event in ("node_dead", "join_refused", "nobody_left") else PLAIN
+        found.append(Sentence(event.at, event.at, None, tone, f"the master {_of_master(event)}"))
+    found.sort(key=lambda one: one.order)
+    return [one for one in found if story.since <= one.at <= story.until]
+
+
+def _of_lane(lane: Lane, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, str, str]]:
+    for process in lane.processes:
+        if process.started is not None:
+            version = f" (version {visible(process.version)})" if process.version else ""
+            yield process.started, PLAIN, f"started{version}"
+        if process.end == "stopped":
+            by = f" by {visible(process.signal)}" if process.signal else ""
+            yield process.last, PLAIN, f"stopped, as it was told{by}"
+    for silence in lane.silences:
+        over = f" for {duration(silence.duration_s)}, until it started again"
+        yield silence.start, BAD, f"logged nothing{' from here on' if silence.end is None else over}"
+    for freeze in lane.freezes:
+        yield freeze.until, WARN, f"had stood still for {duration(freeze.duration_s)}"
+    for outage in lane.outages:
+        yield from _of_outage(outage)
+    for incident in lane.incidents:
+        yield incident.at, *_of_incident(incident, macs)
+    for at, seconds in lane.clock_steps:
+        verb = "back" if seconds < 0 else "forward"
+        yield at, WARN, f"had its clock put {verb} by {duration(abs(seconds))}"
+
+
+def _of_outage(outage: Outage) -> Iterator[tuple[float, str, str]]:
+    why = [CAUSE_WORDS.get(outage.cause, visible(outage.cause)), *([outage.detail] if outage.detail else [])]
+    what = "found no master at its start" if outage.at_start else "lost the master"
+    reason = visible(outage.reason.removeprefix("start: "))
+    yield outage.start, WARN, f"{what}: {reason} ({'; '.join(why)})"
+    if outage.end is not None:
+        yield outage.end, PLAIN, f"reached the master after {duration(outage.duration_s)}"
+
+
+def _of_attempt(one: Attempt, owner_macs: Collection[str]) -> Iterator[tuple[float, str, str]]:
+    who = node_name(one.recovery_node)
+    what = f"{visible(one.address or 'the address')} of {node_name(one.node)}"
+    if one.settled is None or one.settled - one.received > SOON_S:
+        rest = "; its log ends before the outcome" if one.pending else ""
+        yield one.received, PLAIN, f"{who} was ordered to take {what}{rest}"
+    if one.taken is not None:
+        took = f" in {milliseconds(one.takeover_ms)}" if one.takeover_ms is not None else ""
+        yield one.taken, GOOD, f"{who} took {what}{took}"
+        if one.released is not None:
+            held = duration(sum(hold.duration_s for hold in one.holds))
+            yield (
+                one.released,
+                PLAIN,
+                f"{who} gave {what} back after {held}, {_why(one.release_reason, owner_macs)}",
+            )
+    elif not one.pending:
+        verb = {"refused": "refused to take", "withdrawn": "did not have to take"}.get(
+            one.outcome, "could not take"
+        )
+        tone = PLAIN if one.outcome == "withdrawn" else WARN if one.owner_heard else BAD
+        yield one.settled or one.received, tone, f"{who} {verb} {what}: {visible(one.reason or '')}"
+
+
+def _why(reason: str, owner_macs: Collection[str]) -> str:
+    """Why an address was given back. What a MAC of the owner claims is its owner's return."""
+    if any(mac in reason for mac in owner_macs):
+        return "its owner is back"
+    return RELEASE_WORDS.get(reason, visible(reason))
+
+
+INCIDENTS = {
+    "owner_returned": (PLAIN, "let {address} go: its owner is back ({mac})"),
+    "own_conflict": (BAD, "saw its own address {address} used by {mac}, and claimed it back"),
+    "address_conflict": (BAD, "saw {address} in use by another machine ({mac}) and let it go"),
+    "address_lost": (BAD, "lost {address}: it was removed from the interface, or its lease ran out"),
+    "address_restored": (GOOD, "took {address} again: nobody else answers for it"),
+    "address_adopted": (PLAIN, "found {address} still on its interface and keeps it"),
+    "release_failed": (BAD, "could not give {address} back: {reason}"),
+    "log_lines_lost": (WARN, "lost {count} lines of {file}: its disk was slow or full"),
+    "hung": (BAD, "hung for {since_s} s ({thread}); its watchdog ended it"),
+    "network_unusable": (BAD, "cannot change addresses: {reason}"),
+    "order_refused": (WARN, "refused an invalid order: {reason}"),
+}
+
+
+class _Fields(dict[str, str]):
+    """A line's fields, fit to be shown; what a line lacks is said to be so."""
+
+    def __missing__(self, key: str) -> str:
+        return {"address": "an address", "mac": "a MAC that was not logged", "count": "some"}.get(
+            key, f"no {key} logged"
+        )
+
+
+def _of_incident(incident: Incident, macs: Mapping[int, set[str]]) -> tuple[str, str]:
+    fields = _Fields((key, visible(value)) for key, value in incident.fields.items())
+    event, node = incident.event, number(incident.fields.get("node"))
+    if event == "address_conflict" and fields.get("own") == "true":
+        event = "own_conflict"
+    elif event == "address_conflict" and node is not None and fields["mac"] in macs.get(node, ()):
+        event = "owner_returned"
+    tone, text = INCIDENTS.get(event, (WARN, f"logged {event}: {{error}}"))
+    return tone, text.format_map(fields)
+
+
+def _of_master(event: MasterEvent) -> str:
+    reason, by = visible(event.fields.get("reason", "")), visible(event.fields.get("by", "not logged"))
+    because, node = f": {reason}" if reason else "", node_name(event.node)
+    match event.event:
+        case "started":
+            return "started"
+        case "stopping":
+            return "was told to stop"
+        case "node_dead":
+            silent_s = decimal(event.fields.get("silent_s"))
+            silent = (
+                f"no ping for {duration(silent_s)}" if silent_s is not None else reason or "no reason logged"
+            )
+            why = "its connection closed" if event.fields.get("cause") == "closed" else silent
+            return f"took {node} for dead: {why}"
+        case "takeover_ordered":
+            return f"ordered node {by} to take the address of {node}"
+        case "takeover_withdrawn":
+            return f"withdrew its order to node {by} about {node}{because}"
+        case "join_refused":
+            return f"refused a machine that called itself {node}{because}"
+        case _:
+            return f"found nobody left to take the address of {node}"
