@@ -14,6 +14,8 @@ from network.base import ArpSeen, Network, NetworkError
 NOBODY = IPv4Address(0)
 REPEATS_S = 1.0
 """Seconds for which further packets of the claim that raised a conflict are no answer to the requests since."""
+INSISTS_S = 60.0
+"""Seconds within which a host that probes twice is one that wants an address that it found in use."""
 FILTER_AFTER_S = 0.02
 """Seconds after a change at which the filter of probes follows, so that no answer to the master waits for it."""
 
@@ -68,8 +70,21 @@ class ConflictDetector:
                 self._verify(entry, Suspect(mac, probe.also_uses, now + VERIFY_S))
         elif mac == entry.user_mac and entry.state in TAKING:
             self._conflict(entry, Event.CONFLICT, mac, now)  # it answered for the address: it has it already
+        elif self._insists(entry, probe, now):
+            self._conflict(entry, Event.OWNER_PROBE, mac, now)
+            entry.owner_mac = mac
         else:
             self._outranked(entry, mac, now)
+
+    @staticmethod
+    def _insists(entry: VipState, probe: ArpSeen, now: float) -> bool:
+        """Whether a host asks again for an address that is held, although it was told that it is in use. Where the
+        owner's MAC is unknown, and the host uses no other address as other nodes do, that is taken for the owner.
+        """
+        if entry.owner_mac or probe.also_uses or entry.state not in HOLDING:
+            return False
+        before, entry.prober = entry.prober, (probe.sender_mac, now)
+        return before is not None and before[0] == probe.sender_mac and now - before[1] < INSISTS_S
 
     def _outranked(self, entry: VipState, mac: str, now: float) -> None:
         """Of two nodes that want it at the same time the lower MAC goes on."""

@@ -126,7 +126,7 @@ class Failover:
         entry.number = number
         if entry.state is State.FREE and self._settings.conflict_probe_s:
             # so that others tell this node's probes from those of an owner that comes back
-            self._node.announce()
+            self._node.announce_on(entry.vip.interface)
         self._apply(entry, Event.RECOVER, now)
         return None
 

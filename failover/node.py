@@ -93,12 +93,18 @@ class Node:
     def announce(self) -> None:
         """Tell the segment whose the own address is (RFC 5227 §2.3), so that a holder lets go."""
         if self.primary:
-            try:
-                self._network.announce(self.primary.interface, self.primary.ip.ip)
-            except NetworkError as exc:
-                self._log.debug("announce_failed", address=str(self.primary.ip), reason=str(exc))
+            self.announce_on(self.primary.interface)
 
-    def address_on(self, interface: str, near: IPv4Address) -> IPv4Address | None:
+    def announce_on(self, interface: str) -> None:
+        """Tell the segment of an interface which address this machine has there."""
+        try:
+            address = self.address_on(interface)
+            if address:
+                self._network.announce(interface, address)
+        except NetworkError as exc:
+            self._log.debug("announce_failed", interface=interface, reason=str(exc))
+
+    def address_on(self, interface: str, near: IPv4Address | None = None) -> IPv4Address | None:
         """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
 
         None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
@@ -106,7 +112,7 @@ class Node:
         here = [there for there in self._network.addresses(interface) if there.owner is None]
         if self.primary in here:
             return self.primary.ip.ip
-        fitting = [there for there in here if near in there.ip.network] or here
+        fitting = [there for there in here if near and near in there.ip.network] or here
         return fitting[0].ip.ip if fitting else None
 
     def _read_mac(self) -> str | None:

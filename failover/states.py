@@ -78,8 +78,8 @@ class VipState:
 
     `owner_mac` is the owner's MAC, None: unknown; `owner_told`: the master said so, else it is a guess that has to
     be verified; `owner_also_uses` is another address that the guessed MAC was seen to use. `other_mac` is the one
-    that spoke last, `user_mac` the one that last answered for the address while it was probed for. `trouble` says
-    why the machine could not do what was asked of it.
+    that spoke last, `user_mac` the one that last answered for the address while it was probed for, `prober` a
+    stranger's that last probed for it, and when. `trouble` says why the machine could not do what was asked of it.
     """
 
     vip: Vip
@@ -93,6 +93,7 @@ class VipState:
     suspect: Suspect | None = None
     other_mac: str | None = None
     user_mac: str | None = None
+    prober: tuple[str, float] | None = None
     trouble: str = ""
     taken_s: float = 0.0
     probing_since_s: float = 0.0

@@ -18,7 +18,7 @@ CONSOLE_FAREWELL_S = 0.3
 """How long the end waits for a stderr that is slow to take the last lines."""
 GATHER_S = 0.01
 """How long lines gather before the writer takes them."""
-FOLLOW_S = 2.0
+FOLLOW_S = 2.5
 """Seconds at most between two looks at whether a file was moved away."""
 
 

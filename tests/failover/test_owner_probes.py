@@ -296,3 +296,40 @@ def test_answers_carry_their_order_and_are_dropped_once_they_are_untrue():
     desk.run(1)
     assert desk.failover.is_stale(restored)
     assert not desk.failover.is_stale(replies[-1])
+
+
+def test_an_unknown_host_that_insists_is_taken_for_the_owner():
+    """Nobody said which MAC is the owner's, and it was told that its address is in use; then it asks again."""
+    desk = Desk()
+    desk.recover(order())
+    desk.run(1)
+    desk.wire.ask(IP, OWNER_MAC)
+    desk.run(1)
+    assert desk.held == [2]
+    desk.wire.ask(IP, OWNER_MAC)
+    desk.run(0.001)
+    assert desk.held == []
+    assert desk.log.events()[-2:] == ["address_conflict", "release_done"]
+    desk.run(4)
+    desk.wire.ask(IP, OWNER_MAC)
+    desk.run(9.9)
+    assert desk.held == []
+
+
+@pytest.mark.parametrize("case", ["another owner", "another node", "two strangers", "a minute later"])
+def test_a_stranger_that_asks_is_not_taken_for_the_owner(case):
+    desk = holding() if case == "another owner" else Desk()
+    if case != "another owner":
+        desk.recover(order())
+        desk.run(1)
+    for mac in (HIGHER_MAC, LOWER_MAC if case == "two strangers" else HIGHER_MAC):
+        desk.wire.probed_by(mac, IP, also_uses=ip_of(9) if case == "another node" else None)
+        desk.run(61 if case == "a minute later" else 1)
+    assert desk.state() is State.HELD
+
+
+def test_before_it_probes_it_announces_its_own_address_there():
+    """So that others can tell it from an owner: on the interface of the order, whatever the primary one is."""
+    desk = Desk()
+    desk.recover(order())
+    assert [ip for _, ip in desk.wire.announcements][-1] == OWN.ip.ip

@@ -1,4 +1,4 @@
-"""The two logs as files: what stands in them, how they rotate, and what a moved file, a full disk or a blocked
+"""The two logs as files: their content, how they rotate, and what a moved file, a full disk or a blocked
 terminal does to them.
 """
 
@@ -286,9 +286,9 @@ def test_on_a_full_disk_no_line_is_torn_and_every_lost_one_is_counted(small_disk
         until(lambda: any(entry.event == "log_lines_lost" for entry in entries(log)), 5)
         logs.comms.info("line", n=2000)
     there = entries(log)
-    told = [entry for entry in there if entry.event == "log_lines_lost"]
-    assert {(entry.level, entry.fields["file"]) for entry in told} == {("WARNING", "comms.log")}
-    lost = sum(int(entry.fields["count"]) for entry in told)
+    reported = [entry for entry in there if entry.event == "log_lines_lost"]
+    assert {(entry.level, entry.fields["file"]) for entry in reported} == {("WARNING", "comms.log")}
+    lost = sum(int(entry.fields["count"]) for entry in reported)
     assert lost == logs.lines_lost > 0
     assert len(numbers(log)) + lost == 2001
     assert numbers(log) == sorted(set(numbers(log)))
@@ -299,7 +299,7 @@ def test_a_disk_that_stalls_holds_up_nobody(tmp_path):
         tmp_path / "comms.log"
     )  # to open it for reading and writing succeeds; it takes 64 KiB, then blocks
     logs = Logs(tmp_path, console=False)
-    # whoever waited for the disk would wait forever
+    # a thread that waited for the disk would wait forever
     for n in range(5000):
         logs.comms.info("line", n=n, text="x" * 100)
     logs.ping.info("ping", seq=1)
@@ -438,9 +438,9 @@ def test_lines_that_stderr_had_no_room_for_are_counted(monkeypatch, capfd):
         turn(1)
         received += os.read(reading, 65536)
     lines = received.split(b"\n")
-    told = next(line for line in lines if b"lost" in line)
-    assert told.endswith(b"lost on stderr")
-    assert sum(line == b"x" * 99 for line in lines) + int(told.split()[0]) == 10 + 1000 + 50 + 1
+    reported = next(line for line in lines if b"lost" in line)
+    assert reported.endswith(b"lost on stderr")
+    assert sum(line == b"x" * 99 for line in lines) + int(reported.split()[0]) == 10 + 1000 + 50 + 1
 
 
 def fionread(descriptor):

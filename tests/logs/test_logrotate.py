@@ -77,7 +77,14 @@ def test_no_line_is_lost(work, serve, tmp_path, max_bytes):
     enough.set()
     sender.join(20)
     master.say('42["last",0]')
-    until(lambda: any(b"event=last" in line for line in lines_of(worker.log_dir, "comms.log")), PATIENCE_S)
+
+    def is_there():
+        try:
+            return any(b"event=last" in line for line in lines_of(worker.log_dir, "comms.log"))
+        except FileNotFoundError:  # rotated between the look and the reading
+            return False
+
+    until(is_there, PATIENCE_S)
     assert worker.stop() == 0
     assert list(worker.log_dir.glob("comms.log-*.gz"))
     assert bool(list(worker.log_dir.glob("comms.log.1"))) is bool(max_bytes)

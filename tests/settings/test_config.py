@@ -1,4 +1,4 @@
-"""The settings: what each variable may hold, where it is looked for, and what a wrong one is told."""
+"""The settings: valid values, where each is looked for, and what is said of a wrong one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BIDI = "\u202e"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """A folder that stands for client.py's: no .env or log of this repository takes part."""
+    """A folder in place of client.py's: no .env or log of this repository takes part."""
     folder = tmp_path / "home"
     folder.mkdir()
     (folder / "network_config.txt").write_text(

@@ -1,4 +1,4 @@
-"""METRICS_FILE and SIGUSR1: what they tell of a real worker is what its logs tell."""
+"""METRICS_FILE and SIGUSR1: what they say of a real worker is what its logs say."""
 
 from __future__ import annotations
 
@@ -87,38 +87,40 @@ def test_the_numbers_are_those_of_the_logs(work, serve, tmp_path):
     state = worker.wait("state", since=lines).fields
     assert worker.stop() == 0
 
-    told = read(file)
+    metrics = read(file)
     counts = {
         event: len(worker.all(event)) for event in ("takeover_done", "takeover_refused", "order_refused")
     }
     assert counts == {"takeover_done": 3, "takeover_refused": 1, "order_refused": 1}
-    assert told["orders_total", "recover", "taken"] == 3
-    assert told["orders_total", "recover", "refused"] == 2
-    assert told["orders_total", "recover", "failed"] == len(worker.all("takeover_failed")) == 0
+    assert metrics["orders_total", "recover", "taken"] == 3
+    assert metrics["orders_total", "recover", "refused"] == 2
+    assert metrics["orders_total", "recover", "failed"] == len(worker.all("takeover_failed")) == 0
     answers = [
         json.loads(entry.fields["data"])
         for entry in worker.all("sent")
         if entry.fields["event"] == "restore node"
     ]
-    assert told["orders_total", "restore", "done"] == sum(answer["status"] for answer in answers) == 2
-    assert told["orders_total", "restore", "failed"] == sum(not answer["status"] for answer in answers) == 1
-    assert told["reconnects_total",] == len(worker.all("connected")) - 1 == 1
-    assert told["pings_missed_total",] == len(worker.all("ping_missed", "pings")) >= 3
+    assert metrics["orders_total", "restore", "done"] == sum(answer["status"] for answer in answers) == 2
+    assert (
+        metrics["orders_total", "restore", "failed"] == sum(not answer["status"] for answer in answers) == 1
+    )
+    assert metrics["reconnects_total",] == len(worker.all("connected")) - 1 == 1
+    assert metrics["pings_missed_total",] == len(worker.all("ping_missed", "pings")) >= 3
     pings = worker.all("ping", "pings")
     sent = max(int(entry.fields["seq"]) for entry in worker.pings.read() if "seq" in entry.fields)
-    assert told["pings_sent_total",] - sent in (0, 1)  # one may have been on its way
-    assert told["ping_round_trip_seconds",] * 1000 == pytest.approx(
+    assert metrics["pings_sent_total",] - sent in (0, 1)  # one may have been on its way
+    assert metrics["ping_round_trip_seconds",] * 1000 == pytest.approx(
         float(pings[-1].fields["rtt_ms"]), abs=0.006
     )
     age_s = (worker.all("stopped")[0].when - pings[-1].when).total_seconds()
-    assert told["last_answer_age_seconds",] == pytest.approx(age_s, abs=0.2)
-    assert told["log_lines_lost_total",] == 0
-    assert told["up",] == told["connected",] == told["addresses_held",] == 0
-    assert told["info", "simulated", VERSION] == 1
+    assert metrics["last_answer_age_seconds",] == pytest.approx(age_s, abs=0.2)
+    assert metrics["log_lines_lost_total",] == 0
+    assert metrics["up",] == metrics["connected",] == metrics["addresses_held",] == 0
+    assert metrics["info", "simulated", VERSION] == 1
     assert stat.S_IMODE(file.stat().st_mode) == 0o644
     assert sorted(os.listdir(tmp_path)) == ["metrics.prom", "worker0"]  # no draft stays behind
 
-    # and SIGUSR1 tells the same, as they stood then
+    # and SIGUSR1 shows the same, as they stood then
     assert state["pid"] == str(worker.pid)
     assert state["connected"] == "true"
     assert state["master"] == master.url
@@ -145,10 +147,10 @@ def test_before_any_answer_there_is_none(work, tmp_path):
     worker = work("http://127.0.0.1:9", METRICS_FILE=file)
     until(file.exists)
     worker.stop()
-    told = read(file)
-    assert math.isnan(told["ping_round_trip_seconds",])
-    assert math.isnan(told["last_answer_age_seconds",])
-    assert told["reconnects_total",] == told["connected",] == 0
+    metrics = read(file)
+    assert math.isnan(metrics["ping_round_trip_seconds",])
+    assert math.isnan(metrics["last_answer_age_seconds",])
+    assert metrics["reconnects_total",] == metrics["connected",] == 0
 
 
 def test_a_file_that_cannot_be_written_is_one_warning_and_no_stop(tmp_path):
@@ -245,11 +247,11 @@ SNAPSHOT = status.Snapshot(
 
 
 def test_numbers_of_any_size():
-    told = samples(exposition(SNAPSHOT))
-    assert told["pings_sent_total",] == 10**15
-    assert told["ping_round_trip_seconds",] == 1e-7
-    assert told["last_answer_age_seconds",] == 86400.5
-    assert told["log_lines_lost_total",] == 12345
+    metrics = samples(exposition(SNAPSHOT))
+    assert metrics["pings_sent_total",] == 10**15
+    assert metrics["ping_round_trip_seconds",] == 1e-7
+    assert metrics["last_answer_age_seconds",] == 86400.5
+    assert metrics["log_lines_lost_total",] == 12345
     assert samples(exposition(replace(SNAPSHOT, up=False)))["up",] == 0
 
 
@@ -263,5 +265,5 @@ def test_lost_lines_are_counted_as_the_log_counts_them(tmp_path):
     (tmp_path / "comms.log").rmdir()
     logs.close(10)
     written = [parse_line(line) for line in (tmp_path / "comms.log").read_text().splitlines()]
-    (told,) = [entry for entry in written if entry.event == "log_lines_lost"]
-    assert int(told.fields["count"]) == lost == 2500 - (len(written) - 1)
+    (metrics,) = [entry for entry in written if entry.event == "log_lines_lost"]
+    assert int(metrics.fields["count"]) == lost == 2500 - (len(written) - 1)

@@ -1,4 +1,4 @@
-"""Faults of the worker's own: they are told, and do not take more with them than they must."""
+"""Faults of the worker's own: they are logged, and end no more than they must."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def faulty(serve, tmp_path):
 
 
 @pytest.mark.parametrize("console", [0, 1])
-def test_what_ends_the_worker_is_told(faulty, console):
+def test_what_ends_the_worker_is_logged(faulty, console):
     worker = faulty(NO_THREAD, LOG_CONSOLE=console)
     assert worker.process.wait(PATIENCE_S) == 1
     (crashed,) = worker.all("crashed")
@@ -64,7 +64,7 @@ def test_what_ends_the_worker_is_told(faulty, console):
     worker.wait("stopped")
 
 
-def test_a_fault_at_each_turn_is_told_once_and_does_not_spin(faulty):
+def test_a_fault_at_each_turn_is_logged_once_and_does_not_spin(faulty):
     worker = faulty(EACH_TURN)
     worker.wait("crashed")
     before_s, began_s = cpu_s(worker.pid), time.monotonic()
