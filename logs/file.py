@@ -152,9 +152,15 @@ def why_not_written(exc: OSError, path: Path) -> str:
     if exc.errno == errno.ELOOP:  # O_NOFOLLOW
         return "it is a symbolic link, which is never followed; remove it"
     reason = exc.strerror or str(exc)
-    if exc.errno == errno.ENOSPC and hasattr(os, "statvfs"):
-        with contextlib.suppress(OSError):
-            disk = os.statvfs(path.parent)
-            if disk.f_files and not disk.f_favail:
-                return f"{reason}: no inodes are left; remove files, whatever their size"
+    if exc.errno == errno.ENOSPC and without_inodes(path.parent):
+        return f"{reason}: no inodes are left; remove files, whatever their size"
     return reason
+
+
+def without_inodes(folder: Path) -> bool:
+    """Whether no file can be created, however much room there is."""
+    if hasattr(os, "statvfs"):
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(folder)
+            return bool(disk.f_files) and not disk.f_favail
+    return False

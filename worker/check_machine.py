@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from config import Config
 from failover.node import Node
 from logging_setup import NoLog
+from logs.file import without_inodes
 from network.base import Address, Network, NetworkError
 from network.proxy_arp import STRANGERS, answers_for_all, strangers
 from worker.assembly import network_of
@@ -39,6 +40,8 @@ def disk_item(config: Config) -> Item:
     if not config.log_max_bytes:
         text = f"{free / 1e6:.0f} MB free in LOG_DIR; LOG_MAX_BYTES=0 leaves the rotation to another program"
     remedy = "make room, or lower LOG_MAX_BYTES or LOG_BACKUP_COUNT, or set LOG_DIR to a larger disk"
+    if without_inodes(config.log_dir):
+        return Item(False, "disk", f"{text}; no inodes are left", "remove files, whatever their size")
     return Item(free >= wanted - used, "disk", text, remedy)
 
 

@@ -19,6 +19,8 @@ import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+from logs.file import why_not_written
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -92,9 +94,12 @@ class InstanceLock:
                         f" local file system, or remove the file {LOCK_NAME} in it"
                     ) from exc
                 trusted = frozenset({0, _own_uid()})
+                reason, remedy = exc.strerror or str(exc), f"remove the file {LOCK_NAME} in it"
+                if exc.errno == errno.ENOSPC:
+                    reason, remedy = why_not_written(exc, log_dir / LOCK_NAME), "make room there"
                 warnings.append(
-                    f"{folder} is not locked for workers of other network namespaces: {exc.strerror or exc};"
-                    f" remove the file {LOCK_NAME} in it, or set LOG_DIR to a local folder that only this user can write"
+                    f"{folder} is not locked for workers of other network namespaces: {reason};"
+                    f" {remedy}, or set LOG_DIR to a local folder that only this user can write"
                 )
             names = {f"NODE_ID {node_id}": f"failover-worker.node-{node_id}"} if node_id is not None else {}
             if sys.platform == "linux":

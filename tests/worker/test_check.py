@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from config import load
 from connection.proxies import parse_proxy
 from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
@@ -23,7 +24,9 @@ from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.relay import Relay
 from tests.lab.workers import REPOSITORY
+from worker.check_machine import disk_item
 from worker.check_master import _Answer, _clock
+from worker.instance_lock import InstanceLock
 
 TOKEN = "hunter2hunter2"
 
@@ -418,3 +421,23 @@ class TestAccount:
         done = check("http://127.0.0.1:1", "--as", "no-such-user")
         assert done.returncode == 2
         assert "there is no user 'no-such-user'" in done.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="mounting a disk without inodes needs Linux and root"
+)
+def test_a_disk_without_inodes_is_named(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512m,nr_inodes=1", "none", str(folder)], check=True)
+    try:
+        config = load({"NODE_ID": "3", "LOG_DIR": str(folder), "VIP_BACKEND": "simulated"})
+        item = disk_item(config)
+        lock = InstanceLock.acquire(folder, None)
+        lock.release()
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+    assert not item.ok
+    assert "inodes" in item.text
+    assert "remove files" in item.remedy
+    assert any("no inodes are left; remove files" in warning for warning in lock.warnings)
