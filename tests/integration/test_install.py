@@ -16,36 +16,16 @@ import pytest
 
 from tests.integration.scene import OWNER, Scene
 from tests.lab.cluster import ROOT, Worker
+from tests.lab.installed import NOBODY, Unit, make, why_not
 from tests.lab.netns import needs_namespaces
 
 UNIT = "etc/systemd/system/failover-worker.service"
-NOBODY = 65534
 
 pytestmark = [
     needs_namespaces,
-    pytest.mark.skipif(
-        subprocess.run(["/usr/bin/python3", "-c", "import ensurepip"], capture_output=True).returncode != 0
-        if os.path.exists("/usr/bin/python3")
-        else True,
-        reason="an installation needs the system's Python with venv (python3-venv)",
-    ),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.slow,
 ]
-
-
-def make(
-    *arguments: str, before: tuple[str, ...] = (), code: int = 0, **environ: str
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*before, "make", "--no-print-directory", *arguments],
-        cwd=ROOT,
-        env={**{name: value for name, value in os.environ.items() if name != "PYTHON"}, **environ},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="module")
@@ -145,19 +125,8 @@ def test_a_prefix_that_can_be_none(prefix: str, tmp_path: Path) -> None:
 
 def test_from_there_an_unprivileged_user_takes_an_address_over(scene: Scene, dest: Path) -> None:
     """By the unit's own command line, environment and capabilities."""
-    unit = (dest / UNIT).read_text()
-    command = [
-        f"{dest}{word}" if word.startswith(("/opt", "/etc")) else word
-        for word in re.search(r"^ExecStart=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
-    ]
-    capabilities = ",".join(
-        f"+{name[4:].lower()}"
-        for name in re.search(r"^AmbientCapabilities=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
-    )
-    environ = dict(
-        pair.split("=")
-        for pair in re.search(r"^Environment=(.*)$", unit, re.MULTILINE)[1].split()  # type: ignore[index]
-    )
+    unit = Unit(dest, "failover-worker.service")
+    environ = unit.environ
     settings = (dest / "etc/failover-worker/worker.env").read_text()
     logs = dest / re.search(r"^LOG_DIR=/(.*)$", settings, re.MULTILINE)[1]  # type: ignore[index]
     environ["LOG_DIR"] = str(logs)
@@ -167,17 +136,7 @@ def test_from_there_an_unprivileged_user_takes_an_address_over(scene: Scene, des
         scene.lab,
         1,
         logs,
-        command=(
-            "setpriv",
-            f"--reuid={NOBODY}",
-            f"--regid={NOBODY}",
-            "--clear-groups",
-            f"--inh-caps={capabilities}",
-            f"--ambient-caps={capabilities}",
-            f"--bounding-set=-all,{capabilities}",
-            "--no-new-privs",
-            *command,
-        ),
+        command=tuple(unit.argv()),
         cwd=Path("/"),
         NETWORK_CONFIG=f"{dest}/etc/failover-worker/network_config.txt",
         VIP_BACKEND="",
