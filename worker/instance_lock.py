@@ -94,10 +94,9 @@ class InstanceLock:
                         f" local file system, or remove the file {LOCK_NAME} in it"
                     ) from exc
                 trusted = frozenset({0, _own_uid()})
-                reason = why_not_written(exc, log_dir / LOCK_NAME)
-                remedy = (
-                    "make room there" if exc.errno == errno.ENOSPC else f"remove the file {LOCK_NAME} in it"
-                )
+                reason, remedy = exc.strerror or str(exc), f"remove the file {LOCK_NAME} in it"
+                if exc.errno == errno.ENOSPC:
+                    reason, remedy = why_not_written(exc, log_dir / LOCK_NAME), "make room there"
                 warnings.append(
                     f"{folder} is not locked for workers of other network namespaces: {reason};"
                     f" {remedy}, or set LOG_DIR to a local folder that only this user can write"
