@@ -9,6 +9,8 @@ endif
 INSTALL := $(notdir $(BIN))/python -m pip install --quiet --disable-pip-version-check --require-hashes
 PIP_INSTALL := $(ENV)/$(INSTALL)
 EIO3 := build/eio3
+LOWEST := build/lowest
+COMPILE := uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
 
 # most tests wait for processes, so three at a time take a third of the time; a file's tests share what they start
 THREE_AT_ONCE := -n 3 --dist loadfile
@@ -21,11 +23,13 @@ help:
 	@echo "make picture        README.md's story and pictures, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
+	@echo "make lowest         every test with the lowest versions that requirements.in allows"
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
 	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
 	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
-	@echo "make check          ruff and mypy"
+	@echo "make check          ruff, mypy and the import graph"
+	@echo "make coverage       which lines the quick tests run"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
 	@echo "make install-master the master likewise; make uninstall-master"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
@@ -62,7 +66,23 @@ test: $(ENV)/.dev
 quick: $(ENV)/.dev
 	$(BIN)/python -m pytest $(THREE_AT_ONCE) -m "not slow" --ignore tests/other_masters
 
-.PHONY: chaos soak
+# the lines that the quick tests run, those of the processes that they start included
+coverage: $(ENV)/.dev
+	$(BIN)/python -m pytest $(THREE_AT_ONCE) -m "not slow" --ignore tests/other_masters --cov --cov-report=term:skip-covered
+
+# with the lowest versions that requirements.in allows, in an environment of its own
+$(LOWEST)/.made: requirements-lowest.txt requirements-dev.txt
+	@rm -rf $(LOWEST)
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/$(INSTALL) -r requirements-dev.txt
+	$(LOWEST)/$(INSTALL) --no-deps -r requirements-lowest.txt
+	@touch $@
+
+.PHONY: lowest
+lowest: $(LOWEST)/.made
+	$(LOWEST)/$(notdir $(BIN))/python -m pytest $(THREE_AT_ONCE) --ignore tests/other_masters
+
+.PHONY: chaos soak coverage
 chaos: $(ENV)/.dev
 	$(BIN)/python -m tests.chaos all $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
 	  $(if $(MINUTES),--minutes $(MINUTES))
@@ -90,6 +110,7 @@ check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis master demo bench
+	$(BIN)/python -m tests.test_layout
 
 bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results
@@ -97,8 +118,8 @@ bench: $(ENV)/.dev
 lock:
 	for name in requirements requirements-master requirements-dev requirements-eio3 tests/other_masters/requirements \
 	  tests/other_masters/requirements-eio3; do \
-	  uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
-	    --upgrade $$name.in -o $$name.txt; done
+	  $(COMPILE) --upgrade $$name.in -o $$name.txt; done
+	$(COMPILE) --upgrade --resolution lowest-direct requirements.in -o requirements-lowest.txt
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach
 install uninstall:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import config as configuration
+from connection.versions import libraries_fault
 from logs.console import open_missing_streams, print_error
 from worker import systemd
 
@@ -93,6 +94,10 @@ def _run(options: argparse.Namespace) -> int:
     if options.version:
         print(f"failover worker {VERSION}, {_protocol()}")
         return 0
+    fault = libraries_fault()
+    if fault:
+        print_error(f"{fault}; install it with: {_installation()}")
+        return EXIT_CONFIG
     try:
         config = configuration.load(os.environ, options.env_file, options.account)
     except configuration.ConfigError as exc:

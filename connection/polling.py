@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from requests.structures import CaseInsensitiveDict
 from connection.dial import HEAD_BYTES, READ_BYTES, Dialer
 from connection.errors import Failure, engineio_version, explain, explain_answer, proxy_fault
 from connection.protocol import EIO
-from connection.stream import LEAST_RATE, MESSAGE_LIMIT, wait_ready
+from connection.stream import LEAST_RATE, MESSAGE_LIMIT
 
 COOKIES, COOKIE_BYTES = 20, 4096
 """One session's cookies, and bytes of one: a load balancer finds its way by them."""
@@ -48,14 +47,12 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         self.session = requests.Session()
         # whatever of it the environment could set is in the dialer's hands
         self.session.trust_env = False
-        self.session.headers["Accept-Encoding"] = "identity"
+        self.session.headers.update({"Accept-Encoding": "identity", "Connection": "close"})
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, self)
         self._dialer = dialer
         self._heard = heard
         self._opened = opened
-        self._lock = threading.Lock()
-        self._idle: list[_Connection] = []
 
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_: Any, **__: Any
@@ -64,16 +61,18 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         try:
             return self._send(request, timeout)
         except Exception as exc:
-            self.fault = self.fault or self._explained(exc)
+            handshake = "sid=" not in str(request.url)
+            self.fault = self.fault or self._explained(exc, handshake=handshake)
             raise requests.exceptions.ConnectionError(str(self.fault)) from exc
 
     def close(self) -> None:
-        with self._lock:
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        """Nothing is kept open."""
 
-    def _explained(self, exc: Exception) -> Failure:
+    def _explained(self, exc: Exception, *, handshake: bool) -> Failure:
+        if not handshake and isinstance(exc, (TimeoutError, ConnectionError, http.client.HTTPException)):
+            if isinstance(exc, TimeoutError):
+                return Failure("nothing from the master in time", "no_answer")
+            return Failure("the master closed the connection", "master_gone")
         proxy = self._dialer.proxy
         through_it = proxy and not self._dialer.secure and not isinstance(exc, Failure)
         return (
@@ -85,17 +84,12 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         handshake = "sid=" not in urlsplit(url).query
         if handshake:
             timeout = max(0.01, self._dialer.ends_s - time.monotonic())
-        connection = self._connection()
+        # a new connection for each: one that is kept may be closed by the other side just when it is used again
+        connection = _Connection(self._dialer)
         try:
             answer, body = self._exchange(connection, request, timeout)
-        except BaseException:
+        finally:
             connection.close()
-            raise
-        if answer.will_close or not answer.isclosed():
-            connection.close()
-        else:
-            with self._lock:
-                self._idle.append(connection)
         if handshake:
             self._judge(answer, body)
         elif not 200 <= answer.status < 300:
@@ -106,35 +100,23 @@ class PollingAdapter(requests.adapters.BaseAdapter):
         self._heard()
         return self._response(request, answer, body)
 
-    def _connection(self) -> _Connection:
-        """One that still stands, or a new one."""
-        while True:
-            with self._lock:
-                if not self._idle:
-                    return _Connection(self._dialer)
-                connection = self._idle.pop()
-            with suppress(OSError):
-                if connection.sock and not wait_ready(connection.sock, write=False, limit_s=0):
-                    return connection
-            connection.close()  # there is something to read, which can only be its end
-
     def _exchange(
         self, connection: _Connection, request: requests.PreparedRequest, timeout: float
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        if connection.sock is None:
-            if "sid=" in str(request.url):
-                self._dialer.extend()
-            connection.connect()
-        if "sid=" not in str(request.url):
+        url = urlsplit(str(request.url))
+        handshake = "sid=" not in url.query
+        if not handshake:
+            self._dialer.extend()
+        connection.connect()
+        if handshake:
             self._dialer.phase = "in the polling handshake"
         connection.sock.settimeout(timeout)
-        url = urlsplit(str(request.url))
         content = request.body.encode() if isinstance(request.body, str) else request.body
         _ask(
             connection, self._dialer, str(request.method), f"{url.path}?{url.query}", content, request.headers
         )
         answer = connection.getresponse()
-        body = _body(answer, self._heard, start=HEAD_BYTES if "sid=" not in url.query else None)
+        body = _body(answer, self._heard, start=HEAD_BYTES if handshake else None)
         self._take_cookies(answer)
         return answer, body
 

@@ -49,7 +49,7 @@ HASTE_S = 0.1
 """Seconds that a master may take to read what arrived."""
 HELD_S = 0.2
 """Seconds that a sender may take; one that takes longer hangs in it, and is woken by the connection's end."""
-UNREAD, UNREAD_BYTES = 2000, 8 << 20
+UNREAD, UNREAD_BYTES = 2000, 4 << 20
 """Packets that may wait for a master that reads nothing; with more the connection is ended."""
 KEPT_BYTES = 4 << 20
 """Of the answers that are kept until an acknowledgement comes; with more, the oldest count as delivered."""
@@ -186,13 +186,14 @@ class Session:
         self._resolver = resolver
         self._fall_back = fall_back
         self._phase = "starting"
-        # held to order what is sent and to keep it: the library's methods are not thread-safe; guards the next four
+        # held to order what is sent and to keep it: the library's methods are not thread-safe; guards the next five
         self._sending = threading.Lock()
         self._last_ack_id = 0
         self._kept: deque[tuple[int, float, int, object]] = deque()
         self._sizes: deque[int] = deque(maxlen=UNREAD)
         self._acknowledges = False
-        # guards the flag: the end is reported once
+        self._joins = 0
+        # guards the flags: the end is reported once, and so is the beginning
         self._state = threading.Lock()
         self._ended = False
         self._dialer: Dialer | None = None
@@ -200,6 +201,7 @@ class Session:
         self._polling: PollingAdapter | None = None
         self._stream: Stream | None = None
         self._quiet_s = 0.0
+        self._upgrading = self._accepted = False
         self._loops = 0
         # the reading thread's: what it is about to hand to the library, and attachments that are to come
         self._kind = ""
@@ -306,7 +308,9 @@ class Session:
                     self._kept.append((self._last_ack_id, time.monotonic(), len(text), keep))
                     while len(self._kept) > UNREAD or sum(size for _, _, size, _ in self._kept) > KEPT_BYTES:
                         self._kept.popleft()
-                elif ack_id is not None and ack_id != JOIN_ACK_ID:
+                elif ack_id == JOIN_ACK_ID:
+                    self._joins += 1
+                elif ack_id is not None:
                     self._last_ack_id = ack_id
                 return True
         self.end(Failure(f"the master does not read: {waiting} packets wait for it"))
@@ -358,7 +362,7 @@ class Session:
         """Make the connection by one transport; why not, None: it stands, and the master may accept."""
         assert self._dialer  # noqa: S101 - for the type
         self._polling = PollingAdapter(self._dialer, self._heard, self._opened)
-        options = {"reconnection": False, "handle_sigint": False, "logger": QUIET_LIBRARY, "json": payload,
+        options = {"reconnection": False, "logger": QUIET_LIBRARY, "json": payload,
                    "engineio_logger": QUIET_LIBRARY, "request_timeout": self.limit_s}  # fmt: skip
         try:
             if EIO == 3:
@@ -366,11 +370,19 @@ class Session:
             else:
                 websocket = self._websocket_options() if transport == "websocket" else {}
                 client = socketio.Client(
-                    http_session=self._polling.session, websocket_extra_options=websocket, **options
+                    http_session=self._polling.session,
+                    websocket_extra_options=websocket,
+                    handle_sigint=False,
+                    **options,
                 )
             self._prepare(client)
             if EIO == 3:
+                self._upgrading = True
                 eio3.connect(client, self.target.url)
+                with self._state:
+                    self._upgrading, accepted = False, self._accepted
+                if accepted:
+                    self._joined()
             else:
                 client.connect(
                     self.target.url,
@@ -547,6 +559,10 @@ class Session:
             self._joined()
 
     def _joined(self) -> None:
+        with self._state:
+            self._accepted = True
+            if self._upgrading:  # in version 3 the first poll admits a node, and its transport may change yet
+                return
         client, dialer = self._client, self._dialer
         # Socket.IO 2 has but one number for both layers
         sid = client.eio.sid if EIO == 3 else client.get_sid("/")
@@ -587,7 +603,11 @@ class Session:
         if ack_id is None:
             return
         if ack_id == JOIN_ACK_ID:
-            self._callbacks.post(JoinAcknowledged(self, _error(self._raw)))
+            with self._sending:
+                asked = self._joins > 0  # whatever else a mad master acknowledges would fill the inbox
+                self._joins -= asked
+            if asked:
+                self._callbacks.post(JoinAcknowledged(self, _error(self._raw)))
             return
         with self._sending:
             self._acknowledges = True

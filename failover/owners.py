@@ -4,8 +4,6 @@ With it a worker that was started anew while it holds an address still knows the
 in the background: no takeover waits for a disk.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -3,8 +3,6 @@
 The events are those of RFC 5227, of the machine and of the master; a pair that is not in the table is ignored.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from failover.actions import Actions

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from connection.errors import Failure
-from connection.payload import encode
+from connection.payload import encode, loads
 from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
@@ -22,16 +22,16 @@ SUSPECT = 2
 """Such ends after which an answer is sent alone, to find out whether it is the cause."""
 REFUSED_AGAIN_S = 60.0
 """Seconds between two lines about the same refusal."""
-WAITING_BYTES = 8 << 20
+WAITING_BYTES = 4 << 20
 """Bytes of JSON of the answers that wait for a connection; beyond that the oldest are given up."""
 
 
 @dataclass(eq=False)
 class _Waiting:
-    """An answer, and the connections that ended with it on its way."""
+    """An answer, its data as JSON, which takes known memory, and the connections that ended with it on its way."""
 
     reply: Reply
-    size: int
+    data: str
     ends: int = 0
 
 
@@ -64,9 +64,9 @@ class Reports:
 
     def answer(self, reply: Reply) -> None:
         """Send it, after the next join."""
-        waiting = _Waiting(reply, len(encode(dict(reply.extra))))
+        waiting = _Waiting(replace(reply, extra={}), encode(dict(reply.extra)))
         self._answers.append(waiting)
-        self._bytes += waiting.size
+        self._bytes += len(waiting.data)
         while self._bytes > WAITING_BYTES:
             self._give_up(self._take(), f"answers of more than {WAITING_BYTES >> 20} MiB wait")
 
@@ -82,7 +82,7 @@ class Reports:
                 self._give_up(one, f"{TRIES} connections ended when it was sent; the last: {ended_by}")
             else:
                 self._answers.appendleft(one)
-                self._bytes += one.size
+                self._bytes += len(one.data)
 
     def join_acknowledged(self, error: str | None, now: float) -> None:
         """The master has read a join; `error` is why it refuses this node. The same is logged once a minute."""
@@ -117,28 +117,28 @@ class Reports:
             waiting = self._take()
             if self._failover.is_stale(waiting.reply):
                 continue
-            data = dict(waiting.reply.extra)
+            data = loads(waiting.data)
             if waiting.reply.with_join:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._last_join = join
             if not self._connection.send(waiting.reply.event, data, keep=waiting, order=waiting.reply.order):
                 self._answers.appendleft(waiting)
-                self._bytes += waiting.size
+                self._bytes += len(waiting.data)
                 return
         if self._failover.steady and self._last_join != self._node.join_data(self._failover.held):
             self._join(now)
 
     def _take(self) -> _Waiting:
         waiting = self._answers.popleft()
-        self._bytes -= waiting.size
+        self._bytes -= len(waiting.data)
         return waiting
 
     def _give_up(self, waiting: _Waiting, reason: str) -> None:
         self._log.error(
             "answer_given_up",
             event=waiting.reply.event,
-            data=dict(waiting.reply.extra),
+            data=waiting.data,
             reason=reason,
             order=waiting.reply.order,
         )

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.masters import Raw, http, silent
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Tail
 
 HERE = Path(__file__).parent
@@ -258,7 +258,7 @@ def test_heartbeats_hold_a_master_of_2020_and_one_that_stands_still_is_left(mast
     while not master.heard.empty():
         assert master.heard.get()["event"] != "disconnect"
     connected = threads(worker)
-    assert connected <= 7  # one more than with the libraries of today: the heartbeats
+    assert connected <= 8  # one more than with the libraries of today: the heartbeats
     master.process.send_signal(signal.SIGSTOP)
     until(lambda: lines(worker, "comms.log", "disconnected"), 12)
     master.process.send_signal(signal.SIGCONT)
@@ -301,7 +301,8 @@ def test_the_check_tells_how_a_master_of_2020_is_reached(master, tmp_path):
     assert f"transports {ways}; pings every 1 s and waits 60 s\n" in text
     assert "handshake: Engine.IO 3, " in text
     # each of the two that came has said goodbye
-    assert [master.heard.get(timeout=5)["event"] for _ in range(4)] == ["connect", "disconnect"] * 2
+    heard = [master.heard.get(timeout=PATIENCE_S)["event"] for _ in range(4)]
+    assert sorted(heard) == ["connect"] * 2 + ["disconnect"] * 2
 
 
 def packed(*packets):
@@ -316,15 +317,19 @@ def welcome(interval_ms=25000):
 
 
 HOSTILE = {
-    "an interval beyond all clocks": ((welcome("1e300"),), "connect_failed", "OverflowError"),
+    "an interval beyond all clocks": ((welcome("1e300"),), "connect_failed", "its ping interval"),
     "a length without an end": ((welcome(), b"\0\1"), "disconnected", "IndexError"),
     "a value in a value in a value": (
         (welcome(), packed("4" + "[" * 100_000)),
-        "disconnected",
-        "RecursionError",
+        "received",
+        "it has no type",
     ),
     "nine MiB": ((welcome(), b"0" * (9 << 20)), "disconnected", "more than 8 MiB"),
-    "a number of a million digits": ((welcome(), packed("42" + "9" * 1_000_000)), "received", "20 digits"),
+    "a number of a million digits": (
+        (welcome(), packed("42" + "9" * 1_000_000)),
+        "received",
+        "it is no event",
+    ),
 }
 
 
