@@ -116,6 +116,10 @@ class Master:
         """As of the last turn; to be read only."""
         return self._store.cluster
 
+    def is_idle_for(self, seconds: float) -> bool:
+        """Whether nothing is to be decided before, as far as is known."""
+        return not self._inbox and self._store.next_due() - time.monotonic() > seconds
+
     async def run(self) -> None:
         """Decide, until `stop`."""
         batch: list[tuple[Decision, asyncio.Future[Any] | None]] = []

@@ -32,8 +32,8 @@ from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
 from worker.watchdog import Heartbeat, Watchdog
 
-BEAT_S = 1.0
-"""Longest time between two turns of the loop, in seconds."""
+BEAT_S, IDLE_BEAT_S = 1.0, 2.5
+"""Longest time between two turns of the loop, in seconds: while an address is held or in question, and else."""
 CRASHED_S = 0.05
 """Pause after an error of its own, in seconds: it may come back at once."""
 CRASH_AGAIN_S = 60.0
@@ -100,6 +100,7 @@ class Worker:
         self._stop_s = math.inf
         self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
+        self._beat_s = BEAT_S
         self._heartbeat = Heartbeat()
         heartbeats = {"owner": self._heartbeat, "ping": self._pings.heartbeat}
         self._watchdog = Watchdog(heartbeats, self._log, self._logs.close)
@@ -202,7 +203,9 @@ class Worker:
         due = min(self._failover.tick_due(), self._connection.due(), self._reports.due(), self._status.due())
         if not self._probe_timeout_posted:
             due = min(due, self._failover.judge_due())
-        wait_s = max(0.0, min(BEAT_S, due - now))
+        # a freeze must be noticed soon by what holds an address; else each turn is CPU time for nothing
+        self._beat_s = BEAT_S if self._failover.entries else IDLE_BEAT_S
+        wait_s = max(0.0, min(self._beat_s, due - now))
         self._expected_s = self._heartbeat.due_s = now + wait_s
         message = self._inbox.get(wait_s)
         self._heartbeat.due_s = time.monotonic()
@@ -210,7 +213,7 @@ class Worker:
 
     def _turn(self, message: object) -> None:
         now = time.monotonic()
-        stood_still = self._suspend_detector.stood_still(self._expected_s)
+        stood_still = self._suspend_detector.stood_still(self._expected_s, self._beat_s)
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
