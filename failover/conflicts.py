@@ -77,9 +77,9 @@ class ConflictDetector:
     @staticmethod
     def _insists(entry: VipState, probe: ArpSeen, now: float) -> bool:
         """Whether a host asks again for an address that is held, although the kernel answered that it is in use. Where
-        the owner's MAC is unknown, a host that does so and uses no other address is taken for the owner.
+        the owner's MAC is not known from the master, a host that does so and uses no other address is taken for the owner.
         """
-        if entry.owner_mac or probe.also_uses or entry.state not in HOLDING:
+        if entry.owner_told or probe.also_uses or entry.state not in HOLDING:
             return False
         before, entry.prober = entry.prober, (probe.sender_mac, now)
         return before is not None and before[0] == probe.sender_mac and now - before[1] < INSISTS_S

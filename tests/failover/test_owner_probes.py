@@ -298,9 +298,12 @@ def test_answers_carry_their_order_and_are_dropped_once_they_are_untrue():
     assert not desk.failover.is_stale(replies[-1])
 
 
-def test_an_unknown_host_that_insists_is_taken_for_the_owner():
-    """Nobody said which MAC is the owner's, and it was told that its address is in use; then it asks again."""
+@pytest.mark.parametrize("guess", [None, HIGHER_MAC])
+def test_an_unknown_host_that_insists_is_taken_for_the_owner(guess):
+    """The master did not say which MAC is the owner's, and the kernel answered the host; then it asks again."""
     desk = Desk()
+    if guess:
+        desk.wire.macs[IP] = guess
     desk.recover(order())
     desk.run(1)
     desk.wire.ask(IP, OWNER_MAC)
