@@ -239,7 +239,7 @@ class Master:
             address = self._store.address(sid)
             self._submit(lambda cluster, now: cluster.left(address, now, planned))
 
-    async def _on_join(self, sid: str, *data: object) -> dict[str, str] | None:
+    async def _on_join(self, sid: str, *data: object) -> dict[str, Any] | None:
         """Acknowledged with nothing, or with the reason why it is refused."""
         session = self._sessions.get(sid)
         if session is None:
@@ -250,7 +250,7 @@ class Master:
             self._limited.warn(
                 "ignored", f"join {session.host}", event="join", address=session.host, reason=str(exc)
             )
-            return {"error": str(exc)}
+            return {"accepted": False, "error": str(exc)}
         if not self._tokens.admits(session.nodes, join.node):
             return self._refuse(
                 sid, session, join.node, f"the token that was shown is not node {join.node}'s"
@@ -271,13 +271,13 @@ class Master:
                 self._listener.admit(peer)
         return None
 
-    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, str]:
+    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
         self.metrics.joins_refused.inc()
         self._limited.warn("join_refused", f"{node} {reason}", node=node, address=session.host, reason=reason)
         task = asyncio.get_running_loop().create_task(self._end_refused(sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return {"error": reason}
+        return {"accepted": False, "error": reason}
 
     async def _end_refused(self, sid: str) -> None:
         await asyncio.sleep(0.2)  # the acknowledgement goes first
