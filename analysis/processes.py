@@ -14,7 +14,7 @@ from .parser import Line, data_of, decimal, number
 
 SLOW_START_S = 1.0
 """A first connection within this is a start, not an outage."""
-BEAT_S = 1.0
+BEAT_S = 2.5
 """A worker's loop turns at least so often."""
 AFTER_FREEZE_S = 5.0
 """Within which a connection that a freeze has cost is seen to be lost."""
