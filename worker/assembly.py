@@ -1,4 +1,4 @@
-"""What the settings name: this machine's network, and the masters."""
+"""Objects that follow from the settings: this machine's network, and the masters."""
 
 from __future__ import annotations
 

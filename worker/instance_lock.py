@@ -94,12 +94,13 @@ class InstanceLock:
                         f" local file system, or remove the file {LOCK_NAME} in it"
                     ) from exc
                 trusted = frozenset({0, _own_uid()})
-                reason, remedy = exc.strerror or str(exc), f"remove the file {LOCK_NAME} in it"
-                if exc.errno == errno.ENOSPC:
-                    reason, remedy = why_not_written(exc, log_dir / LOCK_NAME), "make room there"
+                reason = why_not_written(exc, log_dir / LOCK_NAME)
+                if not reason.endswith("remove it"):
+                    room = exc.errno == errno.ENOSPC
+                    reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
                 warnings.append(
-                    f"{folder} is not locked for workers of other network namespaces: {reason};"
-                    f" {remedy}, or set LOG_DIR to a local folder that only this user can write"
+                    f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a local"
+                    " folder that only this user can write"
                 )
             names = {f"NODE_ID {node_id}": f"failover-worker.node-{node_id}"} if node_id is not None else {}
             if sys.platform == "linux":

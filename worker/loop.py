@@ -1,6 +1,7 @@
 """The owner: one inbox, one loop, and every decision made in it.
 
-Connection threads, the keep-alive, the network's watch and signal handlers only put messages into the inbox.
+Connection threads, the keep-alive, the network's watch and signal handlers only put messages into the inbox. What is
+done about an address is decided by failover/, what is sent to the master by reports.py.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ GOODBYE_S = 0.6
 
 
 class Worker:
+    """One node's worker, from `run` until a Stop."""
+
     def __init__(self, config: Config, version: str, inbox: Inbox, notifier: SystemdNotifier) -> None:
         self._config = config
         self._version = version
@@ -218,7 +221,7 @@ class Worker:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
             self._connection.froze(now)
-            self._reports.join_anew()
+            self._reports.rejoin()
         if message is not None:
             self._handle(message, now)
         if self._failover.tick_due() <= now:
@@ -229,19 +232,19 @@ class Worker:
         if not self._joined and self._failover.settled:
             self._joined = True
             self._connection.begin(now)
-            self._status.begun(now)
+            self._status.connecting(now)
         self._connection.tick(now)
         lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
         if release_s and lost_s is not None and now - lost_s >= release_s:
             self._failover.master_lost(now)
-        self._reports.tell(now)
+        self._reports.send_due(now)
         self._notify_changes()
         self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
         match message:
             case OrderReceived():
-                self._obey(message, now)
+                self._carry_out(message, now)
             case ArpSeen() | FilterFailed():
                 self._failover.seen(message, now)
             case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
@@ -258,8 +261,8 @@ class Worker:
                 if self._connection.accepted(message, now):
                     self._find_own_address(message.local_ip)
                     self._node.announce()
-                    self._reports.join_anew()
-                    self._reports.tell(now)
+                    self._reports.rejoin()
+                    self._reports.send_due(now)
                     self._pings.resume(message.quiet_s, several=self._connection.has_others)
             case Disconnected():
                 reason = self._connection.ended(message, now)
@@ -278,7 +281,7 @@ class Worker:
             case StatusAsked():
                 self._status.answer(now)
 
-    def _obey(self, order: OrderReceived, now: float) -> None:
+    def _carry_out(self, order: OrderReceived, now: float) -> None:
         data = order.data
         if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
@@ -311,16 +314,16 @@ class Worker:
     def _shut_down(self) -> None:
         with ExitStack() as last:
             # in this order from the last line up, each whatever became of those before
-            last.callback(self._say_stopped)
+            last.callback(self._log_stopped)
             last.callback(self._status.close)
             if self._notify:
                 last.callback(self._notify.close, min(self._stop_s, time.monotonic()) + NOTIFY_LIMIT_S)
             last.callback(self._network.close)
             last.callback(self._pings.stop, 0.2)
             last.callback(self._connection.close, GOODBYE_S)
-            last.callback(self._reports.tell, time.monotonic())
+            last.callback(self._reports.send_due, time.monotonic())
             last.callback(self._notify_changes)
             last.callback(self._failover.stop, time.monotonic())
 
-    def _say_stopped(self) -> None:
+    def _log_stopped(self) -> None:
         self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
