@@ -22,7 +22,7 @@ from master.listener import MOST_AT_ONCE, Listener
 from master.members import JoinRefusedError
 from master.metrics import Metrics
 from master.settings import Settings
-from master.store import Decision, Memory, Store, StoreLostError
+from master.store import Decision, Emit, Memory, Store, StoreLostError
 from master.tokens import Tokens
 from master.view import RecentEvents
 
@@ -105,8 +105,8 @@ class Master:
         self._on_answer("restore node", messages.restore_answer, Cluster.answered_restore)
         self.sio.on("ping", self._on_ping)
         self.sio.on("*", self._on_unknown)
-        self._store = _store(settings, self._emit)
         self.events = RecentEvents()
+        self._store = _store(settings, self._emit, self.events)
         self.metrics = Metrics(lambda: self.cluster, lambda: len(listener), lambda: not self.is_lost)
         for handler in (self.events, self.metrics):
             logs.LOG.addHandler(handler)
@@ -334,9 +334,11 @@ class Master:
                 self.sio.eio.sockets.pop(session, None)
 
 
-def _store(settings: Settings, emit: Callable[[str, str, dict[str, Any]], Any]) -> Store:
+def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
     if settings.redis_url is None:
         return Memory(emit, settings.dead_after, settings.order_timeout, settings.nodes)
     from master.redis_store import RedisStore  # its import takes 0.2 s, and most masters are alone
 
-    return RedisStore(settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes)
+    return RedisStore(
+        settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
+    )

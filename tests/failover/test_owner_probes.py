@@ -336,3 +336,23 @@ def test_before_it_probes_it_announces_its_own_address_there():
     desk = Desk()
     desk.recover(order())
     assert [ip for _, ip in desk.wire.announcements][-1] == OWN.ip.ip
+
+
+def test_an_announcement_of_the_other_address_proves_nothing():
+    """It can be forged like the frame before it; an answer to this node's question has to come from that MAC."""
+    desk = guessing()
+    desk.wire.probed_by(OWNER_MAC, IP, also_uses=ip_of(77))
+    desk.run(0.05)
+    for reply in (False, True):
+        desk.wire.say(ArpSeen("eth0", reply, OWNER_MAC, ip_of(77), ip_of(77)))
+    desk.run(0.3)
+    assert desk.held == []
+
+
+def test_the_probes_of_what_may_be_another_node_are_not_filtered():
+    desk = Desk()
+    desk.wire.macs[IP] = HIGHER_MAC
+    desk.wire.other_uses[IP] = ip_of(9)
+    desk.recover(order())
+    desk.run(1)
+    assert (desk.held, desk.wire.filtered) == ([2], frozenset())
