@@ -23,11 +23,12 @@ from failover.owners import OwnerMacs
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
-from worker.assembly import insecure_masters, network_of, own_mac, targets_of, warnings_of
+from worker.assembly import log_warnings, network_of, own_mac, targets_of
 from worker.inbox import Inbox
 from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
 from worker.notify_command import AddressChanges, NotifyCommand
 from worker.reports import Reports
+from worker.route_watch import RouteWatch
 from worker.status import Status, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
@@ -97,6 +98,7 @@ class Worker:
             self._logs.ping,
             lambda reason: inbox.put(MasterTimeout(reason)),
         )
+        self._routes = RouteWatch(config.masters)
         self._changes = AddressChanges()
         command = config.notify_command
         self._notify = NotifyCommand(command, config.node_id, self._log) if command else None
@@ -142,7 +144,7 @@ class Worker:
             mac=own_mac(config, self._network),
         )
         self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
-        self._warn()
+        log_warnings(config, self._log)
         self._status.start()
         if self._notify:
             self._notify.start()
@@ -181,13 +183,6 @@ class Worker:
         self._log.critical(
             "crashed", thread="owner", error=repr(exc), repeats=repeats or None, traceback=text
         )
-
-    def _warn(self) -> None:
-        for text in warnings_of(self._config):
-            self._log.warning("setting", text=text)
-        token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
-        for master, reason in insecure_masters(self._config):
-            self._log.warning("insecure_master", master=master, reason=reason, token=token)
 
     def _prepare(self) -> None:
         now = time.monotonic()
@@ -233,6 +228,8 @@ class Worker:
             self._joined = True
             self._connection.begin(now)
             self._status.connecting(now)
+        if self._connection.lost_s is not None and self._routes.changed(now):
+            self._connection.wake(now)
         self._connection.tick(now)
         lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
         if release_s and lost_s is not None and now - lost_s >= release_s:
