@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from connection.delivery import JOIN_ACK_ID
 from connection.dial import Target
 from connection.errors import Failure, unanswered
+from connection.messages import Callbacks, Connected, Disconnected
 from connection.payload import encode, shorten
 from connection.resolve import Resolver
-from connection.session import JOIN_ACK_ID, Callbacks, Connected, Disconnected, Session
+from connection.session import Session
 from logging_setup import EventLogger
 
 ATTEMPT_S = 5.0

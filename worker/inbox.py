@@ -6,7 +6,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Optional
 
-from connection.session import OrderReceived
+from connection.messages import OrderReceived
 from network.base import AddressesChanged, NetworkEvent
 
 ORDERS = 200

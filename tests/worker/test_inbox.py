@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from connection.session import OrderReceived
+from connection.messages import OrderReceived
 from network.base import AddressesChanged, LinkUp
 from worker.inbox import ORDERS, Inbox
 
