@@ -28,7 +28,8 @@ help:
 	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
 	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
 	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
-	@echo "make check          ruff and mypy"
+	@echo "make check          ruff, mypy and the import graph"
+	@echo "make coverage       which lines the quick tests run"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
 	@echo "make install-master the master likewise; make uninstall-master"
 	@echo "make lock           write requirements*.txt anew from requirements*.in"
@@ -65,6 +66,10 @@ test: $(ENV)/.dev
 quick: $(ENV)/.dev
 	$(BIN)/python -m pytest $(THREE_AT_ONCE) -m "not slow" --ignore tests/other_masters
 
+# the lines that the quick tests run, those of the processes that they start included
+coverage: $(ENV)/.dev
+	$(BIN)/python -m pytest $(THREE_AT_ONCE) -m "not slow" --ignore tests/other_masters --cov --cov-report=term:skip-covered
+
 # with the lowest versions that requirements.in allows, in an environment of its own
 $(LOWEST)/.made: requirements-lowest.txt requirements-dev.txt
 	@rm -rf $(LOWEST)
@@ -77,7 +82,7 @@ $(LOWEST)/.made: requirements-lowest.txt requirements-dev.txt
 lowest: $(LOWEST)/.made
 	$(LOWEST)/$(notdir $(BIN))/python -m pytest $(THREE_AT_ONCE) --ignore tests/other_masters
 
-.PHONY: chaos soak
+.PHONY: chaos soak coverage
 chaos: $(ENV)/.dev
 	$(BIN)/python -m tests.chaos all $(if $(SEED),--seed $(SEED)) $(if $(FAULTS),--faults $(FAULTS)) \
 	  $(if $(MINUTES),--minutes $(MINUTES))
@@ -105,6 +110,7 @@ check: $(ENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy client.py diagnose.py worker connection failover network settings logs analysis master demo bench
+	$(BIN)/python -m tests.test_layout
 
 bench: $(ENV)/.dev
 	$(BIN)/python -m bench.results

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -175,8 +174,12 @@ def _proxy_passwords(environ: Mapping[str, str]) -> Iterator[str]:
 def _misspelled(path: Path, lines: Mapping[str, files.EnvLine], report: _Report) -> Iterator[str]:
     names = [variable.name for variable in VARIABLES]
     for name, line in lines.items():
+        if name in names:
+            continue
+        from difflib import get_close_matches  # its memory is better spent where there is such a name
+
         similar = get_close_matches(name.upper(), names, 1, _MISSPELLED)
-        if similar and name not in names:
+        if similar:
             shown = "a name that is not shown" if report.is_secret(name) else quoted(name)
             yield (
                 f"{quoted(str(path))}, line {line.number}: {shown} is not a setting of this worker;"

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -20,8 +21,16 @@ from analysis.page import render
 from analysis.reader import Folder
 from analysis.selection import parse_nodes, parse_time, select
 from analysis.sentences import Sentence
-from analysis.terminal import Ticker, show
 from analysis.timeline import read, tell
+
+try:
+    from analysis.terminal import Ticker, show
+except ModuleNotFoundError as exc:
+    if (exc.name or "").partition(".")[0] == "analysis":
+        raise  # not a library: a part of this program itself is missing
+    requirements = Path(__file__).absolute().parent / "requirements.txt"
+    install = f"{shlex.quote(sys.executable)} -m pip install -r {shlex.quote(str(requirements))}"
+    sys.exit(f"diagnose.py: the library {exc.name} is not installed; install it with: {install}")
 
 EPILOG = """\
 Give the LOG_DIR of each worker; one without its neighbors' logs shows half of a failover. Give the

@@ -42,23 +42,18 @@ class EventLogger:
     A field that is None is left out.
     """
 
-    def __init__(self, logger: logging.Logger, **fields: object) -> None:
+    def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
-        self._fields = fields
-
-    def bind(self, **fields: object) -> EventLogger:
-        """A logger that adds these fields to each event, after its own: `log.bind(order=7)`."""
-        return EventLogger(self._logger, **{**self._fields, **fields})
 
     def write(self, level: str, event: str, fields: dict[str, object]) -> None:
         number = logging.getLevelName(level)
         if self._logger.isEnabledFor(number):
-            self._logger.log(number, Message(event, {**fields, **self._fields}), stacklevel=3)
+            self._logger.log(number, Message(event, fields), stacklevel=3)
 
     def always(self, event: str, /, **fields: object) -> None:
         """An INFO line whatever LOG_LEVEL is."""
         name, level = self._logger.name, logging.INFO
-        message = Message(event, {**fields, **self._fields})
+        message = Message(event, fields)
         self._logger.handle(self._logger.makeRecord(name, level, __file__, 0, message, (), None))
 
     def debug(self, event: str, /, **fields: object) -> None:

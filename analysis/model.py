@@ -14,6 +14,8 @@ SILENT, UNKNOWN = "silent", "unknown"
 """Further causes of an absence: nothing was logged, as after a kill or a power cut; no log shows why."""
 
 
+BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
+"""How grave a sentence or a row is."""
 CAUSE_WORDS = {
     "master_gone": "the master was gone",
     "network": "its own network",

@@ -177,7 +177,7 @@
       if (y - 5 > plotTop && y + 4 < plotTop + PLOT + 6) make(layers.areas, "text", { class: "small", x: gutter - 5, y: y + 4, "text-anchor": "end" }, ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`);
     }
     const labels = [];
-    for (const [kind, from, to, , text] of lane.spans) {
+    for (const [kind, from, to, text] of lane.spans) {
       if (!shows(from, to)) continue;
       const left = clampX(from), right = Math.max(left + 2, clampX(to));
       if (kind === "unserved" || kind === "doubled") {
@@ -271,7 +271,7 @@
   const read = (lane, at) => {
     const near = view.length / (width - gutter) * 2;
     const parts = [];
-    for (const [, from, to, , text] of lane.spans) if (from - near <= at && at <= to + near) parts.push(text);
+    for (const [, from, to, text] of lane.spans) if (from - near <= at && at <= to + near) parts.push(text);
     for (const [from, to, , text] of lane.holds) if (from <= at && at <= to) parts.push(`holds ${text}`);
     for (const [when, , text] of lane.marks) if (Math.abs(when - at) <= near) parts.push(text);
     const { points } = lane;

@@ -8,34 +8,18 @@ from dataclasses import dataclass, field
 from datetime import timezone
 
 from .causes import of_texts
+from .incidents import INCIDENTS
 from .model import UNKNOWN, Incident, Outage, Process, Span
 from .parser import Line, data_of, decimal, number
 
 SLOW_START_S = 1.0
 """A first connection within this is a start, not an outage."""
-BEAT_S = 1.0
+BEAT_S = 2.5
 """A worker's loop turns at least so often."""
 AFTER_FREEZE_S = 5.0
 """Within which a connection that a freeze has cost is seen to be lost."""
 ERRORS_KEPT = 8
 ASKED_KEPT = 2000
-INCIDENTS = frozenset(
-    {
-        "address_adopted",
-        "address_conflict",
-        "address_lost",
-        "address_restored",
-        "crashed",
-        "hung",
-        "insecure_master",
-        "log_lines_lost",
-        "network_unusable",
-        "notify_failed",
-        "order_refused",
-        "owner_returned",
-        "release_failed",
-    }
-)
 _STOOD_STILL = re.compile(
     r"(?:stood still|was suspended|frozen|suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII
 )

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from .formatting import duration, milliseconds, node_name, visible
-from .model import CAUSE_WORDS, Attempt, Incident, Lane, MasterEvent, Outage, Story
+from .incidents import INCIDENTS
+from .model import BAD, CAUSE_WORDS, GOOD, PLAIN, WARN, Attempt, Incident, Lane, MasterEvent, Outage, Story
 from .parser import decimal, number
 
-BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
 SOON_S = 1.0
 """An outcome within this needs no sentence about its order."""
 RELEASE_WORDS = {
@@ -112,21 +112,6 @@ def _why(reason: str, owner_macs: Collection[str]) -> str:
     if any(mac in reason for mac in owner_macs):
         return "its owner is back"
     return RELEASE_WORDS.get(reason, visible(reason))
-
-
-INCIDENTS = {
-    "owner_returned": (PLAIN, "let {address} go: its owner is back ({mac})"),
-    "own_conflict": (BAD, "saw its own address {address} used by {mac}, and claimed it back"),
-    "address_conflict": (BAD, "saw {address} in use by another machine ({mac}) and let it go"),
-    "address_lost": (BAD, "lost {address}: it was removed from the interface, or its lease ran out"),
-    "address_restored": (GOOD, "took {address} again: nobody else answers for it"),
-    "address_adopted": (PLAIN, "found {address} still on its interface and keeps it"),
-    "release_failed": (BAD, "could not give {address} back: {reason}"),
-    "log_lines_lost": (WARN, "lost {count} lines of {file}: its disk was slow or full"),
-    "hung": (BAD, "hung for {since_s} s ({thread}); its watchdog ended it"),
-    "network_unusable": (BAD, "cannot change addresses: {reason}"),
-    "order_refused": (WARN, "refused an invalid order: {reason}"),
-}
 
 
 class _Fields(dict[str, str]):

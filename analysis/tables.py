@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from .formatting import Times, duration, milliseconds
 from .intervals import length, merge, subtract
-from .model import Attempt, Lane, Story
-from .sentences import BAD, GOOD, PLAIN, RELEASE_WORDS, WARN
+from .model import BAD, GOOD, PLAIN, WARN, Attempt, Lane, Story
+from .sentences import RELEASE_WORDS
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from . import tables
 from .formatting import Times, visible
-from .model import Story
+from .model import BAD, GOOD, WARN, Story
 from .narrative import account, counts, headline
-from .sentences import BAD, GOOD, WARN, Sentence, sentences
+from .sentences import Sentence, sentences
 
 WIDTH = 100
 ROWS, ACCOUNTS = 500, 20

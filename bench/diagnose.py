@@ -3,7 +3,8 @@
     python -m bench.diagnose [DAYS ...]
 
 DAYS are 1 and 7 unless given. A day is 388,800 ping lines and 50,000 of comms.log: each hour one node is killed,
-its neighbour takes its address and gives it back, and every third hour the master is started anew.
+its neighbor takes its address and gives it back, and every third hour the master is restarted. Then hostile logs of
+1, 2 and 4 MB, each of one kind of line, which must cost time in proportion.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -66,10 +67,15 @@ def _is_dead(node: int, at: float) -> bool:
     return hour % NODES + 1 == node and 1800 <= into_s < 1800 + DEAD_S
 
 
+def _has_no_master(at: float) -> bool:
+    hour, into_s = divmod(at, 3600)
+    return hour % 3 == 0 and 600 <= into_s < 602.5
+
+
 def _pings(node: int, days: float, chance: random.Random) -> Iterator[str]:
     for seq in range(int(DAY_S * days / BEAT_S)):
         at = seq * BEAT_S + 0.1 * node
-        if not _is_dead(node, at):
+        if not _is_dead(node, at) and not _has_no_master(at):
             stamp = f"{_when(at):%Y-%m-%d %H:%M:%S}.{round(at * 1000) % 1000:03d}+0000"
             yield f"[{stamp}] : [INFO] - [ping seq={seq} rtt_ms={chance.lognormvariate(0.5, 0.4):.2f}]\n"
 
@@ -170,6 +176,34 @@ def _join(node: int) -> dict[str, object]:
     }
 
 
+HOSTILE: dict[str, Callable[[int], Sequence[tuple[str, dict[str, object]]]]] = {
+    "no order": lambda _: [("received", {"event": "recover", "data": "[1]"})],
+    "orders": lambda number: [("received", {"event": "recover", "data": {"disconnected_node": number % 5}})],
+    "orders of many": lambda number: [
+        ("received", {"event": "recover", "data": {"disconnected_node": number}})
+    ],
+    "takeovers": lambda number: [("takeover_done", {"node": number, "address": f"{number}", "took_ms": 1.0})],
+    "takeovers, returned": lambda number: [
+        ("takeover_done", {"node": number % 5, "address": "10.9.0.2/24", "took_ms": 1.0}),
+        ("release_done", {"node": number % 5, "address": "10.9.0.2/24", "reason": "restore"}),
+    ],
+    "starts": lambda number: [("started", {"node": 2, "run": f"{number}"})],
+    "losses": lambda _: [("disconnected", {"reason": "closed"}), ("connected", {"master": MASTER})],
+    "failures": lambda number: [("connect_failed", {"error": f"{number}"})],
+}
+"""What stands in a hostile log, by the number of the line."""
+
+
+def write_hostile(folder: Path, kind: str, size: int) -> None:
+    """Write a comms.log of about that many bytes."""
+    written = number = 0
+    with open(folder / "comms.log", "w", encoding="utf-8") as file:
+        while written < size:
+            for event, fields in HOSTILE[kind](number):
+                written += file.write(format_line(_when(number * 0.007), "INFO", event, fields) + "\n")
+            number += 1
+
+
 def cost(folders: Sequence[Path], *options: str) -> tuple[float, float, float]:
     """Seconds by the clock, seconds of CPU, and MiB of resident memory at the most, of one run; its output is
     dropped. Raises RuntimeError when it fails.
@@ -202,6 +236,15 @@ def main() -> None:
                 print(
                     f"{days:5g} {output:8} {lines:9} {took_s:6.2f} {cpu_s:6.2f} {mib:6.1f} {size}", flush=True
                 )
+
+    print(f"\n{'CPU seconds of a hostile log, with the page':44} {'1 MB':>6} {'2 MB':>6} {'4 MB':>6}")
+    for kind in HOSTILE:
+        row = []
+        for megabytes in (1, 2, 4):
+            with tempfile.TemporaryDirectory() as name:
+                write_hostile(Path(name), kind, megabytes << 20)
+                row.append(cost([Path(name)], f"--html={Path(name) / 'page.html'}")[1])
+        print(f"{kind:44}", *(f"{cpu_s:6.2f}" for cpu_s in row), flush=True)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 An action gets the address and the monotonic time at which its event was noticed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network

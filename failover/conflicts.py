@@ -1,7 +1,5 @@
 """What ARP packets say of the addresses that are held or ordered (RFC 5227), and how owners' probes are met."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -78,10 +76,10 @@ class ConflictDetector:
 
     @staticmethod
     def _insists(entry: VipState, probe: ArpSeen, now: float) -> bool:
-        """Whether a host asks again for an address that is held, although it was told that it is in use. Where the
-        owner's MAC is unknown, and the host uses no other address as other nodes do, that is taken for the owner.
+        """Whether a host asks again for an address that is held, although the kernel answered that it is in use. Where
+        the owner's MAC is not known from the master, a host that does so and uses no other address is taken for the owner.
         """
-        if entry.owner_mac or probe.also_uses or entry.state not in HOLDING:
+        if entry.owner_told or probe.also_uses or entry.state not in HOLDING:
             return False
         before, entry.prober = entry.prober, (probe.sender_mac, now)
         return before is not None and before[0] == probe.sender_mac and now - before[1] < INSISTS_S

@@ -1,7 +1,5 @@
 """Counts the master's orders by what became of them, for the metrics and the status. Only the owner's thread uses it."""
 
-from __future__ import annotations
-
 OUTCOMES = (
     ("recover", "taken"),
     ("recover", "refused"),

@@ -5,8 +5,6 @@ action of TABLE for the state in which the address is. Time comes in as monotoni
 `Network` that was given, answers to the master go out through `answer`.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -69,7 +67,7 @@ class Failover:
         self._carrier = CarrierMonitor(log)
 
     def start(self, now: float) -> None:
-        """Find the virtual addresses that an earlier run of this node left; `settled` tells when they are judged.
+        """Find the virtual addresses that an earlier run of this node left; `settled` is true once they are judged.
 
         Raises NetworkError when the machine cannot be asked.
         """
@@ -97,7 +95,7 @@ class Failover:
 
     @property
     def steady(self) -> bool:
-        """Whether no address is between held and not held, so that there is nothing half true to tell."""
+        """Whether no address is between held and not held, so that a `join` would say what is true for a moment only."""
         return all(entry.state not in (State.IN_CONFLICT, State.LOST) for entry in self._entries.values())
 
     @property
@@ -125,7 +123,7 @@ class Failover:
         entry.orders.append(order)
         entry.number = number
         if entry.state is State.FREE and self._settings.conflict_probe_s:
-            # so that others tell this node's probes from those of an owner that comes back
+            # so that others can distinguish this node's probes from those of an owner that comes back
             self._node.announce_on(entry.vip.interface)
         self._apply(entry, Event.RECOVER, now)
         return None

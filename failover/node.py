@@ -91,12 +91,12 @@ class Node:
             self.carrier = not self._missing and (interface is None or self._network.has_carrier(interface))
 
     def announce(self) -> None:
-        """Tell the segment whose the own address is (RFC 5227 §2.3), so that a holder lets go."""
+        """Announce the own address (RFC 5227 §2.3), so that a node that holds it lets go."""
         if self.primary:
             self.announce_on(self.primary.interface)
 
     def announce_on(self, interface: str) -> None:
-        """Tell the segment of an interface which address this machine has there."""
+        """Announce this machine's own address on an interface."""
         try:
             address = self.address_on(interface)
             if address:

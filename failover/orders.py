@@ -1,13 +1,11 @@
-"""The master's two orders, read and checked: what is refused is refused here, with its reason. No I/O."""
-
-from __future__ import annotations
+"""Parsing and validation of the master's two orders, `recover` and `restore`. No I/O."""
 
 import json
 import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address
-from typing import Any, Optional
+from typing import Any
 
 from logging_setup import compact_json
 from network.base import MAC, Address
@@ -22,7 +20,7 @@ RESTORE_KEYS = ("restore_node",)
 
 
 class OrderError(ValueError):
-    """An order that is not to be carried out; its text is the reason, for the log and for the master."""
+    """An order that must not be carried out; the text is the reason, for the log and for the master."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Recover:
 
 
 def brief(value: object) -> str:
-    """A value of any kind in few characters, for an error. One that is long is not cut, since the cut could fall
-    into a secret, whose half would not be known for one: the order stands in the log.
+    """A value of any kind in few characters, for an error message. A long one is left out rather than cut, since
+    half a secret would not be recognized and redacted; the order itself is in the log.
     """
     text = compact_json(value)
     return text if len(text) <= _CUT_CHARS else f"a value of {len(text)} characters"
@@ -68,22 +66,22 @@ def _node(data: Mapping[str, Any], key: str, nodes: Container[int], node_id: int
 def _address(data: Mapping[str, Any]) -> IPv4Interface:
     ip, mask = data.get("ip"), data.get("netmask")
     if not isinstance(ip, str) or not isinstance(mask, str):
-        raise OrderError(f"ip and netmask must be texts, not {brief(ip)} and {brief(mask)}")
+        raise OrderError(f"ip and netmask must be strings, not {brief(ip)} and {brief(mask)}")
     try:
         address = IPv4Address(ip)
     except AddressValueError as exc:
         try:
             IPv6Address(ip)
         except AddressValueError:
-            raise OrderError(f"ip is no IPv4 address: {brief(ip)}") from exc
+            raise OrderError(f"ip is not an IPv4 address: {brief(ip)}") from exc
         raise OrderError(f"IPv6 addresses are not taken over: {brief(ip)}") from exc
     try:
         bits = int(IPv4Address(mask))
     except AddressValueError as exc:
-        raise OrderError(f"netmask is none: {brief(mask)}") from exc
+        raise OrderError(f"netmask is not valid: {brief(mask)}") from exc
     hosts = bits ^ 0xFFFFFFFF
     if hosts & (hosts + 1):
-        raise OrderError(f"netmask is none, its bits have gaps: {mask}")
+        raise OrderError(f"netmask is not valid, its bits have gaps: {mask}")
     return IPv4Interface((address, 32 - hosts.bit_length()))
 
 
@@ -94,7 +92,7 @@ def parse_recover(
     arrived_s: float,
     number: int | None = None,
 ) -> Recover:
-    """Read a `recover`. Raises OrderError for what is none, or not for the node `node_id`."""
+    """Read a `recover`. Raises OrderError for what is not a valid one, or not for the node `node_id`."""
     _check_size(data)
     owner = _node(data, "disconnected_node", nodes, node_id)
     if data.get("recovery_node") != str(node_id):
@@ -102,7 +100,7 @@ def parse_recover(
     address = _address(data)
     active = data.get("active_neighbors")
     if not isinstance(active, list) or not all(isinstance(node, str) for node in active):
-        raise OrderError(f"active_neighbors must be a list of texts, not {brief(active)}")
+        raise OrderError(f"active_neighbors must be a list of strings, not {brief(active)}")
     return Recover(owner, address, as_echo(data), arrived_s, number, _mac(data.get("owner_mac")))
 
 
@@ -115,7 +113,7 @@ def as_echo(data: Mapping[str, Any]) -> str:
 
 
 def _mac(value: object) -> str | None:
-    """A MAC address in lower case; None for what is none, since other masters may mean something else by the key."""
+    """A MAC address in lower case; None for anything else, which other masters may mean by the key."""
     return value.lower() if isinstance(value, str) and MAC.fullmatch(value.lower()) else None
 
 
@@ -134,7 +132,7 @@ def check_address(
     ip: IPv4Interface,
     here: tuple[Address, ...],
     gateways: frozenset[IPv4Address],
-    allowed: Optional[tuple[IPv4Network, ...]],
+    allowed: tuple[IPv4Network, ...] | None,
 ) -> None:
     """Refuse an address that must not be taken on a machine that holds the addresses `here`.
 
@@ -149,7 +147,7 @@ def check_address(
         or address.is_reserved
         or int(address) >> 24 == 0
     ):
-        raise OrderError(f"{address} is no address that a host can have")
+        raise OrderError(f"{address} is not an address that a host can have")
     own = [there for there in here if there.owner is None]
     for there in own:
         if there.ip.ip == address:
@@ -171,7 +169,7 @@ def check_address(
     elif ip.network not in subnets:
         networks = ", ".join(map(str, subnets)) or "none"
         raise OrderError(
-            f"the network {ip.network} is none of this machine's ({networks}); ALLOWED_NETWORKS can allow others"
+            f"the network {ip.network} is not one of this machine's ({networks}); ALLOWED_NETWORKS can allow others"
         )
 
 
@@ -214,7 +212,7 @@ def _least_size(value: object) -> int:
 def _size(value: object) -> float:
     """Bytes of a value as JSON; infinity: it cannot be written."""
     try:
-        # repr stands for bytes, which the wire carries beside the JSON: it is never shorter than they are
+        # bytes travel beside the JSON; their repr is never shorter than they are
         text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
     except (RecursionError, ValueError, TypeError):
         return math.inf

@@ -4,8 +4,6 @@ With it a worker that was started anew while it holds an address still knows the
 in the background: no takeover waits for a disk.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading
@@ -20,6 +18,8 @@ from network.base import MAC, LastSeen, Network, NetworkError
 
 EXPIRES_S = 30 * 86400.0
 """Seconds after which a remembered MAC is forgotten: a machine may have got another card."""
+SAVE_AFTER_S = 0.1
+"""Seconds after which a MAC is saved, so that the order that brought it is answered first."""
 _LIMIT_BYTES = 1 << 16
 _OWNERS = 512
 
@@ -71,7 +71,10 @@ class OwnerMacs:
         while len(self._macs) > _OWNERS:
             del self._macs[next(iter(self._macs))]
         if self._path:
-            threading.Thread(target=self._write, args=(self._path,), name="owner-macs", daemon=True).start()
+            timer = threading.Timer(SAVE_AFTER_S, self._write, (self._path,))
+            timer.daemon = True
+            with suppress(RuntimeError):  # no more threads: it is not remembered
+                timer.start()
 
     def _write(self, path: Path) -> None:
         """Beside it, then in its place, so that it is never half written. A disk that refuses costs the memory."""

@@ -1,7 +1,5 @@
 """One address ordered of this node: its state, and when what is due for it. No I/O; times are monotonic seconds."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, field
 from enum import Enum

@@ -1,11 +1,9 @@
 """What the actions are made of: adding an address, removing it, and answering the master."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from failover.counter import OrderCounter
 from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
@@ -16,7 +14,7 @@ from network.base import Address, Network, NetworkError, Vip
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to the master: `extra` alone, or on top of the join data as they stand when it is sent.
+    """An answer to the master: `extra` alone, or on top of the join data as they are when it is sent.
 
     `order` is the number of the order that it answers. One that says that the address of `owner` is held, or is not
     held any more, is not to be sent once that is no longer so.
@@ -70,7 +68,7 @@ class VipTable:
             return False
         return True
 
-    def remove(self, entry: VipState, held_s: Optional[float], reason: str) -> bool:
+    def remove(self, entry: VipState, held_s: float | None, reason: str) -> bool:
         """Remove it, and see that it is gone; False: it is still there, and `entry.trouble` says why.
 
         `held_s` is for how long it was held, None: it was not, and a success goes without saying.
@@ -88,7 +86,7 @@ class VipTable:
             self.say("INFO", "release_done", entry, reason=reason, held_s=held_s)
         return True
 
-    def drop(self, entry: VipState, now: float, held_s: Optional[float], reason: str) -> None:
+    def drop(self, entry: VipState, now: float, held_s: float | None, reason: str) -> None:
         """As `remove`, for an address that is given up either way: what is still there is removed by `clear_up`."""
         if not self.remove(entry, held_s, reason):
             self._leftovers[entry.vip] = entry

@@ -20,9 +20,9 @@ PENDING_S = 4.5
 SWEEP_S = 0.05
 MOST_AT_ONCE = 25
 """That are ended in one sweep: each costs a millisecond, in which nothing is decided."""
-MOST_PENDING, MOST_PENDING_OF_ADDRESS = 256, 128
+MOST_PENDING, MOST_PENDING_OF_ADDRESS = 512, 450
 MOST_OF_ADDRESS = 640
-CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE = 100.0, 150.0
+CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE = 100.0, 450.0
 """New ones of an address."""
 UNREAD_S = 10.0
 """For which a peer may leave what was sent to it unread."""

@@ -13,11 +13,12 @@ Redis may be away: connections stay open, and decisions wait until it is back. W
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,8 +34,9 @@ from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
 from master.state import State, StateError, decode, encode
 from master.store import Decision, Emit, Outcome, StoreLostError, decide
 
-STATE, MESSAGES = "failover:state", "failover:messages:"
-"""Keys: `VERSION JSON`; the list of messages of the master whose name follows."""
+STATE, MESSAGES, EVENTS = "failover:state", "failover:messages:", "failover:events"
+"""Keys: `VERSION JSON`; the list of messages of the master whose name follows; what all of them decided last."""
+MOST_EVENTS = 200
 LIMIT_S = 2.0
 """For an answer from Redis."""
 TRIES = 100
@@ -43,9 +45,20 @@ TRIES = 100
 
 class RedisStore:
     def __init__(
-        self, url: str, emit: Emit, dead_after: float, order_timeout: float, nodes: frozenset[int] | None
+        self,
+        url: str,
+        emit: Emit,
+        dead_after: float,
+        order_timeout: float,
+        nodes: frozenset[int] | None,
+        show: Callable[[logging.LogRecord], None] = lambda _: None,
     ) -> None:
-        """Raises ValueError for a URL that is invalid, without what it contains."""
+        """`show` is given what other masters logged of their decisions.
+
+        Raises ValueError for a URL that is invalid, without what it contains.
+        """
+        self._show = show
+        self._shown: frozenset[bytes] | None = None
         self.name = secrets.token_hex(4)
         self._emit = emit
         self._nodes = nodes
@@ -118,6 +131,7 @@ class RedisStore:
             version, body, is_lost = self._newest(found)
             if version != self._version:
                 await self._registry.look()  # one that was gone may be back, and have written this
+                await self._show_others()
             self.cluster.leads = self.name == min(self._registry.present)
             self.cluster.load(self._fill(body))
             self._outbox.clear()
@@ -132,6 +146,9 @@ class RedisStore:
                 for key, message in self._outbox:
                     pipe.rpush(key, message)
                     pipe.expire(key, FORGOTTEN_S)
+                for record in (record for record in held if record.levelno >= logging.INFO):
+                    pipe.rpush(EVENTS, _as_text(self.name, record))
+                    pipe.ltrim(EVENTS, -MOST_EVENTS, -1)
                 try:
                     await pipe.execute()
                 except redis.WatchError:
@@ -143,6 +160,17 @@ class RedisStore:
             for record in held:
                 LOG.handle(record)
         return outcomes
+
+    async def _show_others(self) -> None:
+        """What the others decided since the last time; at first nothing, since it may be long ago."""
+        found: Any = await self._redis.lrange(EVENTS, 0, -1)
+        for text in found if self._shown is not None else ():
+            if text not in (self._shown or ()):
+                with contextlib.suppress(ValueError, TypeError, KeyError):
+                    name, fields = json.loads(text)
+                    if name != self.name:
+                        self._show(logging.makeLogRecord(fields))
+        self._shown = frozenset(found)
 
     def _newest(self, found: bytes | None) -> tuple[int, str, bool]:
         """The version and text to go on from: what Redis has, or what this master read or wrote last where that is
@@ -213,6 +241,11 @@ class RedisStore:
                 LOG.log(
                     logging.ERROR, "fault", exc_info=True, extra={"fields": {"message": repr(found)[:200]}}
                 )
+
+
+def _as_text(name: str, record: logging.LogRecord) -> str:
+    kept = ("levelno", "levelname", "msg", "created", "fields")
+    return json.dumps([name, {key: getattr(record, key, None) for key in kept}])
 
 
 def _master(sid: str) -> str:

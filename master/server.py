@@ -22,7 +22,7 @@ from master.listener import MOST_AT_ONCE, Listener
 from master.members import JoinRefusedError
 from master.metrics import Metrics
 from master.settings import Settings
-from master.store import Decision, Memory, Store, StoreLostError
+from master.store import Decision, Emit, Memory, Store, StoreLostError
 from master.tokens import Tokens
 from master.view import RecentEvents
 
@@ -105,8 +105,8 @@ class Master:
         self._on_answer("restore node", messages.restore_answer, Cluster.answered_restore)
         self.sio.on("ping", self._on_ping)
         self.sio.on("*", self._on_unknown)
-        self._store = _store(settings, self._emit)
         self.events = RecentEvents()
+        self._store = _store(settings, self._emit, self.events)
         self.metrics = Metrics(lambda: self.cluster, lambda: len(listener), lambda: not self.is_lost)
         for handler in (self.events, self.metrics):
             logs.LOG.addHandler(handler)
@@ -115,6 +115,10 @@ class Master:
     def cluster(self) -> Cluster:
         """As of the last turn; to be read only."""
         return self._store.cluster
+
+    def is_idle_for(self, seconds: float) -> bool:
+        """Whether nothing is to be decided before, as far as is known."""
+        return not self._inbox and self._store.next_due() - time.monotonic() > seconds
 
     async def run(self) -> None:
         """Decide, until `stop`."""
@@ -235,7 +239,7 @@ class Master:
             address = self._store.address(sid)
             self._submit(lambda cluster, now: cluster.left(address, now, planned))
 
-    async def _on_join(self, sid: str, *data: object) -> dict[str, str] | None:
+    async def _on_join(self, sid: str, *data: object) -> dict[str, Any] | None:
         """Acknowledged with nothing, or with the reason why it is refused."""
         session = self._sessions.get(sid)
         if session is None:
@@ -246,7 +250,7 @@ class Master:
             self._limited.warn(
                 "ignored", f"join {session.host}", event="join", address=session.host, reason=str(exc)
             )
-            return {"error": str(exc)}
+            return {"accepted": False, "error": str(exc)}
         if not self._tokens.admits(session.nodes, join.node):
             return self._refuse(
                 sid, session, join.node, f"the token that was shown is not node {join.node}'s"
@@ -267,13 +271,13 @@ class Master:
                 self._listener.admit(peer)
         return None
 
-    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, str]:
+    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
         self.metrics.joins_refused.inc()
         self._limited.warn("join_refused", f"{node} {reason}", node=node, address=session.host, reason=reason)
         task = asyncio.get_running_loop().create_task(self._end_refused(sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return {"error": reason}
+        return {"accepted": False, "error": reason}
 
     async def _end_refused(self, sid: str) -> None:
         await asyncio.sleep(0.2)  # the acknowledgement goes first
@@ -330,9 +334,11 @@ class Master:
                 self.sio.eio.sockets.pop(session, None)
 
 
-def _store(settings: Settings, emit: Callable[[str, str, dict[str, Any]], Any]) -> Store:
+def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
     if settings.redis_url is None:
         return Memory(emit, settings.dead_after, settings.order_timeout, settings.nodes)
     from master.redis_store import RedisStore  # its import takes 0.2 s, and most masters are alone
 
-    return RedisStore(settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes)
+    return RedisStore(
+        settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
+    )

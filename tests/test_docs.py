@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import master.settings
 from settings.schema import VARIABLES
 from tests.worker.test_metrics import SNAPSHOT
 from worker.metrics import exposition
@@ -32,6 +33,7 @@ OTHERS = {
     "PREFIX",
     "WATCHDOG_USEC",
 }
+MASTERS = {option.variable for option in master.settings.OPTIONS.values()} | {"REDIS_URL_FILE"}
 
 
 @functools.lru_cache(None)
@@ -163,7 +165,7 @@ def test_every_variable_that_is_named_exists(page):
     prefixes = tuple(name.split("_")[0] + "_" for name in ours if "_" in name)
     for name in re.findall(r"(?<![\w/$.-])[A-Z]+(?:_[A-Z]+)+(?![\w.-])", text_of(page)):
         if name.startswith(prefixes):
-            assert name in ours | OTHERS, name
+            assert name in ours | MASTERS | OTHERS, name
 
 
 def test_the_metrics_are_those_that_are_written():

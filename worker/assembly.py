@@ -1,4 +1,4 @@
-"""What the settings name: this machine's network, and the masters."""
+"""Objects that follow from the settings: this machine's network, and the masters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from connection.dial import Target
 from connection.protocol import EIO
 from connection.proxies import exposure
 from failover.node import Node
-from logging_setup import NoLog
+from logging_setup import EventLogger, NoLog
 from network.base import Network, NetworkError
 from network.choose import open_network
 
@@ -46,6 +46,15 @@ def insecure_masters(config: Config) -> tuple[tuple[str, str], ...]:
     """The masters to which what is said can be read on the way, each with the reason."""
     reasons = ((url, exposure(url)) for url in config.masters)
     return tuple((url, reason) for url, reason in reasons if reason)
+
+
+def log_warnings(config: Config, log: EventLogger) -> None:
+    """Log what is doubtful about the settings."""
+    for text in warnings_of(config):
+        log.warning("setting", text=text)
+    token = "MASTER_TOKEN travels in the clear" if config.master_token else None
+    for master, reason in insecure_masters(config):
+        log.warning("insecure_master", master=master, reason=reason, token=token)
 
 
 def own_mac(config: Config, network: Network) -> str | None:

@@ -29,11 +29,11 @@ from worker.check_item import Item
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
 CLOSE = b"1" if EIO == 4 else b"1:1"
-"""As the body of a request."""
+"""Engine.IO's close packet, as the body of a request."""
 NAME_SERVER_S, SLOW_NAME_SERVER_S = 12.0, 1.0
 """Seconds that the look-up of a name may take here, and from which on it is slow."""
 EXPIRY_DAYS = 7
-"""Before a certificate's end that somebody should know."""
+"""Days before a certificate ends from which on it is a fault."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
     dialer.cut()
     if not isinstance(answer, _Answer):
         # a master that speaks websocket alone is served all the same
-        yield Item(True, f"{name} handshake", f"{way}; by HTTP it says nothing: {answer}")
+        yield Item(True, f"{name} handshake", f"{way}; it does not answer HTTP: {answer}")
         return
     yield _handshake(f"{name} handshake", answer, way, target.url)
     if answer.certificate:
@@ -80,7 +80,7 @@ def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
 
 
 def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
-    """A line where the look-up of the master's name takes long: a worker's first attempts fail of it."""
+    """A fault where the look-up of the master's name takes long: a worker's first attempts fail because of it."""
     host = urlsplit(target.url).hostname or ""
     if proxy_of(target.url):
         return  # which looks it up
@@ -151,16 +151,16 @@ def _ask(dialer: Dialer) -> object:
             # else the master waits for this client until its ping times out
             with suppress(OSError, Failure), exchange(dialer, "POST", f"{path}&sid={opened['sid']}", CLOSE):
                 pass
-    except Exception as exc:  # noqa: BLE001 - whatever an answer makes of it is said
+    except Exception as exc:  # noqa: BLE001 - whatever the libraries raise at an answer is shown
         return explain(exc, dialer.url)
     return _Answer(body, answer.status, answer.headers, certificate, asked_s)
 
 
 def _opened(body: bytes) -> dict[str, Any]:
-    """What an Engine.IO open packet says, nothing where there is none."""
+    """The fields of an Engine.IO open packet; empty where there is none."""
     try:
         text = body[body.index(b"{") :].decode(errors="replace") if engineio_version(body) == EIO else "{}"
-        opened, _ = json.JSONDecoder().raw_decode(text)  # version 3 may say more in the same answer
+        opened, _ = json.JSONDecoder().raw_decode(text)  # version 3 may send more in the same answer
     except ValueError:
         return {}
     return opened if isinstance(opened, dict) else {}
@@ -198,7 +198,7 @@ def _clock(name: str, answer: _Answer) -> Item:
     try:
         date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
     except (KeyError, TypeError, ValueError):
-        return Item(True, name, "the master tells no time (it sends no Date)")
+        return Item(True, name, "the master sends no time (no Date header)")
     # the header says the second that has begun
     ahead_s = answer.asked_s - (date_s + 0.5)
     if abs(ahead_s) <= CLOCK_S:
@@ -208,7 +208,7 @@ def _clock(name: str, answer: _Answer) -> Item:
         False,
         name,
         f"this machine's is {abs(ahead_s):.0f} s {way} the master's: the logs of several nodes will not fit together",
-        "have both set by NTP, such as: timedatectl set-ntp true",
+        "let NTP set both, for example with: timedatectl set-ntp true",
     )
 
 

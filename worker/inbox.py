@@ -1,17 +1,16 @@
-"""The one inbox: whatever happens becomes a message in it, and the owner's loop takes them in their order."""
+"""The one inbox: everything that happens becomes a message, and the owner's loop handles them in order."""
 
 from __future__ import annotations
 
 import threading
 from queue import Empty, SimpleQueue
-from typing import Optional
 
 from connection.messages import OrderReceived
 from network.base import AddressesChanged, NetworkEvent
 
 ORDERS = 200
-"""The master's orders that may wait here. The thread that reads the connection waits with the next one, and TCP
-makes the master wait: none is lost, no memory grows, and what is urgent has few before it.
+"""Orders of the master that may wait. With more, the thread that reads the connection waits, and TCP makes the master
+wait: none is lost, memory stays bounded, and what is urgent has few messages ahead of it.
 """
 
 
@@ -27,7 +26,7 @@ class Inbox:
         self.put = self._messages.put
 
     def put_event(self, event: NetworkEvent) -> None:
-        """Of each AddressesChanged one at a time: its reader will see all that has changed until then."""
+        """Put an event. Of each AddressesChanged one at a time: its reader sees everything that changed until then."""
         if isinstance(event, AddressesChanged):
             if event in self._changes:
                 return
@@ -35,8 +34,9 @@ class Inbox:
         self._messages.put(event)
 
     def put_order(self, order: OrderReceived, limit_s: float) -> bool:
-        """False: there was no room for it in `limit_s`. 0: it is taken though there is none, the last of a
-        connection that is over.
+        """Put an order, waiting up to `limit_s` for room; False: there was none.
+
+        With 0 it is put even without room: it is one of the last of a connection that is over.
         """
         if not limit_s:
             self._beyond.release()
@@ -45,8 +45,8 @@ class Inbox:
         self._messages.put(order)
         return True
 
-    def get(self, limit_s: float) -> Optional[object]:
-        """The next message, waited for; None: none came in `limit_s`."""
+    def get(self, limit_s: float) -> object | None:
+        """Wait for the next message; None: there was none within `limit_s` seconds."""
         try:
             message = self._messages.get(timeout=limit_s)
         except Empty:

@@ -95,12 +95,12 @@ class InstanceLock:
                     ) from exc
                 trusted = frozenset({0, _own_uid()})
                 reason = why_not_written(exc, log_dir / LOCK_NAME)
-                remedy = (
-                    "make room there" if exc.errno == errno.ENOSPC else f"remove the file {LOCK_NAME} in it"
-                )
+                if not reason.endswith("remove it"):
+                    room = exc.errno == errno.ENOSPC
+                    reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
                 warnings.append(
-                    f"{folder} is not locked for workers of other network namespaces: {reason};"
-                    f" {remedy}, or set LOG_DIR to a local folder that only this user can write"
+                    f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a local"
+                    " folder that only this user can write"
                 )
             names = {f"NODE_ID {node_id}": f"failover-worker.node-{node_id}"} if node_id is not None else {}
             if sys.platform == "linux":

@@ -1,6 +1,7 @@
 """The owner: one inbox, one loop, and every decision made in it.
 
-Connection threads, the keep-alive, the network's watch and signal handlers only put messages into the inbox.
+Connection threads, the keep-alive, the network's watch and signal handlers only put messages into the inbox. What is
+done about an address is decided by failover/, what is sent to the master by reports.py.
 """
 
 from __future__ import annotations
@@ -22,18 +23,19 @@ from failover.owners import OwnerMacs
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
-from worker.assembly import insecure_masters, network_of, own_mac, targets_of, warnings_of
+from worker.assembly import log_warnings, network_of, own_mac, targets_of
 from worker.inbox import Inbox
 from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
 from worker.notify_command import AddressChanges, NotifyCommand
 from worker.reports import Reports
+from worker.route_watch import RouteWatch
 from worker.status import Status, StatusSources
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
 from worker.watchdog import Heartbeat, Watchdog
 
-BEAT_S = 1.0
-"""Longest time between two turns of the loop, in seconds."""
+BEAT_S, IDLE_BEAT_S = 1.0, 2.5
+"""Longest time between two turns of the loop, in seconds: while an address is held or in question, and else."""
 CRASHED_S = 0.05
 """Pause after an error of its own, in seconds: it may come back at once."""
 CRASH_AGAIN_S = 60.0
@@ -47,6 +49,8 @@ GOODBYE_S = 0.6
 
 
 class Worker:
+    """One node's worker, from `run` until a Stop."""
+
     def __init__(self, config: Config, version: str, inbox: Inbox, notifier: SystemdNotifier) -> None:
         self._config = config
         self._version = version
@@ -94,12 +98,14 @@ class Worker:
             self._logs.ping,
             lambda reason: inbox.put(MasterTimeout(reason)),
         )
+        self._routes = RouteWatch(config.masters)
         self._changes = AddressChanges()
         command = config.notify_command
         self._notify = NotifyCommand(command, config.node_id, self._log) if command else None
         self._stop_s = math.inf
         self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
+        self._beat_s = BEAT_S
         self._heartbeat = Heartbeat()
         heartbeats = {"owner": self._heartbeat, "ping": self._pings.heartbeat}
         self._watchdog = Watchdog(heartbeats, self._log, self._logs.close)
@@ -138,7 +144,7 @@ class Worker:
             mac=own_mac(config, self._network),
         )
         self._logs.ping.info("started", node=config.node_id, run=self._logs.run)
-        self._warn()
+        log_warnings(config, self._log)
         self._status.start()
         if self._notify:
             self._notify.start()
@@ -178,13 +184,6 @@ class Worker:
             "crashed", thread="owner", error=repr(exc), repeats=repeats or None, traceback=text
         )
 
-    def _warn(self) -> None:
-        for text in warnings_of(self._config):
-            self._log.warning("setting", text=text)
-        token = "MASTER_TOKEN travels in the clear" if self._config.master_token else None
-        for master, reason in insecure_masters(self._config):
-            self._log.warning("insecure_master", master=master, reason=reason, token=token)
-
     def _prepare(self) -> None:
         now = time.monotonic()
         try:
@@ -202,7 +201,9 @@ class Worker:
         due = min(self._failover.tick_due(), self._connection.due(), self._reports.due(), self._status.due())
         if not self._probe_timeout_posted:
             due = min(due, self._failover.judge_due())
-        wait_s = max(0.0, min(BEAT_S, due - now))
+        # a freeze must be noticed soon by what holds an address; else each turn is CPU time for nothing
+        self._beat_s = BEAT_S if self._failover.entries else IDLE_BEAT_S
+        wait_s = max(0.0, min(self._beat_s, due - now))
         self._expected_s = self._heartbeat.due_s = now + wait_s
         message = self._inbox.get(wait_s)
         self._heartbeat.due_s = time.monotonic()
@@ -210,12 +211,12 @@ class Worker:
 
     def _turn(self, message: object) -> None:
         now = time.monotonic()
-        stood_still = self._suspend_detector.stood_still(self._expected_s)
+        stood_still = self._suspend_detector.stood_still(self._expected_s, self._beat_s)
         if stood_still:
             self._log.warning("was_frozen", reason=stood_still)
             self._failover.unsure(now)
             self._connection.froze(now)
-            self._reports.join_anew()
+            self._reports.rejoin()
         if message is not None:
             self._handle(message, now)
         if self._failover.tick_due() <= now:
@@ -226,19 +227,21 @@ class Worker:
         if not self._joined and self._failover.settled:
             self._joined = True
             self._connection.begin(now)
-            self._status.begun(now)
+            self._status.connecting(now)
+        if self._connection.lost_s is not None and self._routes.changed(now):
+            self._connection.wake(now)
         self._connection.tick(now)
         lost_s, release_s = self._connection.lost_s, self._config.master_loss_release_s
         if release_s and lost_s is not None and now - lost_s >= release_s:
             self._failover.master_lost(now)
-        self._reports.tell(now)
+        self._reports.send_due(now)
         self._notify_changes()
         self._status.turn(now)
 
     def _handle(self, message: object, now: float) -> None:
         match message:
             case OrderReceived():
-                self._obey(message, now)
+                self._carry_out(message, now)
             case ArpSeen() | FilterFailed():
                 self._failover.seen(message, now)
             case LinkUp(interface) | LinkDown(interface) | AddressesChanged(interface):
@@ -255,8 +258,8 @@ class Worker:
                 if self._connection.accepted(message, now):
                     self._find_own_address(message.local_ip)
                     self._node.announce()
-                    self._reports.join_anew()
-                    self._reports.tell(now)
+                    self._reports.rejoin()
+                    self._reports.send_due(now)
                     self._pings.resume(message.quiet_s, several=self._connection.has_others)
             case Disconnected():
                 reason = self._connection.ended(message, now)
@@ -275,7 +278,7 @@ class Worker:
             case StatusAsked():
                 self._status.answer(now)
 
-    def _obey(self, order: OrderReceived, now: float) -> None:
+    def _carry_out(self, order: OrderReceived, now: float) -> None:
         data = order.data
         if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
@@ -308,16 +311,16 @@ class Worker:
     def _shut_down(self) -> None:
         with ExitStack() as last:
             # in this order from the last line up, each whatever became of those before
-            last.callback(self._say_stopped)
+            last.callback(self._log_stopped)
             last.callback(self._status.close)
             if self._notify:
                 last.callback(self._notify.close, min(self._stop_s, time.monotonic()) + NOTIFY_LIMIT_S)
             last.callback(self._network.close)
             last.callback(self._pings.stop, 0.2)
             last.callback(self._connection.close, GOODBYE_S)
-            last.callback(self._reports.tell, time.monotonic())
+            last.callback(self._reports.send_due, time.monotonic())
             last.callback(self._notify_changes)
             last.callback(self._failover.stop, time.monotonic())
 
-    def _say_stopped(self) -> None:
+    def _log_stopped(self) -> None:
         self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)

@@ -1,4 +1,4 @@
-"""What the master hears: who this node is and what it holds, and the answers to its orders."""
+"""Messages to the master: who this node is and what it holds, and the answers to its orders."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from failover.vips import Reply
 from logging_setup import EventLogger
 
 TRIES = 5
-"""Connections that may end right after an answer was sent on them, before it is given up as what ends them."""
+"""Connections that may end right after an answer was sent, before that answer is given up as their cause."""
 SUSPECT = 2
-"""Such ends after which an answer is sent alone, so that what ends the connection is known."""
+"""Such ends after which an answer is sent alone, to find out whether it is the cause."""
 REFUSED_AGAIN_S = 60.0
 """Seconds between two lines about the same refusal."""
 WAITING_BYTES = 4 << 20
-"""Of JSON, of the answers that wait for a master; with more, the oldest are given up."""
+"""Bytes of JSON of the answers that wait for a connection; beyond that the oldest are given up."""
 
 
 @dataclass(eq=False)
@@ -52,9 +52,9 @@ class Reports:
         self._log = log
         self._answers: deque[_Waiting] = deque()
         self._bytes = 0
-        # what the last join on this connection said, None: there was none
-        self._said: dict[str, Any] | None = None
-        self._said_s = self._refused_s = -math.inf
+        # the last join on this connection, None: there was none
+        self._last_join: dict[str, Any] | None = None
+        self._joined_s = self._refused_s = -math.inf
         self._refusals = 0
         self.refusal: str | None = None
 
@@ -71,7 +71,7 @@ class Reports:
             self._give_up(self._take(), f"answers of more than {WAITING_BYTES >> 20} MiB wait")
 
     def answer_again(self, kept: Iterable[object], ended_by: Failure) -> None:
-        """Before whatever waits, what a connection that is over may not have delivered.
+        """Queue what a connection that is over may not have delivered, before the answers that wait.
 
         An answer with which the master, or something on the way to it, ends each connection is given up.
         """
@@ -96,21 +96,21 @@ class Reports:
         self._refused_s, self._refusals = now, 0
         self._log.error("join_refused", master=self._connection.url, reason=error, repeats=repeats or None)
 
-    def join_anew(self) -> None:
-        """Whatever was said, say it again: the connection is new, or the master may have forgotten."""
-        self._said = None
+    def rejoin(self) -> None:
+        """Join again although nothing has changed: the connection is new, or the master may have forgotten."""
+        self._last_join = None
 
     def due(self) -> float:
         """When to join again although nothing has changed, infinity: never, or there is no connection."""
-        return self._said_s + self._interval_s if self._interval_s and self._connection.up else math.inf
+        return self._joined_s + self._interval_s if self._interval_s and self._connection.up else math.inf
 
-    def tell(self, now: float) -> None:
+    def send_due(self, now: float) -> None:
         """Join where that is due, then send the answers that wait."""
         if not self._connection.up:
             return
-        if self._said is None or self.due() <= now:
+        if self._last_join is None or self.due() <= now:
             self._join(now)
-        while self._answers and self._said is not None:
+        while self._answers and self._last_join is not None:
             on_the_way = self._connection.on_the_way
             if on_the_way and any(one.ends >= SUSPECT for one in (self._answers[0], *on_the_way)):
                 break
@@ -121,12 +121,12 @@ class Reports:
             if waiting.reply.with_join:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
-                self._said = join
+                self._last_join = join
             if not self._connection.send(waiting.reply.event, data, keep=waiting, order=waiting.reply.order):
                 self._answers.appendleft(waiting)
                 self._bytes += len(waiting.data)
                 return
-        if self._failover.steady and self._said != self._node.join_data(self._failover.held):
+        if self._failover.steady and self._last_join != self._node.join_data(self._failover.held):
             self._join(now)
 
     def _take(self) -> _Waiting:
@@ -146,6 +146,6 @@ class Reports:
     def _join(self, now: float) -> None:
         join = self._node.join_data(self._failover.held)
         # one that only refreshes the master's memory would fill the log
-        level = "DEBUG" if join == self._said else "INFO"
+        level = "DEBUG" if join == self._last_join else "INFO"
         if self._connection.send("join", join, level=level):
-            self._said, self._said_s = join, now
+            self._last_join, self._joined_s = join, now

@@ -62,11 +62,11 @@ class Status:
         self._notifier = notifier
         self._sources = sources
         self._started_s = now
-        self._said = ""
+        self._last_sentence = ""
         self._ready = False
         # since when READY=1 is due, None: it is not
-        self._waited_s: float | None = None
-        self._say_s = now if notifier.listening else math.inf
+        self._ready_due_since_s: float | None = None
+        self._sentence_s = now if notifier.listening else math.inf
         self._feed_s = now if notifier.feed_s else math.inf
         path = sources.config.metrics_file
         self._file = MetricsFile(path, sources.log) if path else None
@@ -79,42 +79,44 @@ class Status:
 
     def due(self) -> float:
         """The monotonic time at which `turn` has something to do, infinity: never."""
-        look_s = math.inf if self._waited_s is None else time.monotonic() + POLL_LOGS_S
-        return min(self._say_s, self._feed_s, self._metrics_s, look_s)
+        poll_s = math.inf if self._ready_due_since_s is None else time.monotonic() + POLL_LOGS_S
+        return min(self._sentence_s, self._feed_s, self._metrics_s, poll_s)
 
-    def begun(self, now: float) -> None:
+    def connecting(self, now: float) -> None:
         """The first attempt to join is under way: READY=1 is sent as soon as the logs are open."""
-        self._waited_s = now
+        self._ready_due_since_s = now
 
     def reloading(self, now: float) -> None:
         """The logs are being opened anew."""
         if self._ready:
             self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            self._waited_s = now
+            self._ready_due_since_s = now
 
     def turn(self, now: float) -> None:
-        if self._waited_s is not None and (self._sources.logs.opened or now - self._waited_s > READY_LIMIT_S):
+        if self._ready_due_since_s is not None and (
+            self._sources.logs.opened or now - self._ready_due_since_s > READY_LIMIT_S
+        ):
             text = self._sentence(now)
             if self._notifier.send("READY=1", f"STATUS={text}"):
-                self._ready, self._said, self._waited_s = True, text, None
+                self._ready, self._last_sentence, self._ready_due_since_s = True, text, None
         if self._feed_s <= now and self._notifier.feed_s and self._notifier.send("WATCHDOG=1"):
             self._feed_s = now + self._notifier.feed_s
-        if self._say_s <= now:
-            self._say_s = now + STATUS_EVERY_S
+        if self._sentence_s <= now:
+            self._sentence_s = now + STATUS_EVERY_S
             text = self._sentence(now)
-            if text != self._said and self._notifier.send(f"STATUS={text}"):
-                self._said = text
+            if text != self._last_sentence and self._notifier.send(f"STATUS={text}"):
+                self._last_sentence = text
         if self._metrics_s <= now and self._file:
             self._metrics_s = now + metrics.EVERY_S
-            self._file.put(metrics.exposition(self.look(now)))
+            self._file.put(metrics.exposition(self.snapshot(now)))
 
     def dump(self, now: float) -> None:
         """Write the whole state into comms.log, whatever LOG_LEVEL is: it was asked for."""
-        self._sources.log.always("state", **self.look(now).fields(now))
+        self._sources.log.always("state", **self.snapshot(now).fields(now))
 
     def answer(self, now: float) -> None:
         """Give the snapshot that the status socket has asked for."""
-        fields = self.look(now).fields(now)
+        fields = self.snapshot(now).fields(now)
         for name in ("trouble", "unusable"):  # where text of others may be
             if fields[name] is not None:
                 fields[name] = self._sources.logs.clean(fields[name])
@@ -122,17 +124,17 @@ class Status:
 
     def stopping(self) -> None:
         self._notifier.send("STOPPING=1", "STATUS=releasing the addresses")
-        self._say_s = math.inf
+        self._sentence_s = math.inf
 
     def close(self) -> None:
         """Write the last metrics and remove the socket, when everything has ended but the logs."""
         self._socket.close()
         if self._file:
-            last = replace(self.look(time.monotonic()), up=False, transport=None)
+            last = replace(self.snapshot(time.monotonic()), up=False, transport=None)
             self._file.put(metrics.exposition(last))
             self._file.close(CLOSE_S)
 
-    def look(self, now: float) -> Snapshot:
+    def snapshot(self, now: float) -> Snapshot:
         sources = self._sources
         connection, counts, primary = sources.connection, sources.pings.counts, sources.node.primary
         up = connection.up
@@ -165,4 +167,4 @@ class Status:
         )
 
     def _sentence(self, now: float) -> str:
-        return self._sources.logs.clean(self.look(now).sentence())[:SENTENCE_LIMIT]
+        return self._sources.logs.clean(self.snapshot(now).sentence())[:SENTENCE_LIMIT]

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from network.base import ArpSeen
 from network.netlink.arp import UNSPECIFIED
 
-_USED_FOR_S = 600.0
+_USED_FOR_S = 86400.0
 """Seconds for which the last user of an address is remembered."""
 _ALSO_USED_FOR_S = 60.0
 """Seconds for which a MAC counts as one that uses another address; a worker announces its own before it probes."""

@@ -1,4 +1,4 @@
-"""CONTRACT §5, cell by cell and line by line, on a machine and a wire by script."""
+"""The transition table, cell by cell and line by line, on a machine and a wire by script."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def passed(monkeypatch):
 
 
 def kinds(sent: list[tuple[str, dict[str, Any]]], given: Optional[dict[str, Any]] = None) -> list[str]:
-    """What each answer says, its form checked by §4; `given` is the order that a failure must repeat."""
+    """What each answer says, its form checked; `given` is the order that a failure must repeat."""
     return [kind(event, data, given or order()) for event, data in sent]
 
 
@@ -362,7 +362,7 @@ def test_what_no_cell_is_for_changes_nothing(state, event, done):
     assert kinds(desk.sent) == done
 
 
-# The lines of CONTRACT §5
+# the lines of the table
 
 
 def test_free_and_a_valid_recover_asks_the_wire_three_times():

@@ -1,4 +1,4 @@
-"""Orders: the hostile ones are refused with their reason and answered by CONTRACT §4, and change nothing."""
+"""Orders: the hostile ones are refused with their reason and answered, and change nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ WRONG = [
 
 
 def refused(desk: Desk, data: dict[str, Any]) -> str:
-    """Give a `recover` that must be refused; the reason, its answer checked by §4 and nothing done."""
+    """Give a `recover` that must be refused; the reason, its answer checked and nothing done."""
     before = len(desk.sent)
     reason = desk.recover(data)
     assert reason
@@ -102,36 +102,36 @@ def test_neighbors_that_are_no_list_of_texts_are_refused(active):
 @pytest.mark.parametrize(
     ("ip", "why"),
     [
-        ("10.9.0.2; rm -rf /", "no IPv4"),
-        ("$(reboot)", "no IPv4"),
-        ("-10.9.0.2", "no IPv4"),
-        ("--help", "no IPv4"),
-        ("10.9.0.2\0", "no IPv4"),
-        ("10.9.0.2\n", "no IPv4"),
-        (" 10.9.0.2", "no IPv4"),
-        ("10.9.0.2/24", "no IPv4"),
-        ("10.9.0.02", "no IPv4"),
-        ("0x0a.9.0.2", "no IPv4"),
-        ("10.9.2", "no IPv4"),
-        ("168361986", "no IPv4"),
-        ("１０.9.0.2", "no IPv4"),
-        ("localhost", "no IPv4"),
+        ("10.9.0.2; rm -rf /", "not an IPv4"),
+        ("$(reboot)", "not an IPv4"),
+        ("-10.9.0.2", "not an IPv4"),
+        ("--help", "not an IPv4"),
+        ("10.9.0.2\0", "not an IPv4"),
+        ("10.9.0.2\n", "not an IPv4"),
+        (" 10.9.0.2", "not an IPv4"),
+        ("10.9.0.2/24", "not an IPv4"),
+        ("10.9.0.02", "not an IPv4"),
+        ("0x0a.9.0.2", "not an IPv4"),
+        ("10.9.2", "not an IPv4"),
+        ("168361986", "not an IPv4"),
+        ("１０.9.0.2", "not an IPv4"),
+        ("localhost", "not an IPv4"),
         ("::ffff:10.9.0.2", "IPv6"),
         ("2001:db8::2", "IPv6"),
         ("fe80::2%eth0", "IPv6"),
         ("::1", "IPv6"),
-        ("0.0.0.0", "no address that a host"),
-        ("0.9.0.2", "no address that a host"),
-        ("127.0.0.2", "no address that a host"),
-        ("224.0.0.2", "no address that a host"),
-        ("240.0.0.2", "no address that a host"),
-        ("255.255.255.255", "no address that a host"),
+        ("0.0.0.0", "not an address that a host"),
+        ("0.9.0.2", "not an address that a host"),
+        ("127.0.0.2", "not an address that a host"),
+        ("224.0.0.2", "not an address that a host"),
+        ("240.0.0.2", "not an address that a host"),
+        ("255.255.255.255", "not an address that a host"),
         ("10.9.0.0", "network"),
         ("10.9.0.255", "broadcast"),
         (str(GATEWAY), "gateway"),
         ("10.9.0.3", "own, on eth0"),
-        ("10.8.0.2", "none of this machine's"),
-        ("110.9.0.2", "none of this machine's"),
+        ("10.8.0.2", "not one of this machine's"),
+        ("110.9.0.2", "not one of this machine's"),
     ],
 )
 def test_an_address_that_must_not_be_taken_is_refused(ip, why):
@@ -141,19 +141,19 @@ def test_an_address_that_must_not_be_taken_is_refused(ip, why):
 @pytest.mark.parametrize(
     ("mask", "why"),
     [
-        ("255.255.0.0", "none of this machine's"),
-        ("255.255.255.128", "none of this machine's"),
-        ("255.255.255.254", "none of this machine's"),
-        ("255.255.255.255", "none of this machine's"),
-        ("0.0.0.0", "none of this machine's"),
+        ("255.255.0.0", "not one of this machine's"),
+        ("255.255.255.128", "not one of this machine's"),
+        ("255.255.255.254", "not one of this machine's"),
+        ("255.255.255.255", "not one of this machine's"),
+        ("0.0.0.0", "not one of this machine's"),
         ("255.0.255.0", "gaps"),
         ("0.0.0.255", "gaps"),
         ("255.255.255.1", "gaps"),
-        ("24", "netmask is none"),
-        ("/24", "netmask is none"),
-        ("255.255.255.0/24", "netmask is none"),
-        ("255.255.255", "netmask is none"),
-        ("ffff:ff00::", "netmask is none"),
+        ("24", "netmask is not valid"),
+        ("/24", "netmask is not valid"),
+        ("255.255.255.0/24", "netmask is not valid"),
+        ("255.255.255", "netmask is not valid"),
+        ("ffff:ff00::", "netmask is not valid"),
     ],
 )
 def test_a_mask_that_is_none_or_not_the_subnet_s_is_refused(mask, why):
@@ -439,3 +439,77 @@ def test_a_mask_is_read_only_when_its_bits_have_no_gaps(ip, bits):
     else:
         assert plain
         assert (int(read.ip.ip), int(read.ip.netmask)) == (ip, bits)
+
+
+# what is too large to be kept
+
+
+def nested(levels: int) -> Any:
+    value: Any = "x"
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "pad",
+    [
+        MEGABYTE,
+        [MEGABYTE],
+        {MEGABYTE: 1},
+        [None] * 100_000,
+        {str(number): None for number in range(20_000)},
+        1 << 2_000_000,
+        nested(101),
+        "\u00e9" * 40_000,
+    ],
+    ids=["text", "list", "key", "items", "keys", "number", "nested", "two bytes each"],
+)
+@pytest.mark.parametrize("event", ["recover", "restore"])
+def test_an_order_above_the_limits_is_refused_and_only_its_keys_come_back(event, pad):
+    desk = Desk()
+    if event == "recover":
+        reason = desk.recover({**order(), "pad": pad})
+        wanted = {**order(), "error": reason}
+    else:
+        reason = desk.restore({"restore_node": 2, "pad": pad})
+        wanted = {"restore_node": 2, "status": False, "error": reason}
+    assert "64 KiB" in reason
+    assert [data for _, data in desk.sent] == [wanted]
+    desk.run(1)
+    assert desk.held == []
+    assert desk.wire.probes == []
+
+
+@pytest.mark.parametrize(
+    "pad", ["x" * 60_000, nested(98), [1.5, None, True, {"a": "\ud800"}]], ids=["60 kB", "98 deep", "any"]
+)
+def test_an_order_within_the_limits_comes_back_whole(pad):
+    desk = Desk()
+    data = order(ip="10.8.0.2", pad=pad)
+    assert desk.recover(data)
+    assert desk.sent[0][1] == {**data, "error": desk.sent[0][1]["error"]}
+    desk.sent.clear()
+    waiting = order(pad=pad)
+    desk.recover(waiting)
+    desk.stop()
+    assert desk.sent[0][1] == {**waiting, "error": "stopping"}
+
+
+@pytest.mark.parametrize(
+    ("mac", "read"),
+    [
+        ("02:fc:00:00:00:02", "02:fc:00:00:00:02"),
+        ("02:FC:00:00:00:02", "02:fc:00:00:00:02"),
+        ("02:fc:00:00:00:02\n", None),
+        ("03:fc:00:00:00:02", None),
+        ("ff:ff:ff:ff:ff:ff", None),
+        ("02-fc-00-00-00-02", None),
+        ("", None),
+        (2, None),
+        (["02:fc:00:00:00:02"], None),
+        (None, None),
+    ],
+)
+def test_the_owner_s_mac_is_read_and_nonsense_ignored(mac, read):
+    assert parse_recover(order(owner_mac=mac), 3, (1, 2), 0.0).owner_mac == read

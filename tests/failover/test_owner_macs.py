@@ -64,15 +64,16 @@ def test_what_is_old_or_about_nobody_here_is_forgotten(path):
 def test_no_link_is_followed(path, tmp_path):
     """Neither to read, nor to write, nor at the file beside it."""
     other = tmp_path / "other"
-    other.write_text("kept")
+    text = json.dumps({"2": {"mac": OWNER_MAC, "told": True, "at_s": tmp_path.stat().st_mtime}})
+    other.write_text(text)
     path.symlink_to(other)
     path.with_name("owners.json.new").symlink_to(other)
     owners = OwnerMacs(path, GRID)
     assert owners._macs == {}
-    owners._learn(2, OWNER_MAC, told=True)
+    owners._learn(2, "02:fc:00:00:00:99", told=True)
     until(lambda: not path.is_symlink())
-    assert other.read_text() == "kept"
-    assert json.loads(path.read_text())["2"]["mac"] == OWNER_MAC
+    assert other.read_text() == text
+    assert json.loads(path.read_text())["2"]["mac"] == "02:fc:00:00:00:99"
     assert path.stat().st_mode & 0o777 == 0o600
 
 

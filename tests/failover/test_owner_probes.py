@@ -298,9 +298,12 @@ def test_answers_carry_their_order_and_are_dropped_once_they_are_untrue():
     assert not desk.failover.is_stale(replies[-1])
 
 
-def test_an_unknown_host_that_insists_is_taken_for_the_owner():
-    """Nobody said which MAC is the owner's, and it was told that its address is in use; then it asks again."""
+@pytest.mark.parametrize("guess", [None, HIGHER_MAC])
+def test_an_unknown_host_that_insists_is_taken_for_the_owner(guess):
+    """The master did not say which MAC is the owner's, and the kernel answered the host; then it asks again."""
     desk = Desk()
+    if guess:
+        desk.wire.macs[IP] = guess
     desk.recover(order())
     desk.run(1)
     desk.wire.ask(IP, OWNER_MAC)
@@ -333,3 +336,23 @@ def test_before_it_probes_it_announces_its_own_address_there():
     desk = Desk()
     desk.recover(order())
     assert [ip for _, ip in desk.wire.announcements][-1] == OWN.ip.ip
+
+
+def test_an_announcement_of_the_other_address_proves_nothing():
+    """It can be forged like the frame before it; an answer to this node's question has to come from that MAC."""
+    desk = guessing()
+    desk.wire.probed_by(OWNER_MAC, IP, also_uses=ip_of(77))
+    desk.run(0.05)
+    for reply in (False, True):
+        desk.wire.say(ArpSeen("eth0", reply, OWNER_MAC, ip_of(77), ip_of(77)))
+    desk.run(0.3)
+    assert desk.held == []
+
+
+def test_the_probes_of_what_may_be_another_node_are_not_filtered():
+    desk = Desk()
+    desk.wire.macs[IP] = HIGHER_MAC
+    desk.wire.other_uses[IP] = ip_of(9)
+    desk.recover(order())
+    desk.run(1)
+    assert (desk.held, desk.wire.filtered) == ([2], frozenset())

@@ -1,4 +1,4 @@
-"""Orders that nobody should give: each is refused by contract §4, and nothing on the machine changes."""
+"""Orders that nobody should give: each is refused, and nothing on the machine changes."""
 
 from __future__ import annotations
 

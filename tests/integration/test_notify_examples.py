@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import textwrap
 import threading
@@ -16,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.masters import Master
+from tests.lab.netns import Lab, in_namespace, needs_namespaces
 from tests.lab.processes import Process, free_port
+from tests.lab.relay import Relay
 from tests.lab.waiting import PATIENCE_S, until
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "notify-command.md"
@@ -145,3 +148,31 @@ def test_the_units_of_the_installed_service_are_well_formed(tmp_path):
         timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
+
+
+@needs_namespaces
+def test_an_address_that_is_removed_by_hand_is_lost_and_taken_again(work, serve, tmp_path):
+    command = tmp_path / "on-change"
+    command.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/changes\n')
+    command.chmod(0o755)
+    with Lab(nodes=(3,)) as lab:
+        host, place, master = lab.node(3), lab.master, serve(Master())
+
+        def listen(port):
+            return in_namespace(place.ns, lambda: socket.create_server((place.ip, port)))
+
+        worker = work(
+            serve(Relay(master, listen=listen)),
+            before=host.argv(),
+            VIP_BACKEND="netlink",
+            NOTIFY_COMMAND=command,
+        )
+        master.wait("join")
+        master.order("recover", RECOVER)
+        worker.wait("notify_done", change="taken")
+        host.run("ip", "addr", "del", "10.9.0.2/24", "dev", "eth0")
+        worker.wait("notify_done", 2, change="taken")
+        assert worker.stop() == 0
+    assert (tmp_path / "changes").read_text().splitlines() == [
+        f"{change} 2 10.9.0.2/24 eth0" for change in ("taken", "lost", "taken", "released")
+    ]

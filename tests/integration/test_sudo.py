@@ -10,6 +10,7 @@ import textwrap
 
 import pytest
 
+from network.netlink import arp_filter
 from tests.lab import users
 from tests.lab.netns import Lab, needs_namespaces, until
 from tests.lab.users import PASSWORD, made_up_user
@@ -134,6 +135,17 @@ def test_with_a_password(lab, asked):
     assert "no longer on eth0" in worker.error("net.renew(vip)")
     worker.value("(net.hold(vip), net.release(vip))")
     assert host.addresses() == ["10.9.0.3/24"]
+
+
+@pytest.mark.skipif(arp_filter.missing() is not None, reason=str(arp_filter.missing()))
+def test_the_helper_filters_an_owner_s_probes(lab, asked):
+    host = lab.node(3)
+    worker = Worker(host, asked, PASSWORD)
+    worker.value("(net.start(events.append), net.hold(vip))")
+    worker.value("net.filter_probes(frozenset({('eth0', vip.ip.ip, '02:fc:00:00:00:02')}))")
+    until(lambda: "02:fc:00:00:00:02 " in host.sh("nft list ruleset"))
+    worker.value("net.filter_probes(frozenset())")
+    until(lambda: host.sh("nft list ruleset") == "")
 
 
 def test_the_password_stands_nowhere_and_the_helper_apart(lab, asked):

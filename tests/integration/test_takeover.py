@@ -1,4 +1,4 @@
-"""Taking an address on real kernels: the faults of issue and contract §5, watched on the wire."""
+"""Taking an address on real kernels, watched on the wire."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cable that was pulled: the worker connects as soon as the link is back, whatever its back-off says."""
+"""The network is back: the worker connects at once, whatever its back-off says."""
 
 from __future__ import annotations
 
@@ -42,4 +42,31 @@ def test_a_link_that_comes_up_is_an_attempt_at_once(work, serve, how):
         host.mend() if how == "the cable" else host.up()
         worker.wait("connected", 2)
         master.wait("join", 2)
+        assert worker.stop() == 0
+
+
+@needs_namespaces
+def test_a_route_that_is_there_is_an_attempt_at_once(work, serve):
+    """The master is behind a router, and neither a link nor an address changes."""
+    behind = "10.77.0.1"
+    with Lab(nodes=(3,)) as lab:
+        host, place, master = lab.node(3), lab.master, serve(Master())
+        place.run("ip", "addr", "add", f"{behind}/32", "dev", "lo")
+        relay = serve(
+            Relay(
+                master,
+                listen=lambda port: in_namespace(place.ns, lambda: socket.create_server((behind, port))),
+            )
+        )
+        worker = work(
+            relay,
+            before=host.argv(),
+            VIP_BACKEND="netlink",
+            RECONNECT_DELAY=DAY_S,
+            RECONNECT_DELAY_MAX=DAY_S,
+        )
+        worker.wait("connect_failed")
+        host.run("ip", "route", "add", behind, "via", place.ip)
+        worker.wait("connected")
+        master.wait("join")
         assert worker.stop() == 0

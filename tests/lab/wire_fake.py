@@ -52,7 +52,7 @@ def vip_of(node: int) -> Vip:
 
 
 def order(owner: int = 2, **changes: Any) -> dict[str, Any]:
-    """A valid `recover` of CONTRACT §4."""
+    """A valid `recover`."""
     data = {
         "disconnected_node": owner,
         "recovery_node": "3",

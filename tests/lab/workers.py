@@ -55,7 +55,11 @@ class Worker:
         self.pings = Tail(log_dir / "ping.log")
         nothing = log_dir / "no.env"
         nothing.touch()
-        environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
+        environ = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "LANG", "TZ", "COVERAGE_PROCESS_CONFIG")
+            if name in os.environ
+        }
         said = (log_dir / "stderr").open("wb") if stderr is None else stderr
         self.process = subprocess.Popen(
             [*before, sys.executable, *module, "--env-file", str(nothing)],

@@ -481,20 +481,6 @@ def test_records_can_be_captured_and_handled_as_usual(tmp_path, caplog):
     assert there[1].fields == {"name": "comms", "text": "1 of 2"}
 
 
-def test_bound_fields_come_after_the_event_s_own(tmp_path):
-    with logs_in(tmp_path) as logs:
-        order = logs.comms.bind(order=7)
-        order.info("takeover_started", node=2)
-        order.bind(address="10.9.0.2").error("takeover_failed", node=2, reason=None)
-        logs.comms.info("line", n=1)
-    fields = [list(entry.fields.items()) for entry in entries(tmp_path / "comms.log")]
-    assert fields == [
-        [("node", "2"), ("order", "7")],
-        [("node", "2"), ("order", "7"), ("address", "10.9.0.2")],
-        [("n", "1")],
-    ]
-
-
 def test_what_is_asked_for_is_written_whatever_the_level(tmp_path):
     with logs_in(tmp_path, level="CRITICAL") as logs:
         logs.comms.always("state", up=True)

@@ -703,7 +703,7 @@ class Stranger:
                     raise ConnectionResetError
                 if answer.startswith(f"43{number}["):
                     (*reply,) = json.loads(answer[len(f"43{number}") :])
-                    assert reply == [] or reply[0].keys() == {"error"}, answer
+                    assert reply == [] or reply[0].keys() == {"accepted", "error"}, answer
                     return
         except (OSError, websocket.WebSocketException):
             self.__init__(self._url)

@@ -23,24 +23,12 @@ import trustme
 
 from master.view import layout
 from tests.lab.processes import ROOT, Master, Process, start_master, wait_until
+from tests.master.sse import states
 from tests.master.test_master import LOG_LINE, MakeWorker, Worker, workers
 
 __all__ = ["workers"]
 
 UNIT = ROOT / "deploy" / "linux" / "failover-master.service"
-
-
-def states(master: Master, **headers: str) -> Iterator[dict[str, Any]]:
-    """What the page is told."""
-    host, _, port = master.url.partition("://")[2].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
-    connection.request("GET", "/events", headers=headers)
-    answer = connection.getresponse()
-    assert answer.status == 200
-    assert answer.headers["Content-Type"].startswith("text/event-stream")
-    while line := answer.fp.readline():
-        if line.startswith(b"data: "):
-            yield json.loads(line[6:])
 
 
 def node(state: dict[str, Any], number: int) -> dict[str, Any]:

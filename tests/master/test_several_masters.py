@@ -20,6 +20,7 @@ from master.redis_store import RedisStore
 from master.store import Decision
 from tests.lab.processes import Master, Process, start_master, stays, wait_until
 from tests.lab.redis_server import RedisServer, needs_redis, start_several
+from tests.master.sse import states
 from tests.master.test_master import MakeWorker, Worker, workers
 
 __all__ = ["workers"]
@@ -140,6 +141,21 @@ def test_an_order_reaches_a_worker_of_the_other_master_once(shared: SHARED, work
     a.give_back(2)
     wait_until(lambda: first.holder(2) is None, "given back")
     assert (len(a.events("recover")), len(a.events("restore"))) == (1, 1)
+
+
+def test_each_page_shows_what_either_decided(shared: SHARED, workers: MakeWorker) -> None:
+    _, (first, second) = shared
+    a = join(workers, first, 1, [2])
+    join(workers, second, 2, [1]).close()
+    a.succeed(a.wait_for("recover"))
+    for master in (first, second):
+        wait_until(
+            lambda master=master: (
+                {"node_dead", "takeover_ordered", "takeover_done"}
+                <= {event["event"] for event in next(states(master))["events"]}
+            ),
+            "shown",
+        )
 
 
 def test_masters_that_all_restart_have_forgotten_nothing(shared: SHARED, workers: MakeWorker) -> None:

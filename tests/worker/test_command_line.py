@@ -115,3 +115,26 @@ def test_the_command_names_the_environment_that_it_makes(tmp_path):
 @pytest.mark.parametrize("arguments", [("--json",), ("--as", "root"), ("--check", "--status")])
 def test_options_that_do_not_go_together(arguments):
     assert run("", *arguments).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "requirements", "code"),
+    [
+        (("diagnose.py", "."), "requirements.txt", 1),
+        (("-m", "master", "serve"), "requirements-master.txt", 78),
+        (("-m", "master", "status"), "requirements-master.txt", 78),
+    ],
+)
+def test_the_other_programs_name_a_missing_library_too(tmp_path, command, requirements, code):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "env"], check=True)
+    done = subprocess.run(
+        [tmp_path / "env" / "bin" / "python", *command],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert "Traceback" not in done.stderr
+    assert "is not installed; install it with: " in done.stderr
+    assert done.stderr.rstrip().endswith(f"-m pip install -r {REPOSITORY / requirements}")
+    assert done.returncode == code

@@ -235,7 +235,8 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     precious.write_text("content")
     (tmp_path / ".worker.lock").symlink_to(precious)
     held = acquire(tmp_path, None)
-    assert "Too many levels of symbolic links" in held.warnings[0]
+    assert "link" in held.warnings[0]
+    assert held.warnings[0].count("remove") == 1
     held.release()
     assert precious.read_text() == "content"
 

@@ -209,7 +209,7 @@ def test_it_is_written_every_15_s(monkeypatch, tmp_path):
     monkeypatch.setattr(
         status, "MetricsFile", lambda path, log: SimpleNamespace(put=written.append, close=lambda _: None)
     )
-    monkeypatch.setattr(status.Status, "look", lambda self, now: SNAPSHOT)
+    monkeypatch.setattr(status.Status, "snapshot", lambda self, now: SNAPSHOT)
     parts = SimpleNamespace(config=SimpleNamespace(metrics_file=tmp_path / "x", log_dir=tmp_path), log=None)
     shown = status.Status(SystemdNotifier(None), parts, lambda _message: None, 100.0)
     for now in (100.0, 107.0, 114.9, 115.0, 129.9, 130.0):

@@ -199,6 +199,23 @@ def test_an_answer_that_the_link_had_no_time_for_is_sent_once_after_the_next_joi
     assert len([heard for heard in master.heard[since:] if heard.event == "update node"]) == 1
 
 
+def test_a_success_is_not_sent_again_after_the_address_was_given_back(work, serve):
+    """The link ends before a ping showed that the answers arrived: they are sent again, as far as they are still true."""
+    master = serve(Master(free_port()))
+    work(master, PING_INTERVAL=5)
+    master.wait("join")
+    master.order("recover", RECOVER)
+    master.wait("update node")
+    master.order("restore", {"restore_node": 2})
+    master.wait("restore node")
+    since = len(master.heard)
+    master.kill()
+    master.start()
+    again = master.wait("restore node", since=since)
+    assert says(again.data, {"restore_node": 2, "status": True, "held": {}})
+    assert [heard for heard in master.heard[since:] if heard.event == "update node"] == []
+
+
 # coming back
 
 
