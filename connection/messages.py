@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from connection import payload
 from connection.errors import Failure
-
-if TYPE_CHECKING:
-    from connection.session import Session
 
 
 @dataclass(frozen=True)
 class Connected:
     """The master accepted: `local_ip` is this end of the connection, None behind a proxy."""
 
-    session: Session
+    session: object
     sid: str
     transport: str
     local_ip: str | None
@@ -31,7 +28,7 @@ class Disconnected:
     `undelivered` is, of what was sent with `keep`, what the master may not have, in its order.
     """
 
-    session: Session
+    session: object
     failure: Failure
     undelivered: tuple[object, ...] = ()
 
@@ -44,7 +41,7 @@ class OrderReceived:
     is refused whatever it holds, and then only its own keys are here, cut.
     """
 
-    session: Session
+    session: object
     event: str
     raw: bytes
     ack_id: int | None
@@ -62,7 +59,7 @@ class OrderReceived:
 class JoinAcknowledged:
     """The master has read a `join`; `error` says why it refuses this node, None: it does not."""
 
-    session: Session
+    session: object
     error: str | None
 
 
