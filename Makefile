@@ -20,7 +20,7 @@ THREE_AT_ONCE := -n 3 --dist loadfile
 
 help:
 	@echo "make demo           three workers and a master on this machine, a failover, and its story"
-	@echo "make picture        README.md's story and pictures, by the demo and chromium"
+	@echo "make picture        the pictures in docs, by the demo and chromium"
 	@echo "make run NODE_ID=1  one worker, against MASTER_URL"
 	@echo "make test           every test (those that need root and network namespaces are skipped without them)"
 	@echo "make lowest         every test with the lowest versions that requirements.in allows"

@@ -171,10 +171,13 @@
     const { lane, top, plot: plotTop, rows } = place;
     const inside = make(layers.areas, "g", { "clip-path": "url(#inside)" });
     // the round trips' scale, and their curve
+    let labeled = Infinity;
     for (let ms = 1; ms < data.high_ms && lane.points.at.length; ms *= 10) {
       const y = Math.round(plotTop + PLOT * (1 - share(ms))) + 0.5;
       make(inside, "path", { class: "level", d: `M${gutter} ${y}H${width}` });
-      if (y - 5 > plotTop && y + 4 < plotTop + PLOT + 6) make(layers.areas, "text", { class: "small", x: gutter - 5, y: y + 4, "text-anchor": "end" }, ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`);
+      if (labeled - y < 14 || y - 5 < plotTop) continue;
+      labeled = y;
+      make(layers.areas, "text", { class: "small", x: gutter - 5, y: y + 4, "text-anchor": "end" }, ms >= 1000 ? `${ms / 1000} s` : `${ms} ms`);
     }
     const labels = [];
     for (const [kind, from, to, text] of lane.spans) {

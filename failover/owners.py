@@ -57,7 +57,8 @@ class OwnerMacs:
             self._learn(owner, told, told=True)
             entry.owner_mac, entry.owner_told, entry.owner_also_uses = told, True, None
         elif known and (known.told or seen.mac is None):
-            entry.owner_mac, entry.owner_told, entry.owner_also_uses = known.mac, known.told, None
+            # no more than a guess by now: the machine may have got another card
+            entry.owner_mac, entry.owner_told, entry.owner_also_uses = known.mac, False, None
         elif seen.mac:
             self._learn(owner, seen.mac, told=False)
             entry.owner_mac, entry.owner_told, entry.owner_also_uses = seen.mac, False, seen.also_uses

@@ -81,3 +81,17 @@ def test_a_folder_that_cannot_be_written_is_no_fault(tmp_path):
     owners = OwnerMacs(tmp_path / "gone" / "owners.json", GRID)
     owners._learn(2, OWNER_MAC, told=True)
     assert owners._macs[2].mac == OWNER_MAC
+
+
+def test_what_the_master_said_long_ago_rules_nobody_out():
+    """The owner has got another card, and this master does not name MACs."""
+    owners = OwnerMacs(None, GRID)
+    owners._learn(2, "02:fc:00:00:00:99", told=True)
+    desk = Desk(owners=owners)
+    desk.recover(order())
+    desk.run(1)
+    assert desk.wire.filtered == {("eth0", IP, "02:fc:00:00:00:99")}
+    for _ in range(2):
+        desk.wire.ask(IP, OWNER_MAC)
+        desk.run(0.1)
+    assert desk.state() is State.IN_CONFLICT
