@@ -6,34 +6,27 @@ The rules for the address of a node that is dead, or whose interface has no link
   one refuses, dies or does not answer in time, the next is ordered, until all were tried: that is a round.
 - A new round begins every ROUND_S, and when a neighbor comes, while the node is dead and nobody holds its address.
 - Where a neighbor finds the address in use by its owner, nobody is ordered before IN_USE_S have passed.
-- At most one order for a node is open, and at most one holder is known. Whoever loses an order, or turns out to be a
-  second holder, is ordered to `restore`; that is always safe, since giving back what one does not hold is a success.
+- At most one order for a node is open, and at most one holder is known. A node that loses an order, or turns out to be
+  a second holder, is ordered to `restore`; that is always safe, since giving back what one does not hold is a success.
 - When the node is back its holder is ordered to `restore`, and again every ROUND_S until it answers that it did.
 
 All calls must come from one thread. `now` is in seconds of a monotonic clock.
 """
 
 import logging
-from collections.abc import Callable
 from typing import Any
 
-from master.logs import info, log, warning
+from master.logs import info, warning
 from master.members import Change, Connection, JoinRefusedError, Member, Members, log_death
 from master.messages import Join, RecoverAnswer, RestoreAnswer
+from master.orders import YIELDED_S, Orders, Send
 from master.state import State
-from master.takeovers import Order, Takeover, as_json
+from master.takeovers import as_json
 
 ROUND_S = 5.0
-IN_USE_S = (30.0, 60.0, 120.0, 300.0)
-"""How long nobody is ordered after the first, second, … refusal because the owner itself answers."""
-YIELDED_S = 10.0
-"""How long nobody is ordered after a holder let go because it saw the owner, whose worker is about to start."""
 CONFLICT_SHOWN_S = 300.0
 ASK = "ping request"
 """The event by which a silent node is asked whether it is there; any Socket.IO client acknowledges it."""
-
-Send = Callable[[str, str, dict[str, Any]], None]
-"""Is given a connection's sid, an event and its data, and must neither block nor raise."""
 
 
 class NotHeldError(Exception):
@@ -54,11 +47,10 @@ class Cluster:
         """
         self.leads = True
         """Whether this master begins rounds and asks back. Of several that share their state one does."""
-        self.epoch = 0.0
-        """The wall clock at the monotonic clock's zero, in seconds since the epoch."""
         self.conflicts: dict[int, tuple[str, float]] = {}
         """By node: why a join as this node was refused last, and when."""
         self.members = Members(dead_after, now)
+        self._orders = Orders(self.members, send)
         self._send = send
         self._nodes = nodes
         self._order_timeout = order_timeout
@@ -69,7 +61,17 @@ class Cluster:
         """Go on from another state than the one that was reached here."""
         self.state = state
         self.members.load(state.members)
+        self._orders.load(state)
         self._takeovers, self._unclaimed = state.takeovers, state.unclaimed
+
+    @property
+    def epoch(self) -> float:
+        """The wall clock at the monotonic clock's zero, in seconds since the epoch."""
+        return self._orders.epoch
+
+    @epoch.setter
+    def epoch(self, seconds: float) -> None:
+        self._orders.epoch = seconds
 
     def joined(self, sid: str, join: Join, now: float) -> None:
         """Raises JoinRefusedError."""
@@ -100,11 +102,11 @@ class Cluster:
                 warning("carrier_lost", node=join.node)
             elif before and join.carrier and not before.carrier:
                 info("carrier_back", node=join.node)
-                self._withdraw(self._takeover(join.node), "its link is back", logging.INFO)
-                self._ask_back(self._takeover(join.node))
+                self._orders.withdraw(self._orders.of(join.node), "its link is back", logging.INFO)
+                self._orders.ask_back(self._orders.of(join.node))
             self._reconcile(worker, join, now)
             self._begin_rounds_beside(worker)
-        self._settle(now)
+        self._orders.settle(now)
 
     def pinged(self, sid: str, now: float, join: Join | None = None) -> None:
         """`join`: what came on this connection last, in case that the state has lost it. Raises JoinRefusedError."""
@@ -115,7 +117,7 @@ class Cluster:
             self._follow(change, now)
             self._begin_rounds_beside(change.member)
         if changes:
-            self._settle(now)
+            self._orders.settle(now)
 
     def answered(self, sid: str, _now: float) -> None:
         self.members.answered(sid)
@@ -123,7 +125,7 @@ class Cluster:
     def left(self, sid: str, now: float, planned: bool = False) -> None:
         for change in self.members.left(sid, now, planned):
             self._follow(change, now)
-        self._settle(now)
+        self._orders.settle(now)
 
     def answered_recover(self, sid: str, answer: RecoverAnswer, now: float) -> None:
         worker = self.members.speaker(sid)
@@ -133,11 +135,11 @@ class Cluster:
         elif answer.address:
             self._claim(worker, answer.node, answer.address, now)
         elif takeover and takeover.order and takeover.order.by == worker.number:
-            self._failed(takeover, worker.number, answer.reason or "", now)
+            self._orders.failed(takeover, worker.number, answer.reason or "", now)
         elif takeover and takeover.holder == worker.number:
-            self._release(takeover, f"node {worker.number} let it go: {answer.reason}")
+            self._orders.release(takeover, f"node {worker.number} let it go: {answer.reason}")
             takeover.tried = {worker.number}
-        self._settle(now)
+        self._orders.settle(now)
 
     def answered_restore(self, sid: str, answer: RestoreAnswer, now: float) -> None:
         worker = self.members.speaker(sid)
@@ -146,13 +148,13 @@ class Cluster:
             warning("ignored", event="restore node", reason="its connection has not joined or does not count")
         elif takeover and takeover.holder == worker.number and answer.done:
             asked = takeover.giving_back
-            self._release(takeover, answer.reason or f"node {worker.number} gave it back")
+            self._orders.release(takeover, answer.reason or f"node {worker.number} gave it back")
             takeover.tried = {worker.number}
             if answer.reason and not asked and not self.members.serves(answer.node):
                 takeover.not_before = self.epoch + now + YIELDED_S
         elif takeover and takeover.holder == worker.number:
             warning("restore_failed", node=takeover.number, by=worker.number, reason=answer.reason)
-        self._settle(now)
+        self._orders.settle(now)
 
     def give_back(self, number: int) -> int:
         """Have the address of node `number` given back, by hand; returns the node that was ordered to.
@@ -168,8 +170,8 @@ class Cluster:
             raise NotHeldError(f"nobody holds the address of node {number}")
         info("given_back_by_hand", node=number, by=by)
         takeover.set_aside = not self.members.serves(number)
-        self._withdraw(takeover, "given back by hand", logging.INFO)
-        self._ask_back(takeover)
+        self._orders.withdraw(takeover, "given back by hand", logging.INFO)
+        self._orders.ask_back(takeover)
         return by
 
     def tick(self, now: float) -> None:
@@ -181,17 +183,17 @@ class Cluster:
         for takeover in self._takeovers.values():
             if takeover.order and now >= takeover.order.since + self._order_timeout:
                 takeover.tried.add(takeover.order.by)
-                self._withdraw(takeover, f"no answer in {self._order_timeout:g} s")
+                self._orders.withdraw(takeover, f"no answer in {self._order_timeout:g} s")
         if now >= self._round:
             self._round = now + ROUND_S
             for takeover in self._takeovers.values() if self.leads else ():
-                self._begin_round(takeover)
+                self._orders.begin_round(takeover)
                 if takeover.giving_back:
-                    self._ask_back(takeover)
+                    self._orders.ask_back(takeover)
             for number, (_, at) in list(self.conflicts.items()):
                 if now > at + CONFLICT_SHOWN_S:
                     del self.conflicts[number]
-        self._settle(now)
+        self._orders.settle(now)
 
     def resumed(self, now: float) -> None:
         """The master itself was frozen until now: time that passed meanwhile counts against nobody."""
@@ -212,21 +214,18 @@ class Cluster:
     def _may_join(self, number: int) -> bool:
         return self._nodes is None or number in self._nodes
 
-    def _takeover(self, number: int) -> Takeover:
-        return self._takeovers.setdefault(number, Takeover(number))
-
     def _follow(self, change: Change, now: float, joining: str | None = None) -> None:
         """Draw the consequences of a node's death, return or change of connection.
 
         `joining` is the sid that a `join` just came on: if it now counts, that join says what the node holds.
         """
         member, before = change.member, change.before
-        takeover = self._takeover(member.number)
+        takeover = self._orders.of(member.number)
         if before:
             for other in self._takeovers.values():
                 if other.order and other.order.sid == before.sid:
                     level = logging.INFO if change.planned else logging.WARNING
-                    self._withdraw(other, "its connection is gone or silent", level)
+                    self._orders.withdraw(other, "its connection is gone or silent", level)
         if before and not (member.current and member.current.sid == joining):
             self._forget_holdings(member, before)
         if member.current is None and before:
@@ -234,7 +233,7 @@ class Cluster:
             member.last_ping = self.epoch + before.pulse.pinged if before.pulse.pinged else 0.0
             takeover.is_planned = change.planned
             log_death(member, before, now, change.planned)
-            self._begin_round(takeover)
+            self._orders.begin_round(takeover)
         elif before is None:
             away_s = round(self.epoch + now - member.since, 1) if member.since else None
             info("node_alive", node=member.number, system=member.join.system, away_s=away_s)
@@ -242,8 +241,8 @@ class Cluster:
             takeover.set_aside = takeover.stranded = False
             takeover.in_use, takeover.not_before = 0, 0.0
             if member.join.carrier:
-                self._withdraw(takeover, "the node is back", logging.INFO)
-                self._ask_back(takeover)
+                self._orders.withdraw(takeover, "the node is back", logging.INFO)
+                self._orders.ask_back(takeover)
 
     def _forget_holdings(self, worker: Member, before: Connection) -> None:
         """What a dead node held is held by nobody. One that was only frozen finds the `restore` when it thaws."""
@@ -252,8 +251,8 @@ class Cluster:
             if takeover.holder == worker.number:
                 if before.is_open:
                     self._send(before.sid, "restore", {"restore_node": takeover.number})
-                self._release(takeover, f"node {worker.number} is gone or silent")
-                self._begin_round(takeover)
+                self._orders.release(takeover, f"node {worker.number} is gone or silent")
+                self._orders.begin_round(takeover)
 
     def _forget_unclaimed(self, worker: Member) -> None:
         for ip in [ip for ip, holder in self._unclaimed.items() if holder == worker.number]:
@@ -278,8 +277,8 @@ class Cluster:
         is_complete = join.held is not None or join.secondary_ip is None
         for takeover in self._takeovers.values():
             if is_complete and takeover.holder == worker.number and takeover.number not in held:
-                self._release(takeover, f"node {worker.number} no longer holds it")
-                self._begin_round(takeover)
+                self._orders.release(takeover, f"node {worker.number} no longer holds it")
+                self._orders.begin_round(takeover)
         for number, ip in held.items():
             self._claim(worker, number, ip, now)
         holder = self.members.get(self._unclaimed.pop(join.ip or "", 0))
@@ -291,7 +290,7 @@ class Cluster:
         if number == worker.number or not self._may_join(number):
             warning("claim_ignored", node=number, by=worker.number, ip=ip)
             return
-        takeover = self._takeover(number)
+        takeover = self._orders.of(number)
         if takeover.holder not in (None, worker.number):
             warning("second_holder", node=number, holder=takeover.holder, second=worker.number)
             if worker.current:
@@ -299,7 +298,7 @@ class Cluster:
             return
         took_ms = None
         if takeover.order and takeover.order.by != worker.number:
-            self._withdraw(takeover, f"node {worker.number} holds it already")
+            self._orders.withdraw(takeover, f"node {worker.number} holds it already")
         elif takeover.order:
             took_ms = round((now - takeover.order.since) * 1000, 1)
         if takeover.holder is None:
@@ -307,98 +306,9 @@ class Cluster:
             takeover.held_since = self.epoch + now
         takeover.order, takeover.holder, takeover.ip = None, worker.number, ip
         if self.members.serves(number):
-            self._ask_back(takeover)
-
-    def _failed(self, takeover: Takeover, by: int, reason: str, now: float) -> None:
-        """The neighbor that was ordered did not take the address."""
-        is_starting = "asks before" in reason  # the owner itself, whose worker comes next
-        is_used = not is_starting and "in use by" in reason
-        is_quiet = reason == "stopping" or is_starting or (is_used and takeover.in_use)
-        level = logging.INFO if is_quiet else logging.WARNING
-        log(level, "takeover_failed", node=takeover.number, by=by, reason=reason)
-        takeover.order = None
-        if is_used:
-            wait_s = IN_USE_S[min(takeover.in_use, len(IN_USE_S) - 1)]
-            takeover.in_use += 1
-            takeover.not_before = self.epoch + now + wait_s
-            takeover.tried = set()
-        elif is_starting:
-            takeover.not_before = self.epoch + now + YIELDED_S
-        else:
-            takeover.tried.add(by)
-
-    def _release(self, takeover: Takeover, why: str) -> None:
-        info("takeover_ended", node=takeover.number, address=takeover.ip, by=takeover.holder, reason=why)
-        takeover.holder, takeover.ip, takeover.giving_back = None, None, False
-
-    def _ask_back(self, takeover: Takeover) -> None:
-        """Order the holder, if there is one, to restore; each round repeats it until it answers that it did."""
-        holder = self.members.get(takeover.holder) if takeover.holder is not None else None
-        if holder and holder.current:
-            info("restore_ordered", node=takeover.number, by=holder.number)
-            takeover.giving_back = True
-            self._send(holder.current.sid, "restore", {"restore_node": takeover.number})
-
-    def _withdraw(self, takeover: Takeover, why: str, level: int = logging.WARNING) -> None:
-        """End the open order, if there is one: a `restore` undoes it at whatever point it is."""
-        if takeover.order:
-            log(level, "takeover_withdrawn", node=takeover.number, by=takeover.order.by, reason=why)
-            self._send(takeover.order.sid, "restore", {"restore_node": takeover.number})
-            takeover.order = None
+            self._orders.ask_back(takeover)
 
     def _begin_rounds_beside(self, worker: Member) -> None:
         for member in self.members:
             if worker.number in member.join.neighbors:
-                self._begin_round(self._takeover(member.number))
-
-    def _begin_round(self, takeover: Takeover) -> None:
-        if takeover.order is None:
-            takeover.tried = set()
-
-    def _settle(self, now: float) -> None:
-        """Order the next neighbor for every node that needs one."""
-        for member in self.members:
-            if self.members.serves(member.number):
-                continue
-            takeover = self._takeover(member.number)
-            if takeover.not_before <= self.epoch + now:
-                takeover.not_before = 0.0
-            is_unserved = takeover.holder is None and takeover.order is None and not takeover.not_before
-            if is_unserved and not takeover.set_aside and member.join.ip:
-                self._elect(member, takeover, now)
-
-    def _elect(self, dead: Member, takeover: Takeover, now: float) -> None:
-        neighbors = [m for m in map(self.members.get, dead.join.neighbors) if m and m.join.carrier]
-        lines = [(m.number, m.current) for m in neighbors if m.current]
-        active = [(number, line.sid) for number, line in lines if line.is_open and line.is_reachable]
-        candidates = [one for one in active if one[0] not in takeover.tried]
-        if not candidates:
-            if not takeover.stranded:
-                level = logging.INFO if takeover.in_use or takeover.is_planned else logging.WARNING
-                log(
-                    level,
-                    "nobody_left",
-                    node=dead.number,
-                    address=dead.join.ip,
-                    reason="no live neighbor can take it",
-                )
-            takeover.stranded = True
-            return
-        by, sid = min(candidates, key=lambda one: self._holds_something(one[0]))
-        info("takeover_ordered", node=dead.number, address=dead.join.ip, by=by)
-        takeover.order, takeover.stranded = Order(by, sid, now), False
-        order = {
-            "disconnected_node": dead.number,
-            "recovery_node": str(by),
-            "ip": dead.join.ip,
-            "netmask": dead.join.netmask,
-            "active_neighbors": [str(number) for number, _ in active],
-        }
-        if dead.join.mac:
-            order["owner_mac"] = dead.join.mac
-        self._send(sid, "recover", order)
-
-    def _holds_something(self, number: int) -> bool:
-        """Counting what it was just ordered to take."""
-        taken = {t.holder for t in self._takeovers.values()} | set(self._unclaimed.values())
-        return number in taken or any(t.order and t.order.by == number for t in self._takeovers.values())
+                self._orders.begin_round(self._orders.of(member.number))

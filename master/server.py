@@ -8,19 +8,18 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import socketio
 import socketio.exceptions
-import socketio.packet
 
 from master import logs, messages
 from master.cluster import ASK, Cluster, NotHeldError
 from master.guard import MESSAGE_LIMIT
-from master.listener import MOST_AT_ONCE, Listener
+from master.listener import Listener
 from master.members import JoinRefusedError
 from master.metrics import Metrics
+from master.sessions import Session, Sessions, TextPacket
 from master.settings import Settings
 from master.store import Decision, Emit, Memory, Store, StoreLostError
 from master.tokens import Tokens
@@ -37,51 +36,21 @@ REPLY_S = 5.0
 """For which a request waits for its decision."""
 JOIN_REPLY_S = 1.0
 """For which a join's acknowledgement waits; pings that come behind it wait too."""
-UNJOINED_S = 5.0
-"""After which a session without a join ends."""
-MOST_UNJOINED = 512
 LONGEST_INBOX = 10_000
 """Decisions that wait while the state is out of reach; what comes then is dropped."""
 RETRY_S = 0.2
 """Between tries to reach the state."""
 
 
-@dataclass
-class Session:
-    """A Socket.IO connection."""
-
-    engine: str
-    """Its Engine.IO session."""
-    host: str
-    nodes: frozenset[int] | None
-    """The nodes that its token speaks for; None: every one without a token of its own."""
-    join: messages.Join | None = None
-    """The last that was accepted."""
-
-
-class TextPacket(socketio.packet.Packet):  # type: ignore[misc]
-    """Refuses packets that announce binary attachments, of which any number would be kept."""
-
-    def decode(self, encoded_packet: Any) -> int:
-        count = super().decode(encoded_packet)
-        if self.packet_type in (socketio.packet.BINARY_EVENT, socketio.packet.BINARY_ACK):
-            raise ValueError("binary packets are not accepted")
-        return int(count)
-
-
 class Master:
     def __init__(self, settings: Settings, tokens: Tokens, listener: Listener, limited: logs.Limited) -> None:
         self._tokens, self._listener, self._limited = tokens, listener, limited
-        self._nodes = settings.nodes
         # a gap in the loop's time longer than this was a freeze; less is a busy machine
         self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
         self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
         self._waiting = 0
         """Decisions that were taken out of the inbox and are not made yet."""
         self._wakes = asyncio.Event()
-        self._sessions: dict[str, Session] = {}
-        self._joined: dict[str, str] = {}
-        """The Engine.IO sessions in which a worker joined, and their sid."""
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_lost = False
         """The state is out of reach."""
@@ -98,6 +67,7 @@ class Master:
             logger=logging.getLogger("socketio.server"),
             engineio_logger=logging.getLogger("engineio.server"),
         )
+        self.sessions = Sessions(self.sio)
         self.sio.on("connect", self._on_connect)
         self.sio.on("disconnect", self._on_disconnect)
         self.sio.on("join", self._on_join)
@@ -125,7 +95,7 @@ class Master:
         batch: list[tuple[Decision, asyncio.Future[Any] | None]] = []
         lost_at = 0.0
         before = time.monotonic()
-        sweeper = asyncio.create_task(self._end_unjoined())
+        sweeper = asyncio.create_task(self.sessions.end_unjoined())
         while not self.is_stopping:
             # after a failure time must pass, whether or not something comes
             wait_s = RETRY_S if self.is_lost else min(self._store.next_due() - time.monotonic(), TICK_S)
@@ -180,13 +150,6 @@ class Master:
         self.is_stopping = True
         self._wakes.set()
 
-    async def end_polling(self) -> None:
-        """Answer the polls that are open, so that their workers look for another master at once."""
-        polls = [session for session in self.sio.eio.sockets if self.sio.eio.transport(session) == "polling"]
-        ends = [asyncio.create_task(self.sio.eio.disconnect(session)) for session in polls]
-        if ends:
-            await asyncio.wait(ends, timeout=0.1)
-
     def _submit(self, decision: Decision, reply: asyncio.Future[Any] | None = None) -> None:
         if self._waiting + len(self._inbox) < LONGEST_INBOX:
             self._inbox.append((decision, reply))
@@ -206,12 +169,6 @@ class Master:
         except asyncio.TimeoutError:
             raise StoreLostError(f"no decision within {limit_s:g} s; the master's log says why") from None
 
-    def has_joined(self, session: str) -> bool:
-        return session in self._joined
-
-    def has_room(self) -> bool:
-        return len(self.sio.eio.sockets) - len(self._joined) < MOST_UNJOINED
-
     async def _on_connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
         engine = self.sio.manager.eio_sid_from_sid(sid, "/")
         host = str(environ["asgi.scope"]["client"][0])
@@ -224,24 +181,23 @@ class Master:
         except (PermissionError, messages.MessageError) as exc:
             self._limited.warn("connection_refused", host, address=host, reason=str(exc))
             raise socketio.exceptions.ConnectionRefusedError(str(exc)) from None
-        if any(session.engine == engine for session in self._sessions.values()):
+        if not self.sessions.begin(sid, engine, host, nodes):
             raise socketio.exceptions.ConnectionRefusedError("this connection is connected already")
-        self._sessions[sid] = Session(engine, host, nodes)
 
     async def _on_disconnect(self, sid: str, reason: str) -> None:
-        session = self._sessions.pop(sid, None)
+        session = self.sessions.end(sid)
         if session is None:
             return
-        has_joined = self._joined.pop(session.engine, None)
-        logs.log(logging.INFO if has_joined else logging.DEBUG, "closed", address=session.host, reason=reason)
-        if has_joined:
+        level = logging.INFO if session.join else logging.DEBUG
+        logs.log(level, "closed", address=session.host, reason=reason)
+        if session.join:
             planned = reason == self.sio.reason.CLIENT_DISCONNECT
             address = self._store.address(sid)
             self._submit(lambda cluster, now: cluster.left(address, now, planned))
 
     async def _on_join(self, sid: str, *data: object) -> dict[str, Any] | None:
         """Acknowledged with nothing, or with the reason why it is refused."""
-        session = self._sessions.get(sid)
+        session = self.sessions.get(sid)
         if session is None:
             return None
         try:
@@ -262,9 +218,8 @@ class Master:
             return self._refuse(sid, session, join.node, str(exc))
         except StoreLostError:
             pass  # it is decided when the state is back
-        if sid in self._sessions:
-            session.join = join
-            self._joined[session.engine] = sid
+        if self.sessions.get(sid):
+            self.sessions.joined(session, join)
             self._listener.admit_session(session.engine)
             peer = self._listener.get(tuple(self.sio.get_environ(sid)["asgi.scope"]["client"]))
             if peer and self.sio.transport(sid) == "websocket":
@@ -300,7 +255,7 @@ class Master:
     async def _on_ping(self, sid: str, *_: object) -> None:
         """What it carries is of no interest. Returning nothing acknowledges with an empty list."""
         if not self._store.heard(sid):
-            address, session = self._store.address(sid), self._sessions.get(sid)
+            address, session = self._store.address(sid), self.sessions.get(sid)
             join = session.join if session else None
             self._submit(lambda cluster, now: cluster.pinged(address, now, join))
 
@@ -314,24 +269,6 @@ class Master:
             self._submit(lambda cluster, now: cluster.answered(address, now))
 
         await self.sio.emit(event, data, to=sid, callback=answered if event == ASK else None)
-
-    async def _end_unjoined(self) -> None:
-        """End the sessions in which nobody joins: a polling one is no connection that could be ended."""
-        seen: dict[str, float] = {}
-        while True:
-            await asyncio.sleep(0.1)
-            now = time.monotonic()
-            seen = {
-                session: seen.get(session, now)
-                for session in self.sio.eio.sockets
-                if session not in self._joined
-            }
-            overdue = [session for session, since in seen.items() if now - since > UNJOINED_S][:MOST_AT_ONCE]
-            # it would wait until the peer has fetched what is left for it
-            ends = [asyncio.wait_for(self.sio.eio.disconnect(session), 0.2) for session in overdue]
-            await asyncio.gather(*ends, return_exceptions=True)
-            for session in overdue:
-                self.sio.eio.sockets.pop(session, None)
 
 
 def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:

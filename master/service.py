@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
             await asyncio.wait_for(asyncio.shield(self._tasks[0]), STOP_S / 2)
         for task in self._tasks:
             task.cancel()
-        await self._master.end_polling()
+        await self._master.sessions.end_polling()
         self._sock.close()
         self._listener.end_pending()
         await super().shutdown(sockets=[])
@@ -149,7 +149,7 @@ def _serve(settings: Settings) -> int:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
     app = socketio.ASGIApp(master.sio, Routes(master, settings.tokens).app)
-    guard = Guard(app, listener, master, settings.allowed_hosts, limited)
+    guard = Guard(app, listener, master.sessions, settings.allowed_hosts, limited)
     config = uvicorn.Config(
         guard,
         http="h11",

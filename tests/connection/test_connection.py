@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from connection.dial import Target
 from connection.errors import explain
+from connection.messages import Callbacks, Disconnected
 from connection.reconnect import ATTEMPT_S, back_off
 from connection.resolve import Resolver
-from connection.session import Callbacks, Disconnected, Session
+from connection.session import Session
 from logging_setup import NoLog
 from tests.lab.masters import (
     OPEN,

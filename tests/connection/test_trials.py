@@ -11,8 +11,8 @@ import time
 import pytest
 
 from connection.dial import Target
+from connection.messages import Callbacks
 from connection.reconnect import Connection
-from connection.session import Callbacks
 from logging_setup import NoLog
 from tests.lab.masters import (
     OPEN,

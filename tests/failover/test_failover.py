@@ -41,7 +41,7 @@ JOIN = {
 
 
 class Passed(dict):
-    """failover.TABLE, which notes each cell that a event led to."""
+    """failover.TABLE, which notes each cell that an event led to."""
 
     def __init__(self, table):
         super().__init__(table)

@@ -1,6 +1,6 @@
 """A machine, its segment and its clock by script, and what drives Failover over them as the worker does.
 
-`Wire` has the type of network.interface.Network. Other machines on it answer probes after a tenth of a
+`Wire` has the type of network.base.Network. Other machines on it answer probes after a tenth of a
 millisecond, leases run out by the clock, and each method fails on command. `Desk` turns the owner's loop:
 `tick` when it is due, `judge` only when all that the wire said before was delivered.
 """
@@ -370,7 +370,7 @@ class Desk:
             if not self._judging:
                 due_s = min(due_s, self.failover.judge_due())
             turns += 1
-            assert turns < 50_000, "the loop turns for ever"
+            assert turns < 50_000, "the loop turns forever"
             if self._inbox:
                 continue
             if due_s > end_s:

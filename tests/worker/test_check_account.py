@@ -1,0 +1,89 @@
+"""What `--check` takes from the installed unit: its user's capabilities, and the credentials that systemd reads for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+import config
+from worker import check_account
+
+NOBODY = 65534
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="judges for another user: needs Linux and root"
+)
+
+
+@pytest.fixture
+def unit(tmp_path, monkeypatch):
+    """Write the unit that is installed."""
+    file = tmp_path / "failover-worker.service"
+    monkeypatch.setattr(check_account, "UNIT", file)
+
+    def write(text, drop_in=""):
+        file.write_text(text)
+        folder = tmp_path / f"{file.name}.d"
+        folder.mkdir(exist_ok=True)
+        (folder / "credentials.conf").write_text(drop_in)
+
+    return write
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """The settings of a worker whose logs and token are where nobody's account can reach, if they are closed to it."""
+    for folder in (tmp_path, *tmp_path.parents):
+        if folder not in (Path("/"), Path("/tmp")):
+            folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "logs").mkdir()
+    os.chown(tmp_path / "logs", NOBODY, NOBODY)
+    token = tmp_path / "token"
+    token.write_text("hunter2hunter2")
+    token.chmod(0o600)
+    return config.load(
+        {
+            "NODE_ID": "3",
+            "LOG_DIR": str(tmp_path / "logs"),
+            "VIP_BACKEND": "netlink",
+            "MASTER_TOKEN_FILE": str(token),
+        },
+        Path(os.devnull),
+    )
+
+
+GRANTED = "[Service]\nUser=nobody\nAmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW\n"
+
+
+def test_capabilities_that_the_unit_gives_count(unit, settings):
+    unit(GRANTED)
+    items = list(check_account.privilege_items(settings, None))
+    assert items[0].text == "failover-worker.service gives nobody CAP_NET_ADMIN and CAP_NET_RAW"
+    assert all(item.ok for item in items)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[Service]\nUser=another\nAmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW\n",
+        "[Service]\nUser=nobody\n",
+    ],
+)
+def test_without_them_the_account_has_none(unit, settings, text):
+    unit(text)
+    items = list(check_account.privilege_items(settings, None))
+    (bad,) = [item for item in items if not item.ok]
+    assert bad.name == "privilege"
+    assert "CAP_NET_ADMIN" in bad.text
+
+
+def test_a_credential_need_not_be_readable(unit, settings, tmp_path):
+    unit(GRANTED, f"[Service]\nLoadCredential=master-token:{tmp_path / 'token'}\n")
+    assert [item for item in check_account.account_items(settings, None) if not item.ok] == []
+    unit(GRANTED)
+    (bad,) = [item for item in check_account.account_items(settings, None) if not item.ok]
+    assert bad.text.startswith("MASTER_TOKEN_FILE: nobody cannot read ")
