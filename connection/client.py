@@ -25,7 +25,7 @@ from connection.stream import Stream, WebSocket
 
 WEBSOCKET_SHARE = 0.4
 """Of an attempt's time, what a websocket's handshake may take where polling is tried after it."""
-GOODBYE_S = 0.1
+GOODBYE_S = 0.5
 """Seconds in which what was sent must have arrived at a master that says goodbye."""
 POST_PACKETS = 16
 """What a master's library takes in one request; of more, the old one drops all."""

@@ -76,6 +76,7 @@ class Connection:
         self._up: Connected | None = None
         self._up_s = self._began_s = 0.0
         self._turn = self._round = 0
+        self._restarted = False
         self._mute: set[str] = set()
         self._blocked: set[str] = set()
         self._retry_s = self._deadline_s = math.inf
@@ -144,7 +145,10 @@ class Connection:
 
     def wake(self, now: float) -> None:
         """The network has changed: try at once, where nothing has answered yet."""
-        if self._session and not (self._up or self._session.reached) and now >= self._began_s + WAKE_S:
+        if self._session and not (self._up or self._session.reached):
+            if self._restarted or now < self._began_s + WAKE_S:
+                return  # a network that changes all the time must leave an attempt its time
+            self._restarted = True
             self._session.abandon()
             self._session = None
             self._deadline_s = math.inf
@@ -165,6 +169,7 @@ class Connection:
             return False
         self._up, self._up_s = up, now
         self._deadline_s = math.inf
+        self._restarted = False
         self.lost_s = None
         self.made += 1
         self._last_failure, self._same = None, 0
@@ -272,6 +277,7 @@ class Connection:
     def _failed(self, failure: Failure, now: float) -> None:
         url = self._targets[self._turn].url
         self._session = None
+        self._restarted = False
         self._deadline_s = math.inf
         self._next_turn(now, self._turn + 1)
         same = self._last_failure == (url, failure.text)

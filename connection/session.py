@@ -134,14 +134,14 @@ class Session:
             if self._ended:
                 return
             self._ended = True
+        arrived = goodbye and self._client is not None and self._client.all_arrived()
         lock = self._delivery.lock
         hangs = not lock.acquire(timeout=HELD_S)
         if hangs:
             self._cut()
             lock.acquire()
         try:
-            read = goodbye and not hangs and self._client is not None and self._client.all_arrived()
-            undelivered = () if read else self._delivery.undelivered(self.last_packet_s)
+            undelivered = () if arrived and not hangs else self._delivery.undelivered(self.last_packet_s)
         finally:
             lock.release()
         self._callbacks.post(Disconnected(self, failure, undelivered))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import os
 import queue
 import re
 import signal
@@ -518,6 +519,19 @@ def test_attempts_that_failed_are_forgotten(serve, master):
         gc.collect()
         return sum(type(one) is Session for one in gc.get_objects())
 
+    def descriptors():
+        return sum(os.path.exists(f"/proc/self/fd/{fd}") for fd in range(256))
+
     for _ in range(8):
         fail()
     until(lambda: alive() <= 1, 5, alive)
+    # neither is a descriptor kept until somebody collects the garbage
+    gc.disable()
+    try:
+        fail()
+        before = descriptors()
+        for _ in range(8):
+            fail()
+        until(lambda: descriptors() <= before, 5, lambda: (before, descriptors()))
+    finally:
+        gc.enable()
