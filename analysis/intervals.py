@@ -40,9 +40,9 @@ def subtract(spans: Spans, holes: Spans) -> Spans:
     return tuple(left)
 
 
-def length(spans: Spans, since: float = float("-inf"), until: float = float("inf")) -> float:
-    """Seconds of them that lie between two times."""
-    return sum(max(0.0, min(end, until) - max(start, since)) for start, end in spans)
+def length(spans: Spans) -> float:
+    """Seconds of them all."""
+    return sum(end - start for start, end in spans)
 
 
 def overlap(one: Spans, other: Spans) -> Spans:
@@ -58,12 +58,6 @@ def overlap(one: Spans, other: Spans) -> Spans:
         else:
             j += 1
     return tuple(found)
-
-
-def covers(spans: Spans, at: float) -> bool:
-    """Whether that moment lies in one of them."""
-    place = bisect_right(spans, (at, float("inf"))) - 1
-    return place >= 0 and spans[place][0] <= at <= spans[place][1]
 
 
 def last_before(times: Sequence[float], at: float) -> float | None:

@@ -8,7 +8,7 @@ orders are open.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timezone
 from ipaddress import ip_interface
@@ -73,8 +73,8 @@ class OrderLog:
             case "received" if line.fields.get("event") == "recover":
                 self._received(line)
             case "takeover_started":
-                if self._find(line) is None:  # the log begins behind the order
-                    self._begin(line, line.node, line.address)
+                if (self._run, line.order) not in self._by_number and self._find(line) is None:
+                    self._begin(line, line.node, line.address)  # the log begins behind the order
             case "takeover_done":
                 self._done(line)
             case "takeover_refused" | "takeover_failed" | "takeover_withdrawn":
@@ -187,6 +187,8 @@ class OrderLog:
             return
         order = self._settle(line)
         order.outcome = "taken"
+        for other in self._others(line):
+            other.outcome, other.repeats = "taken", True
         order.taken = line.at
         order.took_ms = decimal(line.fields.get("took_ms"))
         self._hold(order, line.at)
@@ -221,6 +223,19 @@ class OrderLog:
         order.reason = reason or (
             "the master took it back" if order.outcome == "withdrawn" else "no reason logged"
         )
+        for other in self._others(line):
+            other.outcome, other.reason, other.settled = order.outcome, order.reason, line.at
+            other.owner_heard = order.owner_heard
+
+    def _others(self, line: Line) -> Iterator[_Order]:
+        """The further orders about that node that its worker answers together with the one whose number the line has;
+        a line without an interface is about an order that was refused before it was compared with others.
+        """
+        waiting = self._open.get(line.node)
+        while waiting and line.order and "interface" in line.fields:
+            other = waiting.popleft()
+            if not other.outcome:
+                yield other
 
     def _released(self, line: Line) -> None:
         reason = line.fields.get("reason") or line.event.replace("_", " ")

@@ -17,7 +17,7 @@ from pathlib import Path
 from bench.measure import machine
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-BENCHES = ("takeover", "failover", "footprint", "burst", "reconnect")
+BENCHES = ("takeover", "failover", "footprint", "burst", "reconnect", "master")
 
 
 def section(name: str) -> str:

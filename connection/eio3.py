@@ -23,11 +23,11 @@ def _with_our_socket(url: str, **options: Any) -> Any:
     return _create_connection(url, **{**options, **(ours() if ours else {})})
 
 
-def make_client(http_session: Any, websocket_options: Callable[[], dict[str, Any]], **options: Any) -> Any:
-    """A client as connection/session.py wants it; to be connected by the calling thread."""
+def make_client(websocket_options: Callable[[], dict[str, Any]], **options: Any) -> Any:
+    """A client as connection/client.py wants it; to be connected by the calling thread."""
     websocket.create_connection = _with_our_socket
     _dialing.options = websocket_options
-    return socketio.Client(http_session=http_session, ssl_verify=True, **options)
+    return socketio.Client(ssl_verify=True, **options)
 
 
 def connect(client: Any, url: str) -> None:

@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from logging_setup import compact_json
+
+ERROR_CHARS, REASON_BYTES = 1000, 1 << 16
+"""Characters that are kept of a master's reason, and bytes of the acknowledgement that it may come in."""
+LARGE = 8192
+"""Characters above which a message is logged as it came, even where it is no compact JSON."""
 CUT_CHARS = 64
 """Characters of a value that are too few to cut."""
 LONGEST_NUMBER = 4300
@@ -58,3 +64,29 @@ def shorten(data: dict[str, Any], limit: int) -> dict[str, Any]:
         else:
             break
     return data
+
+
+def reason(raw: str) -> str | None:
+    """The reason in an acknowledgement `[{"error": "why"}]`; None: there is none."""
+    try:
+        data = loads(raw) if len(raw) <= REASON_BYTES else None
+    except ValueError:
+        return None
+    first = data[0] if isinstance(data, list) and data else None
+    error = first.get("error") if isinstance(first, dict) else None
+    if error is None:
+        return None
+    return (error if isinstance(error, str) else compact_json(error))[:ERROR_CHARS]
+
+
+def shown(event: str, args: tuple[Any, ...], raw: str) -> str | None:
+    """The data of an event as compact JSON, None: it has none. What came is that already, as a rule, and to write
+    it anew takes longer.
+    """
+    if not args:
+        return None
+    head = f'["{event}",'
+    large = len(raw) > LARGE
+    if len(args) == 1 and raw.startswith(head) and (large or not any(loose in raw for loose in " \\\n\r\t")):
+        return raw[len(head) : -1]
+    return raw if large else compact_json(args[0] if len(args) == 1 else list(args))

@@ -6,7 +6,7 @@ import http.client
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from http.cookies import CookieError, SimpleCookie
 from io import BytesIO
 from typing import Any
@@ -185,14 +185,15 @@ def _body(answer: http.client.HTTPResponse, heard: Callable[[], None], *, start:
     """
     body = bytearray()
     began_s = time.monotonic()
-    while piece := answer.read1(READ_BYTES):
-        body += piece
-        if start is not None and len(body) >= start:
-            break
-        if len(body) > MESSAGE_LIMIT:
-            raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
-        if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
-            heard()
+    with closing(answer):  # which by itself holds its socket's descriptor, read to its end or not
+        while piece := answer.read1(READ_BYTES):
+            body += piece
+            if start is not None and len(body) >= start:
+                break
+            if len(body) > MESSAGE_LIMIT:
+                raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
+            if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
+                heard()
     return bytes(body)
 
 

@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from connection.delivery import JOIN_ACK_ID
 from connection.dial import Target
 from connection.errors import Failure, unanswered
+from connection.messages import Callbacks, Connected, Disconnected
 from connection.payload import encode, shorten
 from connection.resolve import Resolver
-from connection.session import JOIN_ACK_ID, Callbacks, Connected, Disconnected, Session
+from connection.session import Session
 from logging_setup import EventLogger
 
 ATTEMPT_S = 5.0
@@ -74,6 +76,7 @@ class Connection:
         self._up: Connected | None = None
         self._up_s = self._began_s = 0.0
         self._turn = self._round = 0
+        self._restarted = False
         self._mute: set[str] = set()
         self._blocked: set[str] = set()
         self._retry_s = self._deadline_s = math.inf
@@ -115,7 +118,7 @@ class Connection:
     @property
     def on_the_way(self) -> tuple[Any, ...]:
         """What was sent with `keep` and the master may not have read yet."""
-        return self._up.session.on_the_way if self._up else ()
+        return self._session.on_the_way if self._session else ()
 
     def begin(self, now: float) -> None:
         self.lost_s = now
@@ -142,7 +145,10 @@ class Connection:
 
     def wake(self, now: float) -> None:
         """The network has changed: try at once, where nothing has answered yet."""
-        if self._session and not (self._up or self._session.reached) and now >= self._began_s + WAKE_S:
+        if self._session and not (self._up or self._session.reached):
+            if self._restarted or now < self._began_s + WAKE_S:
+                return  # a network that changes all the time must leave an attempt its time
+            self._restarted = True
             self._session.abandon()
             self._session = None
             self._deadline_s = math.inf
@@ -158,10 +164,12 @@ class Connection:
 
     def accepted(self, up: Connected, now: float) -> bool:
         """Take a Connected; False: it comes from a session that is over."""
-        if up.session is not self._session:
+        session = self._session
+        if session is None or up.session is not session:
             return False
         self._up, self._up_s = up, now
         self._deadline_s = math.inf
+        self._restarted = False
         self.lost_s = None
         self.made += 1
         self._last_failure, self._same = None, 0
@@ -169,7 +177,7 @@ class Connection:
             self._blocked.discard(self.url)
         self._log.info(
             "connected",
-            master=up.session.target.url,
+            master=session.target.url,
             sid=up.sid,
             transport=up.transport,
             took_ms=(now - self._began_s) * 1000,
@@ -178,20 +186,21 @@ class Connection:
 
     def ended(self, down: Disconnected, now: float) -> str | None:
         """Take a Disconnected; the reason when it ended the connection, None: there was none yet."""
-        if down.session is not self._session:
+        session = self._session
+        if session is None or down.session is not session:
             return None
         if self._up is None:
-            down.session.useless()
+            session.useless()
             if down.failure.blocked:
                 self._blocked.add(self.url)
             self._failed(down.failure, now)
             return None
         lasted_s = now - self._up_s
         reason, cause = str(down.failure), down.failure.cause
-        if down.session.last_packet_s < self._froze_s and cause in ("master_gone", "no_answer", "network"):
+        if session.last_packet_s < self._froze_s and cause in ("master_gone", "no_answer", "network"):
             cause = "frozen"
         self._log.warning("disconnected", reason=reason, cause=cause, connected_s=lasted_s)
-        mute = down.session.last_packet_s <= self._up_s
+        mute = session.last_packet_s <= self._up_s
         (self._mute.add if mute else self._mute.discard)(self.url)
         self._session = self._up = None
         self.lost_s = now
@@ -204,8 +213,8 @@ class Connection:
 
     def drop(self, reason: str) -> None:
         """End the connection; `Disconnected` follows. An attempt that is under way is another one's, and goes on."""
-        if self._up:
-            self._up.session.end(Failure(reason))
+        if self._up and self._session:
+            self._session.end(Failure(reason))
 
     def close(self, timeout_s: float) -> None:
         """Send what is queued, say goodbye, and begin nothing any more."""
@@ -230,26 +239,26 @@ class Connection:
         """Send an event, and log it at `level`; False: there is no connection, nothing was sent. `keep`: as for a
         session; `order` is the number of the order that it answers. What is larger than the master takes is cut.
         """
-        up = self._up
-        if up is None:
+        session = self._session
+        if session is None or self._up is None:
             return False
-        limit = up.session.max_payload
+        limit = session.max_payload
         if limit and isinstance(data, dict) and len(encode(data)) + len(event) + ROOM > limit:
             data = shorten(data, limit - len(event) - ROOM)
         ack_id = JOIN_ACK_ID if event == "join" else None
-        if not up.session.send(event, data, ack_id, keep):
+        if not session.send(event, data, ack_id, keep):
             return False
         self._log.write(level, "sent", {"event": event, "data": data, "order": order})
         return True
 
     def ping(self, seq: int, data: str) -> bool:
         """Queue a keep-alive whose acknowledgement will carry `seq`. The ping thread's; not logged here."""
-        up = self._up
-        return up is not None and up.session.send("ping", data, ack_id=seq)
+        session = self._session
+        return session is not None and self._up is not None and session.send("ping", data, ack_id=seq)
 
-    def acknowledge(self, session: Session, ack_id: int, data: Any) -> None:
+    def acknowledge(self, session: object, ack_id: int, data: Any) -> None:
         """Acknowledge an event of the master; one of a connection that is over has nobody to hear it."""
-        if session.acknowledge(ack_id, data):
+        if self._session and session is self._session and self._session.acknowledge(ack_id, data):
             self._log.debug("acknowledged", data=data)
 
     def _try(self, now: float) -> None:
@@ -268,6 +277,7 @@ class Connection:
     def _failed(self, failure: Failure, now: float) -> None:
         url = self._targets[self._turn].url
         self._session = None
+        self._restarted = False
         self._deadline_s = math.inf
         self._next_turn(now, self._turn + 1)
         same = self._last_failure == (url, failure.text)

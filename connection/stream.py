@@ -56,7 +56,7 @@ class Stream:
         self.fault: Failure | None = None
         self._sock = sock
         self._url = url
-        self._turn = threading.Lock() if isinstance(sock, ssl.SSLSocket) else nullcontext()
+        self._turn = threading.Lock() if isinstance(sock, ssl.SSLSocket) else None
         self._heard = heard
         self._greeted = opened
         self._wanted = wanted
@@ -67,7 +67,8 @@ class Stream:
         self._opened = False
         self._taken = self._arrived = 0
         self._began_s = 0.0
-        sock.setblocking(False)
+        if self._turn:
+            sock.setblocking(False)
 
     def recv(self, size: int) -> bytes:
         """At most `size` bytes. The socket is read in large pieces: a burst costs as much as its system calls."""
@@ -81,7 +82,7 @@ class Stream:
         return piece
 
     def send(self, data: bytes) -> int:
-        return self._in_turn(lambda: self._sock.send(data), write=True)
+        return self._in_turn(lambda: self._sock.send(data))
 
     def message_begins(self) -> None:
         """What is read from here on belongs to the next message."""
@@ -110,6 +111,9 @@ class Stream:
 
     def settimeout(self, value: float | None) -> None:
         self._timeout_s = value
+        if not self._turn:
+            with suppress(OSError):  # it was closed
+                self._sock.settimeout(value)
 
     def gettimeout(self) -> float | None:
         return self._timeout_s
@@ -121,7 +125,7 @@ class Stream:
         socket.socket.shutdown(self._sock, how)
 
     def close(self) -> None:
-        with self._turn:
+        with self._turn or nullcontext():
             self._sock.close()
 
     def __getattr__(self, name: str) -> Any:
@@ -190,10 +194,12 @@ class Stream:
         return body
 
     def _receive(self) -> bytes:
-        self._timeout_s = max(0.001, self._ends_s - time.monotonic())
+        self.settimeout(max(0.001, self._ends_s - time.monotonic()))
         return self._in_turn(lambda: self._sock.recv(READ_BYTES))
 
-    def _in_turn(self, call: Callable[[], T], *, write: bool = False) -> T:
+    def _in_turn(self, call: Callable[[], T]) -> T:
+        if not self._turn:
+            return call()
         end_s = math.inf if self._timeout_s is None else time.monotonic() + self._timeout_s
         while True:
             with self._turn:
@@ -205,8 +211,6 @@ class Stream:
                     wants_write = False
                 except ssl.SSLWantWriteError:
                     wants_write = True
-                except BlockingIOError:
-                    wants_write = write
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError("timed out")

@@ -149,6 +149,7 @@ class Listener:
         if not self._has_room_for(address[0]):
             connection.close()
             return
+        self._admitted.pop(address, None)  # of a connection that is closed and not swept up yet
         peer = self._pending[address] = Peer(address, time.monotonic() + PENDING_S)
         peer.task = asyncio.get_running_loop().create_task(self._establish(peer, connection, factory, tls))
 

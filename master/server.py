@@ -228,7 +228,9 @@ class Master:
 
     def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
         self.metrics.joins_refused.inc()
-        self._limited.warn("join_refused", f"{node} {reason}", node=node, address=session.host, reason=reason)
+        self._limited.warn(
+            "join_refused", f"{node} {session.host}", node=node, address=session.host, reason=reason
+        )
         task = asyncio.get_running_loop().create_task(self._end_refused(sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

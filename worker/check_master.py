@@ -16,12 +16,13 @@ from urllib.parse import urlsplit
 
 from connection.dial import Dialer, Target
 from connection.errors import Failure, engineio_version, explain, explain_answer
+from connection.messages import Callbacks, Connected, Disconnected
 from connection.polling import exchange
 from connection.protocol import EIO
 from connection.proxies import proxy_of
 from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
-from connection.session import Callbacks, Connected, Disconnected, Session
+from connection.session import Session
 from logging_setup import NoLog
 from worker.check_item import Item
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from queue import Empty, SimpleQueue
 
-from connection.session import OrderReceived
+from connection.messages import OrderReceived
 from network.base import AddressesChanged, NetworkEvent
+from worker.messages import Stop
 
 ORDERS = 200
 """Orders of the master that may wait. With more, the thread that reads the connection waits, and TCP makes the master
@@ -23,7 +24,13 @@ class Inbox:
         self._room = threading.Semaphore(ORDERS)
         self._beyond = threading.Semaphore(0)
         self._changes: set[AddressesChanged] = set()
-        self.put = self._messages.put
+        self._stop: Stop | None = None
+
+    def put(self, message: object) -> None:
+        """Put a message. A Stop overtakes all that wait: hundreds of large orders could take longer than it has."""
+        if isinstance(message, Stop):
+            self._stop = message
+        self._messages.put(message)
 
     def put_event(self, event: NetworkEvent) -> None:
         """Put an event. Of each AddressesChanged one at a time: its reader sees everything that changed until then."""
@@ -51,6 +58,8 @@ class Inbox:
             message = self._messages.get(timeout=limit_s)
         except Empty:
             return None
+        if self._stop:
+            return self._stop
         if isinstance(message, OrderReceived):
             if not self._beyond.acquire(blocking=False):
                 self._room.release()

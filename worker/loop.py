@@ -14,8 +14,8 @@ from contextlib import ExitStack
 from dataclasses import fields
 
 from config import Config
+from connection.messages import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
 from connection.reconnect import Connection
-from connection.session import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
 from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node

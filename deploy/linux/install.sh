@@ -75,7 +75,11 @@ uninstall)
   remove_code
   rm -f "$destdir$units/$unit" "$destdir$units/$unit.d/credentials.conf.example" \
     "$destdir/etc/logrotate.d/failover-worker"
-  if [ "$(readlink "$destdir$command")" = "$prefix/lib/failover-worker" ]; then rm "$destdir$command"; fi
+  if [ "$(readlink "$destdir$command")" = "$prefix/lib/failover-worker" ]; then
+    rm "$destdir$command"
+    master=/opt/failover-master/lib/failover-worker # the master's installation has the command too
+    if [ -e "$destdir$master" ]; then ln -s "$master" "$destdir$command"; fi
+  fi
   if [ -d "$destdir$units/$unit.d" ]; then rmdir --ignore-fail-on-non-empty "$destdir$units/$unit.d"; fi
   if running; then systemctl daemon-reload; fi
   echo "Removed. Settings, logs and the user stay; to remove them too:"

@@ -278,6 +278,24 @@ NUMBERED = {
             not_taken(received=stamp(11), outcome="refused", reason="no"),
         ],
     ),
+    "three that wait for one answer": (
+        Worker(1)
+        .start(0)
+        .say(10, "received", order=1, **recover(2, 1))
+        .say(11, "received", order=2, **recover(2, 1))
+        .say(12, "received", order=3, **recover(2, 1))
+        .say(13, "takeover_refused", order=1, **where(interface="eth0", reason="no")),
+        [not_taken(received=stamp(at), outcome="refused", reason="no") for at in (10, 11, 12)],
+    ),
+    "two of which one is carried out": (
+        Worker(1)
+        .start(0)
+        .say(10, "received", order=1, **recover(2, 1))
+        .say(10.1, "received", order=2, **recover(2, 1))
+        .say(10.2, "takeover_done", order=1, **where(interface="eth0", took_ms=200.0))
+        .say(20, "release_done", order=1, **where(interface="eth0", reason="restore")),
+        [attempt(released=stamp(20))],
+    ),
     "withdrawn": (
         Worker(1)
         .start(0)

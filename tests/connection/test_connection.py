@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import json
+import os
 import queue
 import re
 import signal
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 
 from connection.dial import Target
 from connection.errors import explain
+from connection.messages import Callbacks, Disconnected
 from connection.reconnect import ATTEMPT_S, back_off
 from connection.resolve import Resolver
-from connection.session import Callbacks, Disconnected, Session
+from connection.session import Session
 from logging_setup import NoLog
 from tests.lab.masters import (
     OPEN,
@@ -517,6 +519,19 @@ def test_attempts_that_failed_are_forgotten(serve, master):
         gc.collect()
         return sum(type(one) is Session for one in gc.get_objects())
 
+    def descriptors():
+        return sum(os.path.exists(f"/proc/self/fd/{fd}") for fd in range(256))
+
     for _ in range(8):
         fail()
     until(lambda: alive() <= 1, 5, alive)
+    # neither is a descriptor kept until somebody collects the garbage
+    gc.disable()
+    try:
+        fail()
+        before = descriptors()
+        for _ in range(8):
+            fail()
+        until(lambda: descriptors() <= before, 5, lambda: (before, descriptors()))
+    finally:
+        gc.enable()

@@ -11,11 +11,12 @@ import time
 import pytest
 
 from connection.dial import Target
+from connection.messages import Callbacks
 from connection.reconnect import Connection
-from connection.session import Callbacks
 from logging_setup import NoLog
 from tests.lab.masters import (
     OPEN,
+    BlackHole,
     Master,
     Puppet,
     Raw,
@@ -298,6 +299,20 @@ def test_a_changed_network_is_tried_at_once(connection, serve):
     assert one.accepted(inbox.get(timeout=PATIENCE_S), 2.1)
     one.wake(2.2)  # a connection that stands is left alone
     assert one.up
+
+
+def test_a_network_that_changes_all_the_time_leaves_an_attempt_its_time(connection, serve):
+    one, inbox = connection(serve(BlackHole()).url)
+    one.begin(0.0)
+    one.wake(1.0)
+    one.tick(1.0)  # begun anew
+    for tenth in range(10, 55):
+        one.wake(tenth / 10)
+        one.tick(tenth / 10)
+    assert one.due() == 6.0
+    one.tick(6.0)
+    assert "in 5 s, connecting to 127.0.0.1" in one.trouble
+    assert inbox.empty()
 
 
 def test_attempts_come_well_within_master_loss_release(connection):

@@ -167,6 +167,13 @@ def test_uninstall_leaves_settings_and_logs(dest: Path, tmp_path: Path) -> None:
     assert not (copy / "opt/failover-worker").exists()
     assert not os.path.lexists(copy / "usr/local/bin/failover-worker")
     make("uninstall", f"DESTDIR={copy}")  # there is nothing left to do
+    # where a master is installed too, the command is its own then
+    link, master = copy / "usr/local/bin/failover-worker", "/opt/failover-master/lib/failover-worker"
+    (copy / master[1:]).parent.mkdir(parents=True)
+    (copy / master[1:]).touch()
+    link.symlink_to("/opt/failover-worker/lib/failover-worker")
+    make("uninstall", f"DESTDIR={copy}")
+    assert os.readlink(link) == master
 
 
 def test_where_it_is_installed_it_stays(dest: Path, tmp_path: Path) -> None:

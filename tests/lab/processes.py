@@ -171,7 +171,7 @@ class Master(Process):
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         status, state = self.request("/json", headers=headers)
         assert status == 200, state
-        return state
+        return dict(state)
 
     def holder(self, node: int) -> Optional[str]:
         """Who holds the address of `node`, as text. None: nobody."""

@@ -384,3 +384,153 @@ def test_a_wrong_join_is_refused_with_what_is_wrong_in_one_short_line(wrong: dic
 def test_a_wrong_answer_to_restore_is_refused(data: object) -> None:
     with pytest.raises(messages.MessageError):
         messages.restore_answer(data)
+
+
+class Trio:
+    """Nodes 1, 2 and 3 of a master; 1 and 3 are node 2's neighbors. The clock stands where the test puts it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.sent: list[tuple[str, str, dict]] = []
+        self.cluster = Cluster(
+            lambda *message: self.sent.append(message), 2.5, ORDER_TIMEOUT, self.now, frozenset({1, 2, 3})
+        )
+        for node in (1, 2, 3):
+            self.join(node)
+
+    def join(self, node: int, **more: object) -> None:
+        neighbors = [n for n in (1, 2, 3) if abs(n - node) == 1]
+        data = {
+            **GOOD,
+            "NODE_ID": node,
+            "neighbors": neighbors,
+            "primary_ip": f"10.9.0.{node}",
+            "held": {},
+            **more,
+        }
+        self.cluster.joined(f"sid{node}", messages.join(data), self.now)
+
+    def wait(self, seconds: float) -> None:
+        """Nodes 1 and 3 ping."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(end, self.now + 0.1)
+            for node in (1, 3):
+                self.cluster.pinged(f"sid{node}", self.now)
+            self.cluster.tick(self.now)
+
+    def orders(self) -> list[tuple[str, dict]]:
+        return [(sid, data) for sid, event, data in self.sent if event == "recover"]
+
+    def refuse(self, reason: str) -> None:
+        sid, data = self.orders()[-1]
+        answer = messages.recover_answer({**data, "error": reason})
+        self.cluster.answered_recover(sid, answer, self.now)
+
+
+IN_USE = "10.9.0.2 is in use by its owner 02:fc:00:00:00:02: it is alive, only its worker is gone"
+
+
+def test_after_in_use_by_its_owner_nobody_is_ordered_for_30_s_then_1_2_and_5_minutes() -> None:
+    trio = Trio()
+    trio.cluster.left("sid2", trio.now)
+    for count, pause_s in enumerate([30, 60, 120, 300, 300], 1):
+        assert len(trio.orders()) == count
+        trio.refuse(IN_USE)
+        trio.wait(pause_s - 0.5)
+        assert len(trio.orders()) == count, f"ordered before {pause_s} s"
+        trio.wait(1)
+    trio.join(2)
+    trio.cluster.left("sid2", trio.now)
+    assert len(trio.orders()) == 7, "its return did not end the pause"
+
+
+def test_another_refusal_has_the_next_neighbor_ordered_at_once() -> None:
+    trio = Trio()
+    trio.cluster.left("sid2", trio.now)
+    trio.refuse("no route to it")
+    assert [sid for sid, _ in trio.orders()] == ["sid1", "sid3"]
+
+
+def test_an_owner_that_is_starting_has_ten_seconds() -> None:
+    trio = Trio()
+    trio.cluster.left("sid2", trio.now)
+    trio.refuse("10.9.0.2 is in use by its owner 02:fc:00:00:00:02, which asks before it uses it")
+    trio.wait(9.5)
+    assert len(trio.orders()) == 1
+    trio.wait(1)
+    assert len(trio.orders()) == 2
+
+
+def test_an_order_carries_the_mac_of_the_owners_last_join() -> None:
+    trio = Trio()
+    trio.join(2, mac="02:FC:00:00:00:02")
+    trio.cluster.left("sid2", trio.now)
+    assert trio.orders()[0][1]["owner_mac"] == "02:fc:00:00:00:02"
+    trio = Trio()
+    trio.join(2, mac="nonsense")
+    trio.cluster.left("sid2", trio.now)
+    assert "owner_mac" not in trio.orders()[0][1]
+
+
+def test_a_node_without_carrier_is_alive_and_its_address_is_taken_until_its_link_is_back() -> None:
+    trio = Trio()
+    trio.join(1, carrier=False)
+    assert trio.orders()[0][0] == "sid2"
+    assert "1" in trio.cluster.as_json()["active"]
+    trio.join(2, held={"1": "10.9.0.1"})
+    assert trio.cluster.as_json()["recovery_mapper"]["1"]["recovery_node"] == "2"
+    assert not [event for _, event, _ in trio.sent if event == "restore"]
+    trio.join(3, carrier=False)
+    trio.join(1)
+    assert [(sid, data["restore_node"]) for sid, event, data in trio.sent if event == "restore"] == [
+        ("sid2", 1)
+    ]
+
+
+def test_the_silent_node_is_asked_0_3_s_before_its_time_is_over_and_dead_then() -> None:
+    trio = Trio()
+    trio.wait(2.1)
+    assert [event for _, event, _ in trio.sent] == []
+    trio.wait(0.2)
+    assert trio.sent == [("sid2", ASK, {})]
+    trio.wait(0.1)
+    assert trio.orders() == []
+    trio.wait(0.2)
+    assert len(trio.orders()) == 1
+    assert [event for _, event, _ in trio.sent].count(ASK) == 1
+
+
+def levels(caplog: pytest.LogCaptureFixture) -> set[str]:
+    return {record.levelname for record in caplog.records}
+
+
+def test_on_good_days_nothing_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop, its takeover, the return, and an upgrade that comes back before anybody has taken the address."""
+    caplog.set_level("DEBUG", "master")
+    trio = Trio()
+    trio.cluster.left("sid2", trio.now, planned=True)
+    trio.join(1, held={"2": "10.9.0.2"})
+    trio.join(2)
+    trio.cluster.answered_restore(
+        "sid1", messages.restore_answer({"restore_node": 2, "status": True}), trio.now
+    )
+    trio.cluster.left("sid2", trio.now, planned=True)
+    trio.join(2)
+    assert len(trio.orders()) == 2
+    assert levels(caplog) == {"INFO"}, caplog.messages
+
+
+def test_a_worker_that_is_stopped_on_a_living_machine_is_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", "master")
+    trio = Trio()
+    trio.cluster.left("sid2", trio.now, planned=True)
+    for count in range(1, 5):
+        trio.refuse(IN_USE)
+        while len(trio.orders()) == count:
+            trio.wait(1)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "takeover_failed"
+    ]

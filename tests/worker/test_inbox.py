@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 
-from connection.session import OrderReceived
+from connection.messages import OrderReceived
 from network.base import AddressesChanged, LinkUp
 from worker.inbox import ORDERS, Inbox
+from worker.messages import Stop
 
 
 def order(number):
@@ -52,3 +53,10 @@ def test_changes_of_addresses_are_one_message_until_it_is_taken():
     assert [inbox.get(0) for _ in range(3)] == [AddressesChanged("eth0"), LinkUp("eth0"), None]
     inbox.put_event(AddressesChanged("eth0"))
     assert inbox.get(0) == AddressesChanged("eth0")
+
+
+def test_a_stop_overtakes_the_orders_that_wait():
+    inbox = Inbox()
+    assert all(inbox.put_order(order(n), 0.01) for n in range(ORDERS))
+    inbox.put(Stop("SIGTERM"))
+    assert inbox.get(0) == Stop("SIGTERM")

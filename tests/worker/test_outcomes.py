@@ -11,9 +11,10 @@ import pytest
 
 from connection.dial import Target
 from connection.errors import Failure
+from connection.messages import Callbacks, Connected, Disconnected, OrderReceived
 from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
-from connection.session import WAIT_S, Callbacks, Connected, Disconnected, OrderReceived, Session
+from connection.session import WAIT_S, Session
 from logging_setup import NoLog
 from tests.lab.masters import Master, Puppet
 from tests.lab.processes import stays

@@ -1,0 +1,83 @@
+"""What is sent on one connection: in order, bounded, and given back unless the master surely has it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+UNREAD, UNREAD_BYTES = 2000, 4 << 20
+"""Packets that may wait for a master that reads nothing, and their size; with more the connection is ended."""
+KEPT_BYTES = 4 << 20
+"""Of what is kept until an acknowledgement comes; with more, the oldest counts as delivered."""
+HASTE_S = 0.1
+"""Seconds that a master may take to read what arrived."""
+JOIN_ACK_ID = 10**15
+"""The number of a join's acknowledgement, above those of all pings."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """Something sent after the event whose acknowledgement has the number `after`."""
+
+    after: int
+    at_s: float
+    size: int
+    what: object
+
+
+class Delivery:
+    """Held (`with delivery.lock`) to order what is sent: the library's methods are not thread-safe."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._last_ack_id = 0
+        self._kept: deque[_Kept] = deque()
+        self._bytes = 0
+        self._sizes: deque[int] = deque(maxlen=UNREAD)
+        self._acknowledges = False
+        self._joins = 0
+
+    def has_room(self, waiting: int) -> bool:
+        """Whether more may be sent while so many packets wait. The lock is held."""
+        size = sum(list(self._sizes)[-waiting:]) if waiting else 0
+        return waiting < UNREAD and size < UNREAD_BYTES
+
+    def sent(self, size: int, ack_id: int | None, keep: object | None) -> None:
+        """Note what was sent. The lock is held."""
+        self._sizes.append(size)
+        if ack_id == JOIN_ACK_ID:
+            self._joins += 1
+        elif ack_id is not None:
+            self._last_ack_id = ack_id
+        if keep is not None:
+            self._kept.append(_Kept(self._last_ack_id, time.monotonic(), size, keep))
+            self._bytes += size
+            self._forget(lambda _: len(self._kept) > UNREAD or self._bytes > KEPT_BYTES)
+
+    def acknowledged(self, ack_id: int) -> bool:
+        """Take the acknowledgement of that number; False: nobody waits for it."""
+        with self.lock:
+            if ack_id == JOIN_ACK_ID:
+                asked = self._joins > 0
+                self._joins -= asked
+                return asked
+            self._acknowledges = True
+            # whoever read the one has read what was sent before it
+            self._forget(lambda kept: kept.after < ack_id)
+            return True
+
+    def undelivered(self, heard_s: float) -> tuple[object, ...]:
+        """What no acknowledgement proves to have been read: what arrived at its machine was not where the master hung,
+        or a proxy lost it. A master that acknowledges nothing has read what was sent before it last spoke, at the
+        monotonic time `heard_s`. The lock is held.
+        """
+        since_s = -math.inf if self._acknowledges else heard_s - HASTE_S
+        return tuple(kept.what for kept in self._kept if kept.at_s > since_s)
+
+    def _forget(self, done: Callable[[_Kept], bool]) -> None:
+        while self._kept and done(self._kept[0]):
+            self._bytes -= self._kept.popleft().size

@@ -1,0 +1,76 @@
+"""What a session tells its owner, as messages, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from connection import payload
+from connection.errors import Failure
+
+
+@dataclass(frozen=True)
+class Connected:
+    """The master accepted: `local_ip` is this end of the connection, None behind a proxy."""
+
+    session: object
+    sid: str
+    transport: str
+    local_ip: str | None
+    quiet_s: float
+
+
+@dataclass(frozen=True)
+class Disconnected:
+    """The attempt failed, or the connection that it had become ended.
+
+    `undelivered` is, of what was sent with `keep`, what the master may not have, in its order.
+    """
+
+    session: object
+    failure: Failure
+    undelivered: tuple[object, ...] = ()
+
+
+@dataclass(frozen=True)
+class OrderReceived:
+    """An event of the master that is for the owner.
+
+    `number` is its own in this run. `ack_id` is None where no acknowledgement is asked for. `fault` says why the order
+    is refused whatever it holds, and then only its own keys are here, cut.
+    """
+
+    session: object
+    event: str
+    raw: bytes
+    ack_id: int | None
+    arrived_s: float
+    number: int = 0
+    fault: str | None = None
+
+    @property
+    def data(self) -> Any:
+        """What the master sent with it, decoded. It waits as bytes, whose number is bounded, as objects' is not."""
+        return payload.loads(self.raw)
+
+
+@dataclass(frozen=True)
+class JoinAcknowledged:
+    """The master has read a `join`; `error` says why it refuses this node, None: it does not."""
+
+    session: object
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """Called from the connection's threads; none may block or raise.
+
+    `post_order` may wait for as long as it is told, and returns False when it then could not take the order; told 0
+    it takes it.
+    """
+
+    post: Callable[[object], None]
+    post_order: Callable[[OrderReceived, float], bool]
+    acknowledged: Callable[[int], None]
