@@ -223,7 +223,7 @@ class Connection:
             self._session.leave(timeout_s)
         if self._up:
             connected_s = time.monotonic() - self._up_s
-            self._log.warning(
+            self._log.info(
                 "disconnected", reason="this worker stops", cause="own_stop", connected_s=connected_s
             )
             self._up = None

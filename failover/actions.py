@@ -110,6 +110,7 @@ class Actions:
             self.fail(entry, now)
             return
         self._table.enter(entry, State.HELD)
+        self._table.reported.pop(entry.vip.owner, None)
         entry.hold(now, self._settings.address_lease_s)
         if before is State.ADOPTING:
             self._table.say("INFO", "address_adopted", entry)
@@ -177,29 +178,29 @@ class Actions:
             # not simply the MAC that answered: a frozen holder answers too
             self._owners.identify(entry, self._network)
         if entry.state is State.PROBING:
-            if not self._settings.conflict_wait_s:
+            wait_s = self._settings.conflict_wait_s
+            self._table.report_user(entry, now, wait_s)
+            if not wait_s:
                 self.refuse_alive(entry, now)
                 return
             self._table.enter(entry, State.OWNER_ALIVE)
-            entry.wait_ends_s = now + self._settings.conflict_wait_s
-            self._table.say(
-                "WARNING", "owner_alive", entry, mac=entry.other_mac, wait_s=self._settings.conflict_wait_s
-            )
+            entry.wait_ends_s = now + wait_s
         entry.round_s = now + AGAIN_S
 
     def refuse_alive(self, entry: VipState, now: float) -> None:
-        """Refuses: the owner (MAC) is alive, only its worker is gone."""
+        """Refuses: the owner (MAC) is alive, only its worker is gone, as `owner_alive` has said."""
         ip, mac = entry.vip.ip.ip, entry.other_mac
         if entry.owner_mac in (None, mac):
-            reason = f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone"
+            self._table.refuse(
+                entry, f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone", "INFO"
+            )
         else:
-            reason = f"{ip} is in use by {mac}, which is not its owner {entry.owner_mac}"
-        self._table.refuse(entry, reason)
+            self._table.refuse(entry, f"{ip} is in use by {mac}, which is not its owner {entry.owner_mac}")
 
     def refuse_starting(self, entry: VipState, now: float) -> None:
         """Refuses: the owner is coming up, and would take this node's probes for a conflict."""
         where = f"{entry.vip.ip.ip} is in use by its owner {entry.other_mac}"
-        self._table.refuse(entry, f"{where}, which probed for it and is about to use it")
+        self._table.refuse(entry, f"{where}, which probed for it and is about to use it", "INFO")
 
     def defer(self, entry: VipState, now: float) -> None:
         """The lower MAC goes on, the other refuses."""

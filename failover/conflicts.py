@@ -69,17 +69,21 @@ class ConflictDetector:
         elif mac == entry.user_mac and entry.state in TAKING:
             self._conflict(entry, Event.CONFLICT, mac, now)  # it answered for the address: it has it already
         elif self._insists(entry, probe, now):
-            self._conflict(entry, Event.OWNER_PROBE, mac, now)
-            entry.owner_mac = mac
+            if probe.also_uses is None:
+                self._conflict(entry, Event.OWNER_PROBE, mac, now)
+                entry.owner_mac = mac
+            elif entry.suspect is None:
+                self._verify(entry, Suspect(mac, probe.also_uses, now + VERIFY_S))
         else:
             self._outranked(entry, mac, now)
 
     @staticmethod
     def _insists(entry: VipState, probe: ArpSeen, now: float) -> bool:
         """Whether a host asks again for an address that is held, although the kernel answered that it is in use. Where
-        the owner's MAC is not known from the master, a host that does so and uses no other address is taken for the owner.
+        the owner's MAC is not known from the master, a host that does so and uses no other address is taken for the owner;
+        one that was seen with another is asked for that first.
         """
-        if entry.owner_told or probe.also_uses or entry.state not in HOLDING:
+        if entry.owner_told or entry.state not in HOLDING:
             return False
         before, entry.prober = entry.prober, (probe.sender_mac, now)
         return before is not None and before[0] == probe.sender_mac and now - before[1] < INSISTS_S

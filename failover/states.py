@@ -27,6 +27,10 @@ ANNOUNCE_AT_S = (0.0, 0.4, 0.8, 1.5, 5.0)
 """Three in the first second, since some devices miss one and Linux ignores a change within 1 s of the last."""
 ANNOUNCE_EVERY_S = 60.0
 LOG_AGAIN_S = 60.0
+ABSENCE_S = 1200.0
+"""Seconds without an order for an address that is in use, after which the next one is of another absence of its owner's
+worker. The master that comes with this worker orders again after 5 minutes at the latest, one neighbor after another.
+"""
 
 
 class State(Enum):

@@ -7,7 +7,7 @@ from typing import Any
 
 from failover.counter import OrderCounter
 from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
-from failover.states import AGAIN_S, HOLDING, State, VipState
+from failover.states import ABSENCE_S, AGAIN_S, HOLDING, State, VipState
 from logging_setup import EventLogger
 from network.base import Address, Network, NetworkError, Vip
 
@@ -42,6 +42,9 @@ class VipTable:
         self.entries: dict[int, VipState] = {}
         self.orders = OrderCounter()
         self.clear_up_s = math.inf
+        self.reported: dict[
+            int, tuple[str | None, float]
+        ] = {}  # each owner's MAC that was found alive, and when
         self._leftovers: dict[Vip, VipState] = {}
         self._node_id = node_id
         self._neighbors = neighbors
@@ -135,11 +138,18 @@ class VipTable:
             self._answer(Reply("update node", extra, True, order.number, order.owner, says_held=True))
         entry.orders.clear()
 
-    def refuse(self, entry: VipState, reason: str) -> None:
+    def report_user(self, entry: VipState, now: float, wait_s: float) -> None:
+        """The address is in use: a WARNING once in an absence of its owner's worker."""
+        mac, at_s = self.reported.get(entry.vip.owner, (None, -math.inf))
+        known = mac == entry.other_mac and now - at_s < ABSENCE_S
+        self.reported[entry.vip.owner] = (entry.other_mac, now)
+        self.say("INFO" if known else "WARNING", "owner_alive", entry, mac=entry.other_mac, wait_s=wait_s)
+
+    def refuse(self, entry: VipState, reason: str, level: str = "ERROR") -> None:
         """Failure to every recover that waits; the address is given up."""
         self.enter(entry, State.FREE)
         if entry.orders:
-            self.say("ERROR", "takeover_refused", entry, reason=reason)
+            self.say(level, "takeover_refused", entry, reason=reason)
             self.orders.add("recover", "refused")
         self.fail_orders(entry, reason)
 

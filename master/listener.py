@@ -38,13 +38,13 @@ class Bucket:
         self._rate, self._burst = rate, burst
         self._left, self._at = burst, time.monotonic()
 
-    def take(self) -> bool:
+    def take(self, count: float = 1) -> bool:
         now = time.monotonic()
         self._left = min(self._burst, self._left + (now - self._at) * self._rate)
         self._at = now
-        if self._left < 1:
+        if self._left < count:
             return False
-        self._left -= 1
+        self._left -= count
         return True
 
 
@@ -149,6 +149,7 @@ class Listener:
         if not self._has_room_for(address[0]):
             connection.close()
             return
+        self._admitted.pop(address, None)  # of a connection that is closed and not swept up yet
         peer = self._pending[address] = Peer(address, time.monotonic() + PENDING_S)
         peer.task = asyncio.get_running_loop().create_task(self._establish(peer, connection, factory, tls))
 

@@ -131,6 +131,7 @@ class RedisStore:
             version, body, is_lost = self._newest(found)
             if version != self._version:
                 await self._registry.look()  # one that was gone may be back, and have written this
+            if version != self._version or self._shown is None:
                 await self._show_others()
             self.cluster.leads = self.name == min(self._registry.present)
             self.cluster.load(self._fill(body))

@@ -14,7 +14,8 @@ import socketio
 import uvicorn
 
 from master import logs, view
-from master.guard import MESSAGE_LIMIT, Guard, WebSocket
+from master.guard import MESSAGE_LIMIT, Guard
+from master.intake import Http, WebSocket
 from master.listener import Listener
 from master.routes import Routes
 from master.server import Master
@@ -152,7 +153,7 @@ def _serve(settings: Settings) -> int:
     guard = Guard(app, listener, master.sessions, settings.allowed_hosts, limited)
     config = uvicorn.Config(
         guard,
-        http="h11",
+        http=Http,
         ws=WebSocket,
         ws_max_size=MESSAGE_LIMIT,
         ws_per_message_deflate=False,  # a small message may grow without bound

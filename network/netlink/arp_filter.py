@@ -50,44 +50,48 @@ def script(table: str, probes: Probes) -> str:
 
 
 class ProbeFilter:
-    """A thread that brings the table in line with what was last `set`; it begins by removing what a killed worker left.
+    """Brings the table in line with what was last `set`; it begins by removing what a killed worker left.
 
-    `failed` is called from that thread with the reason, once for each reason, when probes that should be filtered
-    are not.
+    A thread that lives only as long as there is something to change runs nft. `failed` is called from it with the reason,
+    once for each reason, when probes that should be filtered are not.
     """
 
     def __init__(self, node_id: int, failed: Callable[[str], None]) -> None:
         self._table = f"failover_{node_id}"
         self._failed = failed
         self._reported = ""
+        # guards the next three
+        self._lock = threading.Lock()
         self._wanted: Probes = frozenset()
-        self._changed = threading.Event()
-        self._changed.set()
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="probe-filter", daemon=True)
-        self._thread.start()
+        self._applied: Probes | None = None
+        self._thread: threading.Thread | None = None
+        self.set(frozenset())
 
     def set(self, probes: Probes) -> None:
         """Returns at once."""
-        self._wanted = probes
-        self._changed.set()
+        with self._lock:
+            self._wanted = probes
+            if self._thread is None and probes != self._applied:
+                self._thread = threading.Thread(target=self._run, name="probe-filter", daemon=True)
+                self._thread.start()
 
     def close(self) -> None:
         """Remove the table; waits for that 0.5 s at most."""
-        self._wanted, self._closing = frozenset(), True
-        self._changed.set()
-        self._thread.join(_CLOSE_S)
+        self.set(frozenset())
+        thread = self._thread
+        if thread is not None:
+            thread.join(_CLOSE_S)
 
     def _run(self) -> None:
-        applied: Probes | None = None
-        closing = False
-        while not closing:
-            self._changed.wait()
-            self._changed.clear()
-            closing, wanted = self._closing, self._wanted
-            if wanted != applied:
-                self._apply(wanted)
-                applied = wanted
+        while True:
+            with self._lock:
+                wanted = self._wanted
+                if wanted == self._applied:
+                    self._thread = None
+                    return
+            self._apply(wanted)
+            with self._lock:
+                self._applied = wanted
 
     def _apply(self, wanted: Probes) -> None:
         reason = missing() or self._run_nft(script(self._table, wanted))

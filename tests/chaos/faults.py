@@ -13,7 +13,7 @@ from tests.chaos.commands import Order, draw
 from tests.chaos.stage import Stage
 
 Lift = Callable[[], None]
-LOST = r"(the master )?(closed|disconnected|is gone).*|.*(closed|reset|aborted|broken pipe|goodbye|unreachable|EOF).*"
+LOST = r"(the master )?(closed|disconnected|is gone).*|.*(closed|reset|aborted|broken pipe|goodbye|unreachable|EOF|broke).*"
 """Reasons of a connection that was cut."""
 SILENT = r"\d+ pings in a row without an answer"
 

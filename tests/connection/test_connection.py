@@ -189,6 +189,11 @@ def test_a_master_with_a_certificate_of_the_own_authority(work, serve, ca, monke
     assert master.wait("connect").data == {"token": TOKEN, "NODE_ID": 3}
     master.wait("ping", 2)
     assert worker.stop() == 0
+    assert worker.wait("disconnected").fields["cause"] == "own_stop"
+    assert {entry.level for entry in worker.comms.read()} <= {
+        "INFO",
+        "DEBUG",
+    }  # a start and a stop as planned
 
 
 @pytest.mark.parametrize("transport", ["websocket", "polling"])

@@ -314,7 +314,8 @@ def test_cell(key, passed):
     assert desk.held == ([2] if after in {H, U, N} else [])
     assert [vip.owner for vip in desk.failover.held] == ([2] if after in {H, U} else [])
     for entry in desk.log.entries:
-        assert entry.level == LEVELS[entry.event]
+        in_use = entry.event == "takeover_refused" and "in use by its owner" in entry.fields["reason"]
+        assert entry.level == ("INFO" if in_use else LEVELS[entry.event])
         if entry.event == "carrier_lost":
             assert entry.fields["interface"] == "eth0"
             continue
@@ -924,7 +925,53 @@ def test_conflict_wait_0_refuses_at_once():
     desk.run(0.01)
     assert kinds(desk.sent) == ["failed"]
     assert OWNER_MAC in desk.sent[0][1]["error"]
-    assert desk.log.events() == ["takeover_started", "takeover_refused"]
+    assert desk.log.events() == ["takeover_started", "owner_alive", "takeover_refused"]
+
+
+def levels(desk: Desk, event: str) -> list[str]:
+    return [entry.level for entry in desk.log.entries if entry.event == event]
+
+
+@pytest.mark.parametrize("conflict_wait_s", [0.0, 5.0])
+def test_a_worker_stopped_on_a_living_machine_is_one_warning(conflict_wait_s):
+    desk = Desk(conflict_wait_s=conflict_wait_s)
+    desk.wire.hosts.append(Host(OWNER_MAC, IP))
+    for wait_s in (30, 60, 120, 300, 600):
+        desk.recover(order())
+        desk.run(conflict_wait_s + 1)
+        desk.clock.now += wait_s
+    assert levels(desk, "owner_alive") == ["WARNING", *["INFO"] * 4]
+    assert levels(desk, "takeover_refused") == ["INFO"] * 5
+
+
+@pytest.mark.parametrize("ended", ["taken", "long ago", "another machine"])
+def test_the_next_absence_is_another_warning(ended):
+    desk = Desk(conflict_wait_s=5.0)
+    owner = Host(OWNER_MAC, IP)
+    desk.wire.hosts.append(owner)
+    desk.recover(order())
+    desk.run(6)
+    if ended == "taken":
+        desk.wire.hosts.clear()
+        desk.recover(order())
+        desk.run(1)
+        desk.failover.restore({"restore_node": 2}, desk.clock.now)
+        desk.wire.hosts.append(owner)
+    elif ended == "long ago":
+        desk.clock.now += 1200
+    else:
+        desk.wire.hosts[:] = [Host(HIGHER_MAC, IP)]
+    desk.recover(order())
+    desk.run(1)
+    assert levels(desk, "owner_alive") == ["WARNING", "WARNING"]
+
+
+def test_an_address_that_a_stranger_uses_is_an_error():
+    desk = Desk(conflict_wait_s=5.0)
+    desk.wire.hosts.append(Host(HIGHER_MAC, IP))
+    desk.recover(order(owner_mac=OWNER_MAC))
+    desk.run(6)
+    assert levels(desk, "takeover_refused") == ["ERROR"]
 
 
 def test_an_order_that_waits_does_not_hold_up_another_node_s():

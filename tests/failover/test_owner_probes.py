@@ -325,10 +325,23 @@ def test_a_stranger_that_asks_is_not_taken_for_the_owner(case):
     if case != "another owner":
         desk.recover(order())
         desk.run(1)
+    if case == "another node":
+        desk.wire.hosts.append(Host(HIGHER_MAC, ip_of(9)))
     for mac in (HIGHER_MAC, LOWER_MAC if case == "two strangers" else HIGHER_MAC):
         desk.wire.probed_by(mac, IP, also_uses=ip_of(9) if case == "another node" else None)
         desk.run(61 if case == "a minute later" else 1)
     assert desk.state() is State.HELD
+
+
+def test_an_unknown_host_that_insists_is_asked_for_the_other_address_that_it_was_seen_with():
+    """Nobody answers for that one, so the frame that said so was forged."""
+    desk = Desk()
+    desk.recover(order())
+    desk.run(1)
+    for _ in range(2):
+        desk.wire.probed_by(OWNER_MAC, IP, also_uses=ip_of(77))
+        desk.run(0.31)
+    assert desk.held == []
 
 
 def test_before_it_probes_it_announces_its_own_address_there():

@@ -92,9 +92,9 @@ def test_an_operator_s_rules_are_left_alone(node):
     )
     node.filter_probes(frozenset({("eth0", IP, OWNER)}))
     until(lambda: rules(node))
-    node.net._filter.close()
+    node.close()
+    until(lambda: rules(node) == [])
     assert "table arp filter" in node.host.run("nft", "list", "ruleset").stdout
-    assert rules(node) == []
 
 
 def test_a_failure_is_posted_once(node, monkeypatch):

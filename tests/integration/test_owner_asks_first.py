@@ -38,13 +38,14 @@ def is_free(owner: Host) -> bool:
     return owner.run("arping", "-D", "-q", "-c", "3", "-I", "eth0", OWNER, check=False).returncode == 0
 
 
-def come_up(scene: Scene, owner: Host) -> int:
-    """Ask, and add the address once it is free; returns the tries."""
+def come_up(scene: Scene, owner: Host, pause_s: float = 0.0) -> int:
+    """Ask, and add the address once it is free; returns the tries, between which the owner pauses."""
     for attempt in range(1, TRIES + 1):
         if is_free(owner):
             assert scene[1].vips == []
             owner.run("ip", "addr", "add", f"{OWNER}/24", "dev", "eth0")
             return attempt
+        time.sleep(pause_s)
     pytest.fail(f"the owner found its address in use {TRIES} times")
 
 
@@ -208,13 +209,15 @@ def forger(scene: Scene) -> Iterator[socket.socket]:
 @needs_arping
 def test_one_forged_frame_does_not_keep_the_owner_away(scene: Scene, forger: socket.socket) -> None:
     """It gives the owner's MAC another address. The holder learned that MAC from the wire, so it does not trust it."""
-    scene.start(1, 2)
+    scene.start(1)  # first, so that it hears node 2 announce itself
+    scene.start(2)
     scene[2].kill()
     owner = without_address(scene)
     scene.take(1)
     forger.send(arp.announcements(owner.mac, IPv4Address("10.9.0.77"))[0])
     back = time.monotonic()
-    come_up(scene, owner)
+    # the holder asks who has the other address before it believes the owner's probe
+    come_up(scene, owner, pause_s=1.0)
     given_back(scene, owner, back)
 
 

@@ -151,7 +151,7 @@ def test_each_page_shows_what_either_decided(shared: SHARED, workers: MakeWorker
     for master in (first, second):
         wait_until(
             lambda master=master: (
-                {"node_dead", "takeover_ordered", "takeover_done"}
+                {"takeover_ordered", "takeover_done"}
                 <= {event["event"] for event in next(states(master))["events"]}
             ),
             "shown",
