@@ -171,6 +171,9 @@ def _serve(settings: Settings) -> int:
     server.use_tls(tls)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped
+    for name, handler in (("SIGHUP", lambda *_: logs.reopen()), ("SIGUSR1", None), ("SIGUSR2", None)):
+        if hasattr(signal, name):  # what the worker knows must not end the master
+            signal.signal(getattr(signal, name), handler or signal.SIG_IGN)
     asyncio.run(server.serve())
     logs.info("stopped")
     return 70 if server.failed else 0

@@ -113,6 +113,18 @@ def test_bytes_that_come_faster_than_they_are_parsed_are_bounded(master: Master)
         pytest.fail("70 MB were taken")
 
 
+def test_what_strangers_send_is_no_error_of_the_master(master: Master) -> None:
+    for text in (b'451-["x",{"_placeholder":true,"num":0}]', b"9abc", b'42{"a"', b"4\xc3\xa9"):
+        stranger = Stranger(master.url)
+        stranger._socket.sock.sendall(frame(text))
+    with contextlib.suppress(OSError):
+        master.request("/socket.io/?EIO=3&transport=polling")
+    master.wait_for_line(r"WARNING\] - \[library ")
+    assert master.stop() == 0
+    assert "ERROR" not in master.output()
+    assert "trace=" not in master.output()
+
+
 def test_a_body_of_unknown_length_is_refused(master: Master) -> None:
     headers = {"Transfer-Encoding": "chunked"}
     assert master.request("/restore/1", method="POST", headers=headers)[0] == 411

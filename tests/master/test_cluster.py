@@ -468,10 +468,13 @@ def test_another_refusal_has_the_next_neighbor_ordered_at_once() -> None:
     assert [sid for sid, _ in trio.orders()] == ["sid1", "sid3"]
 
 
-def test_an_owner_that_is_starting_has_ten_seconds() -> None:
+@pytest.mark.parametrize(
+    "which", ["which asks before it uses it", "which probed for it and is about to use it"]
+)
+def test_an_owner_that_is_starting_has_ten_seconds(which: str) -> None:
     trio = Trio()
     trio.cluster.left("sid2", trio.now)
-    trio.refuse("10.9.0.2 is in use by its owner 02:fc:00:00:00:02, which asks before it uses it")
+    trio.refuse(f"10.9.0.2 is in use by its owner 02:fc:00:00:00:02, {which}")
     trio.wait(9.5)
     assert len(trio.orders()) == 1
     trio.wait(1)
