@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from connection import payload
 from connection.errors import Failure
+
+ORDERS = {"recover": ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors"),
+          "restore": ("restore_node",)}  # fmt: skip
+ORDER_BYTES = 64 << 10
+"""Bytes of an order's JSON; a larger one is refused before it is kept."""
+CUT_BYTES = 1024
+"""Of those that come back of an order that is refused for its size."""
+order_numbers = itertools.count(1)  # of this run's orders, whichever connection they come on
 
 
 @dataclass(frozen=True)
@@ -74,3 +84,17 @@ class Callbacks:
     post: Callable[[object], None]
     post_order: Callable[[OrderReceived, float], bool]
     acknowledged: Callable[[int], None]
+
+
+def order_of(
+    session: object, number: int, event: str, args: tuple[Any, ...], raw: str, ack_id: int | None
+) -> OrderReceived:
+    """The order that an event with these arguments is; `raw` is its JSON. Of a large one only the keys are kept."""
+    data = args[0] if len(args) == 1 else list(args) or None
+    size, fault = len(raw.encode(errors="replace")), None
+    if size > ORDER_BYTES:
+        fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
+        known = isinstance(data, dict) and {key: data[key] for key in ORDERS[event] if key in data}
+        data = payload.shorten(known, CUT_BYTES) if isinstance(known, dict) else None
+    encoded = payload.encode(data).encode()
+    return OrderReceived(session, event, encoded, ack_id, time.monotonic(), number, fault)

@@ -1,12 +1,10 @@
-"""One connection to a master: made once, from the first packet to the last.
+"""One connection to a master: made once, from the first packet to the last, and its end reported exactly once.
 
-Messages are handled in the order of their arrival: a full inbox makes TCP push back on the master. The end, whatever
-brought it, is reported exactly once.
+Messages are handled in the order of their arrival: a full inbox makes TCP push back on the master.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 import threading
 import time
@@ -17,25 +15,28 @@ from connection.client import WEBSOCKET_SHARE, Client
 from connection.delivery import JOIN_ACK_ID, Delivery
 from connection.dial import Dialer, Target
 from connection.errors import Failure, explain, mismatch, rejected, unanswered
-from connection.messages import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
+from connection.messages import (
+    ORDERS,
+    Callbacks,
+    Connected,
+    Disconnected,
+    JoinAcknowledged,
+    order_numbers,
+    order_of,
+)
 from connection.protocol import EIO
 from connection.resolve import Resolver
 from connection.stream import MESSAGE_LIMIT
 from logging_setup import EventLogger, compact_json
 
-ORDERS = {"recover": ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors"),
-          "restore": ("restore_node",)}  # fmt: skip
-ORDER_BYTES = 64 << 10
-"""Bytes of an order's JSON; a larger one is refused before it is kept."""
-CUT_BYTES = 1024
-"""Of those that come back of an order that is refused for its size."""
 WAIT_S = 0.2
 """Seconds between two looks of a reader, waiting for the owner, whether its connection is still wanted."""
+BACKLOG, STUCK_S, LOOK_S = 500, 5.0, 0.005
+"""Packets that wait to be sent, with which no order is taken; seconds in which one must go, and between two looks."""
 HELD_S = 0.2
 """Seconds that a sender may take; one that takes longer hangs in it, and is woken by the connection's end."""
 HEADER = re.compile(r"([0-6])(?:(\d{1,10})-)?(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
 """Of a Socket.IO packet: its type, its number of attachments, its namespace, its number."""
-_numbers = itertools.count(1)  # of this run's orders, whichever connection they come on
 
 
 class Session:
@@ -172,7 +173,9 @@ class Session:
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is a failed attempt
             failure = explain(exc, self.target.url)
             if self._dialer and failure.cause == "no_answer" and time.monotonic() >= self._dialer.ends_s:
+                blocked = failure.blocked
                 failure = unanswered(self.target.url, self.limit_s, self.phase)
+                failure.blocked = blocked
             self.end(failure)
             if self._dialer:
                 self._dialer.close()
@@ -290,25 +293,30 @@ class Session:
     def _event(self, event: Any, args: tuple[Any, ...]) -> None:
         raw, ack_id = self._raw, self._ack_id
         name = event if isinstance(event, str) else compact_json([event])
-        number = next(_numbers) if name in ORDERS else None
+        number = next(order_numbers) if name in ORDERS else None
         self._log.info("received", event=name, data=payload.shown(name, args, raw), order=number)
         if number:
-            order = self._order(number, name, args, len(raw.encode(errors="replace")))
+            self._wait_for_room()
+            order = order_of(self, number, name, args, raw, ack_id)
             # what was read ahead when the connection ended is handed over all the same
             while not self._callbacks.post_order(order, 0.0 if self._ended else WAIT_S):
                 self.heard()  # it is not the master that is silent
         elif ack_id is not None:
             self._send(f"3{ack_id}[]")
 
-    def _order(self, number: int, event: str, args: tuple[Any, ...], size: int) -> OrderReceived:
-        data = args[0] if len(args) == 1 else list(args) or None
-        fault = None
-        if size > ORDER_BYTES:
-            fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
-            known = isinstance(data, dict) and {key: data[key] for key in ORDERS[event] if key in data}
-            data = payload.shorten(known, CUT_BYTES) if isinstance(known, dict) else None
-        raw = payload.encode(data).encode()
-        return OrderReceived(self, event, raw, self._ack_id, time.monotonic(), number, fault)
+    def _wait_for_room(self) -> None:
+        """Take no order while many answers wait to be sent: TCP pushes back on the master. One that takes none of them
+        for long is left.
+        """
+        client, since_s = self._client, time.monotonic()
+        waiting = client.waiting if client else 0
+        while client and not self._ended and client.waiting >= BACKLOG:
+            if client.waiting < waiting:
+                waiting, since_s = client.waiting, time.monotonic()
+                self.heard()
+            elif time.monotonic() - since_s > STUCK_S:
+                self.end(Failure(f"the master does not read: {waiting} packets wait for it"))
+            time.sleep(LOOK_S)
 
     def _acknowledged(self) -> None:
         ack_id = self._ack_id

@@ -54,17 +54,17 @@ class Demo:
 
     def run(self) -> None:
         """Raises DemoError where the story is not right."""
-        say("The master starts, and node 1, 2 and 3.")
+        say("The master and nodes 1, 2 and 3 start.")
         self._start_master()
         for node in NODES:
             self._start_worker(node)
         self._wait("all three nodes to be alive", lambda state: len(state["active"]) == len(NODES))
 
         time.sleep(SEEN_S)
-        say("Node 2 is killed, as by a power cut. Its neighbours are node 1 and 3.")
+        say("Node 2 is killed, as by a power cut. Its neighbors are nodes 1 and 3.")
         self._processes["node 2"].kill()
         self._processes["node 2"].wait()
-        state = self._wait("a neighbour to take node 2's address", lambda state: _holder(state))
+        state = self._wait("a neighbor to take node 2's address", lambda state: _holder(state))
         say(f"Node {_holder(state)} has taken node 2's address. A moment later node 2 is back.")
         time.sleep(SEEN_S)
         self._start_worker(2)
@@ -77,15 +77,24 @@ class Demo:
         self._tell()
 
     def stop(self) -> None:
-        """End every process, gently first."""
-        for process in self._processes.values():
+        """End every process, gently. The master is frozen before (where there is no such signal: ended), or it would
+        have the address of the worker that ends first taken by one that is still there.
+        """
+        workers = {**self._processes}
+        master = workers.pop("master", None)
+        if master:
+            master.send_signal(getattr(signal, "SIGSTOP", signal.SIGTERM))
+        for process in workers.values():
             process.terminate()
-        for process in self._processes.values():
+        for process in workers.values():
             try:
                 process.wait(5)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        if master:
+            master.kill()
+            master.wait()
 
     def _start_master(self) -> None:
         FOLDER.mkdir(parents=True)

@@ -195,12 +195,12 @@ class Cluster:
                     del self.conflicts[number]
         self._orders.settle(now)
 
-    def resumed(self, now: float) -> None:
-        """The master itself was frozen until now: time that passed meanwhile counts against nobody."""
-        self.members.resumed(now)
+    def resumed(self, now: float, stood_s: float) -> None:
+        """The master itself was frozen for `stood_s` until now: that time counts against nobody."""
+        self.members.resumed(now, stood_s)
         for takeover in self._takeovers.values():
             if takeover.order:
-                takeover.order.since = now
+                takeover.order.since = min(now, takeover.order.since + stood_s)
 
     def next_due(self) -> float:
         """When `tick` has something to do next."""

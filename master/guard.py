@@ -8,21 +8,15 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-
 from master.listener import Bucket, Listener, Peer, Rates
 from master.logs import Limited
 
 MESSAGE_LIMIT = 64 * 1024
 """Bytes of a message or a request's body."""
-MOST_QUEUED = 64
-"""Messages that came on a websocket and are not read yet."""
-MOST_PINGS = 100
-"""Of a websocket's own, in its life."""
-SLICE = 1024
-"""Bytes of a websocket's data that are taken in before what is queued is counted."""
 MESSAGES_PER_S, MESSAGES_AT_ONCE = 100.0, 300.0
-"""On a connection that speaks Socket.IO."""
+"""On a websocket in which a worker has joined."""
+UNJOINED_PER_S, UNJOINED_AT_ONCE = 5.0, 20.0
+"""Messages on one in which nobody has joined."""
 REQUESTS_PER_S, REQUESTS_AT_ONCE = 100.0, 200.0
 """Of an address, without those of workers that have joined."""
 
@@ -34,37 +28,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
-class TooMuchError(Exception):
-    """A body is longer than MESSAGE_LIMIT."""
-
-
 class Sessions(Protocol):
     def has_joined(self, session: str) -> bool:
         """Whether a worker has joined in this Engine.IO session."""
 
     def has_room(self) -> bool:
         """Whether a new Engine.IO session by polling may begin; those by websocket are bounded as connections."""
-
-
-class WebSocket(WebSocketsSansIOProtocol):
-    """Ends a connection whose messages come faster than they are read: tiny ones cost a hundred times their size."""
-
-    _pings = 0
-
-    def handle_ping(self) -> None:
-        """Answered by the protocol itself, past the queue. Workers have pings of their own and send none of these."""
-        self._pings += 1
-        super().handle_ping()
-        if self._pings > MOST_PINGS:
-            self.transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        for start in range(0, len(data), SLICE):
-            super().data_received(data[start : start + SLICE])
-            if self.queue.qsize() > MOST_QUEUED:
-                self.transport.abort()
-            if self.transport.is_closing():
-                return
 
 
 class Guard:
@@ -101,9 +70,7 @@ class Guard:
             return
         scope["admit"] = lambda: self._listener.admit(peer)
         try:
-            await self._app(scope, _bounded(receive), self._watched(send, peer))
-        except TooMuchError:
-            await _refuse(scope, send, 413, f"a body has at most {MESSAGE_LIMIT} bytes")
+            await self._app(scope, receive, self._watched(send, peer))
         finally:
             self._listener.suspend(peer)
 
@@ -124,6 +91,8 @@ class Guard:
         origin = headers.get(b"origin")
         if origin is not None and not _is_same(origin, f"{scope['scheme']}://{host}", scope["path"]):
             return 403, "another site's page may not do this"
+        if b"transfer-encoding" in headers:  # its chunks may have one byte each
+            return 411, "the length of a body must be known; send Content-Length"
         if (
             len(headers.get(b"content-length", "")) > 9
             or int(headers.get(b"content-length") or 0) > MESSAGE_LIMIT
@@ -144,8 +113,11 @@ class Guard:
 
     def _is_known(self, host: str) -> bool:
         try:
-            name = urlsplit(f"//{host}").hostname or ""
+            parts = urlsplit(f"//{host}")
+            name = parts.hostname or ""
         except ValueError:
+            return False
+        if parts.netloc != host or "@" in host:
             return False
         try:
             ipaddress.ip_address(name)
@@ -155,10 +127,12 @@ class Guard:
 
     def _paced(self, receive: Receive, peer: Peer) -> Receive:
         """Ends a websocket that sends too much; binary messages, which no worker sends, are too much."""
-        bucket = Bucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+        joined = Bucket(MESSAGES_PER_S, MESSAGES_AT_ONCE)
+        unjoined = Bucket(UNJOINED_PER_S, UNJOINED_AT_ONCE)
 
         async def paced() -> Message:
             message = await receive()
+            bucket = unjoined if peer.deadline else joined
             if message["type"] == "websocket.receive" and (message.get("text") is None or not bucket.take()):
                 self._limited.warn(
                     "bound_reached", "messages", bound="messages a second", address=peer.address[0]
@@ -176,22 +150,6 @@ class Guard:
             peer.sending_since = None
 
         return watched
-
-
-def _bounded(receive: Receive) -> Receive:
-    """The body of a request, of which Engine.IO would keep any length."""
-    size = 0
-
-    async def bounded() -> Message:
-        nonlocal size
-        message = await receive()
-        if message["type"] == "http.request":
-            size += len(message.get("body", b""))
-            if size > MESSAGE_LIMIT:
-                raise TooMuchError
-        return message
-
-    return bounded
 
 
 def _is_same(origin: str, asked: str, path: str) -> bool:

@@ -157,7 +157,10 @@ class Limited:
 
 
 class LibraryLimit(logging.Filter):
-    """Lets each text of a library through ten times a minute: what strangers send must not fill the log."""
+    """Lets each text of a library through ten times a minute: what strangers send must not fill the log.
+
+    Nor does it call for anybody: what a library takes for its own error is a warning here, without the trace.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,6 +170,13 @@ class LibraryLimit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name == LOG.name:
             return True
+        if record.levelno > logging.WARNING:
+            record.levelno, record.levelname = logging.WARNING, "WARNING"
+            if record.exc_info and record.exc_info[1]:
+                at = traceback.extract_tb(record.exc_info[2])[-1:]
+                where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in at)
+                record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r:.200}{where}", None
+            record.exc_info = None
         minute = int(record.created // 60)
         if minute != self._minute or len(self._counts) > 1000:
             self._minute, self._counts = minute, {}
@@ -201,6 +211,27 @@ class Queue(logging.handlers.QueueHandler):
         return listener
 
 
+class File(logging.handlers.RotatingFileHandler):
+    """master.log; opened again by its name for the next line after `reopen`, as after a rotation by another program."""
+
+    is_stale = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.is_stale:
+            self.is_stale = False
+            self.close()
+        super().emit(record)
+
+
+def reopen() -> None:
+    """To be called from a signal handler: takes no lock."""
+    for handler in _FILES:
+        handler.is_stale = True
+
+
+_FILES: list[File] = []
+
+
 def set_up(level: str, folder: Path | None) -> logging.handlers.QueueListener:
     """Log to stderr and, with a folder, to its `master.log`, until what is returned is stopped.
 
@@ -212,11 +243,9 @@ def set_up(level: str, folder: Path | None) -> logging.handlers.QueueListener:
         path = folder / "master.log"
         if path.is_symlink():
             raise OSError(f"{path} is a symbolic link")
-        handlers.append(
-            logging.handlers.RotatingFileHandler(
-                path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="backslashreplace"
-            )
-        )
+        file = File(path, maxBytes=FILE_BYTES, backupCount=FILES, encoding="utf-8", errors="backslashreplace")
+        handlers.append(file)
+        _FILES.append(file)
     for handler in handlers:
         handler.setFormatter(LineFormatter())
     entry = Queue()

@@ -225,14 +225,23 @@ class Members:
         """Whether it was silent for as long as makes its node dead."""
         return now >= self._death(connection)
 
-    def resumed(self, now: float) -> None:
-        """The master itself stood still until now. Its own silence proves nothing about the others, and many of them
-        will have lost patience and closed: all are alive for `dead_after` from now on, connected or not.
+    def resumed(self, now: float, stood_s: float) -> None:
+        """The master itself stood still for `stood_s` until now, which proves nothing about the others.
+
+        After a long time many of them will have lost patience and closed: all are alive for `dead_after` from now on,
+        connected or not. A shorter one is only added to each node's time, so that a master that is brought to stand
+        still again and again finds the dead all the same.
         """
-        self._grace_until = now + self._dead_after
+        is_long = stood_s >= self._dead_after
+        if is_long:
+            self._grace_until = now + self._dead_after
         for member in self:
             for connection in member.connections:
-                connection.pulse.joined(now)
+                if is_long:
+                    connection.pulse.joined(now)
+                else:
+                    death = self._death(connection) + stood_s
+                    connection.pulse.seen = min(now, death - self._dead_after)
 
     def next_due(self) -> float:
         """When the first node is to be asked, or is dead if it stays silent; infinity where none is alive."""

@@ -82,7 +82,8 @@ class Orders:
 
     def failed(self, takeover: Takeover, by: int, reason: str, now: float) -> None:
         """The neighbor that was ordered did not take the address."""
-        is_starting = "asks before" in reason  # the owner itself, whose worker comes next
+        # the owner itself, whose worker comes next; it has not answered, so it may be gone again
+        is_starting = "asks before" in reason or "about to use" in reason
         is_used = not is_starting and "in use by" in reason
         is_quiet = reason == "stopping" or is_starting or (is_used and takeover.in_use)
         level = logging.INFO if is_quiet else logging.WARNING

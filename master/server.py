@@ -105,7 +105,7 @@ class Master:
                 await asyncio.sleep(TICK_S)
             if late_s > self._frozen_after:
                 logs.warning("resumed", seconds=late_s)
-                batch.insert(0, (Cluster.resumed, None))
+                batch.insert(0, (_resumed(late_s), None))
             now = time.monotonic()
             batch += self._inbox
             self._inbox = []
@@ -221,8 +221,9 @@ class Master:
         if self.sessions.get(sid):
             self.sessions.joined(session, join)
             self._listener.admit_session(session.engine)
-            peer = self._listener.get(tuple(self.sio.get_environ(sid)["asgi.scope"]["client"]))
-            if peer and self.sio.transport(sid) == "websocket":
+            environ = self.sio.get_environ(sid)  # none where it has just been closed
+            peer = self._listener.get(tuple(environ["asgi.scope"]["client"])) if environ else None
+            if peer and self.sessions.is_websocket(session):
                 self._listener.admit(peer)
         return None
 
@@ -271,6 +272,10 @@ class Master:
             self._submit(lambda cluster, now: cluster.answered(address, now))
 
         await self.sio.emit(event, data, to=sid, callback=answered if event == ASK else None)
+
+
+def _resumed(stood_s: float) -> Decision:
+    return lambda cluster, now: cluster.resumed(now, stood_s)
 
 
 def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:

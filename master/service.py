@@ -14,7 +14,8 @@ import socketio
 import uvicorn
 
 from master import logs, view
-from master.guard import MESSAGE_LIMIT, Guard, WebSocket
+from master.guard import MESSAGE_LIMIT, Guard
+from master.intake import Http, WebSocket
 from master.listener import Listener
 from master.routes import Routes
 from master.server import Master
@@ -152,7 +153,7 @@ def _serve(settings: Settings) -> int:
     guard = Guard(app, listener, master.sessions, settings.allowed_hosts, limited)
     config = uvicorn.Config(
         guard,
-        http="h11",
+        http=Http,
         ws=WebSocket,
         ws_max_size=MESSAGE_LIMIT,
         ws_per_message_deflate=False,  # a small message may grow without bound
@@ -170,6 +171,9 @@ def _serve(settings: Settings) -> int:
     server.use_tls(tls)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped
+    for name, handler in (("SIGHUP", lambda *_: logs.reopen()), ("SIGUSR1", None), ("SIGUSR2", None)):
+        if hasattr(signal, name):  # what the worker knows must not end the master
+            signal.signal(getattr(signal, name), handler or signal.SIG_IGN)
     asyncio.run(server.serve())
     logs.info("stopped")
     return 70 if server.failed else 0

@@ -69,14 +69,17 @@ class Sessions:
     def has_joined(self, session: str) -> bool:
         return session in self._joined
 
+    def is_websocket(self, session: Session) -> bool:
+        socket = self._sio.eio.sockets.get(session.engine)  # none where it has just been closed
+        return socket is not None and bool(socket.upgraded)
+
     def has_room(self) -> bool:
         return len(self._sio.eio.sockets) - len(self._joined) < MOST_UNJOINED
 
     async def end_polling(self) -> None:
         """Answer the polls that are open, so that their workers look for another master at once."""
-        polls = [
-            session for session in self._sio.eio.sockets if self._sio.eio.transport(session) == "polling"
-        ]
+        sockets = self._sio.eio.sockets.items()
+        polls = [session for session, one in sockets if not one.upgraded and not one.closed]
         ends = [asyncio.create_task(self._sio.eio.disconnect(session)) for session in polls]
         if ends:
             await asyncio.wait(ends, timeout=0.1)

@@ -194,7 +194,7 @@ def secret(values: Mapping[str, str], name: str) -> str | None:
     if name in values or path is None:
         return values.get(name)
     try:
-        return Path(path).read_text("utf-8-sig").partition("\n")[0].strip() or None
+        return tokens.read_file(Path(path)).partition("\n")[0].strip() or None
     except (OSError, UnicodeDecodeError) as exc:
         raise ValueError(f"{name}_FILE: {path}: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from None
 

@@ -1,13 +1,19 @@
 """Who may speak: one token for all, or a file that binds tokens to nodes."""
 
+import errno
 import hmac
 import os
+import queue
 import stat
+import threading
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 
 from master.logs import warning
+
+PIPE_S = 5.0
+"""For which a pipe may keep the start waiting."""
 
 
 def constant_time_equal(shown: object, secret: str) -> bool:
@@ -66,13 +72,33 @@ def from_header(value: str | None) -> str | None:
     return None
 
 
+def read_file(path: Path) -> str:
+    """The text of a file, or of a pipe, which is waited for. Raises OSError, UnicodeDecodeError."""
+    found: queue.SimpleQueue[str | OSError | UnicodeDecodeError] = queue.SimpleQueue()
+
+    def wait() -> None:
+        try:
+            found.put(path.read_text("utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as exc:
+            found.put(exc)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        text = found.get(timeout=PIPE_S)
+    except queue.Empty:
+        raise TimeoutError(errno.ETIMEDOUT, f"nothing came through this pipe in {PIPE_S:g} s") from None
+    if isinstance(text, str):
+        return text
+    raise text
+
+
 def read(path: Path) -> Tokens:
     """Lines of `TOKEN` (for all) or `NODE_ID TOKEN`; `#` begins a comment line.
 
     Raises ValueError that names file and line, never a token.
     """
     try:
-        text = path.read_text("utf-8-sig")
+        text = read_file(path)
     except (OSError, UnicodeDecodeError) as exc:
         raise ValueError(f"{path}: {getattr(exc, 'strerror', None) or exc}") from None
     shared, bound = [], []

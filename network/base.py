@@ -98,7 +98,8 @@ class LastSeen:
 
     `mac` was the last to use it, by the neighbor table or the watch, None: unknown; `also_uses` is another
     address that this MAC was seen to use within the last minute. `prober` is the MAC that sent the last probe for
-    it (RFC 5227 §1.1), `probed_ago_s` how long ago that was in seconds; None and infinity: none within 10 s.
+    it (RFC 5227 §1.1) and has not used it since, `probed_ago_s` how long ago that was in seconds; None and
+    infinity: none within 10 s.
     """
 
     mac: str | None = None

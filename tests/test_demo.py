@@ -43,6 +43,9 @@ def test_the_story_is_right_whatever_is_set_in_the_environment() -> None:
         assert str(STORY) in demo.stdout[-1]
         assert "10.9.0.2" in STORY.read_text(encoding="utf-8")
         assert demo.stderr == []
+    log = (STORY.parent / "master.log").read_text(encoding="utf-8")
+    assert log.count("[takeover_ordered ") == 1, "the end of the first worker is no failover"
+    assert "[node_left " not in log
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -26,7 +26,10 @@ class Sightings:
 
     def note(self, seen: ArpSeen, now_s: float) -> None:
         if seen.sender_ip != UNSPECIFIED:
-            _keep(self._users, (seen.interface, seen.sender_ip), (seen.sender_mac, now_s))
+            key = seen.interface, seen.sender_ip
+            _keep(self._users, key, (seen.sender_mac, now_s))
+            if self._probers.get(key, ("", 0.0))[0] == seen.sender_mac:
+                del self._probers[key]  # it has come up since: if it is silent now, it is gone again
         elif not seen.reply:
             _keep(self._probers, (seen.interface, seen.target_ip), (seen.sender_mac, now_s))
 
@@ -43,7 +46,7 @@ class Sightings:
         return None
 
     def prober(self, interface: str, ip: IPv4Address, now_s: float) -> tuple[str, float] | None:
-        """The MAC that last probed for `ip`, and how many seconds ago."""
+        """The MAC that last probed for `ip` and has not used it since, and how many seconds ago that was."""
         mac, at_s = self._probers.get((interface, ip), ("", -PROBED_FOR_S))
         return (mac, now_s - at_s) if now_s - at_s < PROBED_FOR_S else None
 

@@ -56,7 +56,7 @@ def test_a_start_with_other_libraries(tmp_path, installed, said, options):
     command = [sys.executable, "client.py", "--env-file", str(tmp_path / "no.env"), *options]
     done = subprocess.run(command, cwd=REPOSITORY, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 78
-    lines = [line for line in done.stderr.splitlines() if "pip install -r" in line]
+    lines = [line for line in done.stderr.splitlines() if "install it with: " in line]
     if said:
         (line,) = lines
         assert re.match(said, line)

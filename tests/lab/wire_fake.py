@@ -166,6 +166,8 @@ class Wire:
             at, _, arp = heapq.heappop(self._coming)
             if not self.down and arp.sender_ip != NOBODY:
                 self.macs[arp.sender_ip] = arp.sender_mac
+                if self.probers.get(arp.sender_ip, ("", 0.0))[0] == arp.sender_mac:
+                    del self.probers[arp.sender_ip]
             elif not self.down and not arp.reply:
                 self.probers[arp.target_ip] = (arp.sender_mac, at)
             if not self.down and not self._watched.isdisjoint((arp.sender_ip, arp.target_ip)):

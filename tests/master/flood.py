@@ -58,6 +58,24 @@ class Flood:
         _, writer = await self._websocket()
         await self._pour(writer, frame(b"x" * 125, first_byte=0x89) * 500)
 
+    async def pongs(self) -> None:
+        _, writer = await self._websocket()
+        await self._pour(writer, frame(b"", first_byte=0x8A) * 3000)
+
+    async def empty_fragments(self) -> None:
+        _, writer = await self._websocket()
+        writer.write(frame(b"4", first_byte=0x01))
+        await self._pour(writer, frame(b"", first_byte=0x00) * 3000)
+
+    async def tiny_chunks(self) -> None:
+        _, writer = await self._request("POST /restore/1")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+        await self._pour(writer, b"1\r\na\r\n" * 3000)
+
+    async def pipelined(self) -> None:
+        _, writer = await self._connect()
+        await self._pour(writer, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n".encode() * 300)
+
     async def idle(self) -> None:
         reader, _ = await self._connect()
         await reader.read()

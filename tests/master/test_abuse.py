@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import re
 import resource
 import socket
@@ -95,6 +96,54 @@ def drained(sock: socket.socket) -> bool:
     return True
 
 
+@pytest.mark.parametrize("first_byte", [0x8A, 0x89, 0x00], ids=["pongs", "pings", "continuations"])
+def test_frames_that_are_no_messages_are_bounded(master: Master, first_byte: int) -> None:
+    stranger = Stranger(master.url)
+    sock = stranger._socket.sock
+    sock.sendall(frame(b"4", first_byte=0x01) if first_byte == 0 else b"")
+    sock.sendall(frame(b"", first_byte=first_byte) * 200)
+    assert drained(sock)
+
+
+def test_bytes_that_come_faster_than_they_are_parsed_are_bounded(master: Master) -> None:
+    sock = socket.create_connection(("127.0.0.1", int(master.url.rpartition(":")[2])))
+    with contextlib.suppress(ConnectionError):
+        for _ in range(20_000):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
+        pytest.fail("70 MB were taken")
+
+
+def test_what_strangers_send_is_no_error_of_the_master(master: Master) -> None:
+    for text in (b'451-["x",{"_placeholder":true,"num":0}]', b"9abc", b'42{"a"', b"4\xc3\xa9"):
+        stranger = Stranger(master.url)
+        stranger._socket.sock.sendall(frame(text))
+    with contextlib.suppress(OSError):
+        master.request("/socket.io/?EIO=3&transport=polling")
+    master.wait_for_line(r"WARNING\] - \[library ")
+    assert master.stop() == 0
+    assert "ERROR" not in master.output()
+    assert "trace=" not in master.output()
+
+
+def test_a_body_of_unknown_length_is_refused(master: Master) -> None:
+    headers = {"Transfer-Encoding": "chunked"}
+    assert master.request("/restore/1", method="POST", headers=headers)[0] == 411
+
+
+def test_sigterm_while_a_polling_session_is_being_closed(master: Master) -> None:
+    """What the library still lists as a session may be closed already."""
+    path = "/socket.io/?EIO=4&transport=polling"
+    for _ in range(20):
+        with contextlib.closing(http.client.HTTPConnection(master.url.removeprefix("http://"))) as line:
+            line.request("GET", path)
+            session = re.search(rb'"sid":"([^"]+)"', line.getresponse().read())
+            assert session
+            line.request("POST", f"{path}&sid={session[1].decode()}", b"\x1e".join([b"1"] * 16))
+            line.getresponse().read()
+    assert master.stop() == 0, master.output()
+    assert "Traceback" not in master.output()
+
+
 def test_strangers_that_are_silent_are_ended(master: Master) -> None:
     """Whether they have sent nothing, half a request, opened a websocket, or connected without a join."""
     address = ("127.0.0.1", int(master.url.rpartition(":")[2]))
@@ -156,6 +205,7 @@ def test_another_nodes_address_and_a_changed_one_are_refused(
         ({"Host": "evil.example"}, 421),
         ({"Host": "evil.example:5000"}, 421),
         ({"Host": "127.0.0.1.evil.example"}, 421),
+        ({"Host": "evil.example@localhost"}, 421),
         ({"Host": "localhost"}, 200),
         ({"Host": "192.0.2.1:5000"}, 200),
         ({"Host": "[::1]:5000"}, 200),

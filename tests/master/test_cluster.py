@@ -169,7 +169,7 @@ class Histories(RuleBasedStateMachine):
     def master_is_frozen(self, seconds: float) -> None:
         before = self.cluster.as_json()["active"].keys()
         self.now += seconds
-        self.cluster.resumed(self.now)
+        self.cluster.resumed(self.now, seconds)
         self.cluster.tick(self.now)
         assert self.cluster.as_json()["active"].keys() == before, "evicted for the master's own silence"
 
@@ -316,7 +316,7 @@ def test_after_a_freeze_a_closed_connection_is_no_death_yet_but_gets_no_orders()
     cluster = Cluster(lambda sid, event, _: sent.append((sid, event)), DEAD_AFTER, ORDER_TIMEOUT, 0)
     for node in (1, 2):
         cluster.joined(f"sid{node}", messages.join(Worker(node).told()), 0)
-    cluster.resumed(100)
+    cluster.resumed(100, 98)
     cluster.pinged("sid1", 103)
     cluster.left("sid1", 104)
     cluster.tick(105)
@@ -325,6 +325,22 @@ def test_after_a_freeze_a_closed_connection_is_no_death_yet_but_gets_no_orders()
     assert sent == [("sid2", ASK)]
     cluster.joined("sid3", messages.join(Worker(1).told()), 106)
     assert sent[1:] == [("sid3", "recover")]
+
+
+def test_standing_still_again_and_again_hides_no_death() -> None:
+    sent: list[tuple[str, str]] = []
+    cluster = Cluster(lambda sid, event, _: sent.append((sid, event)), DEAD_AFTER, ORDER_TIMEOUT, 0)
+    for node in (1, 2, 3):
+        cluster.joined(f"sid{node}", messages.join(Worker(node).told()), 0)
+    cluster.left("sid3", 0.5)
+    assert cluster.as_json()["inactive"].keys() == {"3"}, "closed, with no long freeze before"
+    now = 0.5
+    while now < 2.2 * DEAD_AFTER:  # half of the time is the master's own
+        now += DEAD_AFTER / 10
+        cluster.resumed(now, DEAD_AFTER / 20)
+        cluster.pinged("sid1", now)
+        cluster.tick(now)
+    assert cluster.as_json()["active"].keys() == {"1"}
 
 
 GOOD = {
@@ -452,10 +468,13 @@ def test_another_refusal_has_the_next_neighbor_ordered_at_once() -> None:
     assert [sid for sid, _ in trio.orders()] == ["sid1", "sid3"]
 
 
-def test_an_owner_that_is_starting_has_ten_seconds() -> None:
+@pytest.mark.parametrize(
+    "which", ["which asks before it uses it", "which probed for it and is about to use it"]
+)
+def test_an_owner_that_is_starting_has_ten_seconds(which: str) -> None:
     trio = Trio()
     trio.cluster.left("sid2", trio.now)
-    trio.refuse("10.9.0.2 is in use by its owner 02:fc:00:00:00:02, which asks before it uses it")
+    trio.refuse(f"10.9.0.2 is in use by its owner 02:fc:00:00:00:02, {which}")
     trio.wait(9.5)
     assert len(trio.orders()) == 1
     trio.wait(1)

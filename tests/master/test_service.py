@@ -9,9 +9,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -212,6 +214,37 @@ def test_a_wrong_token_file_is_named_with_its_line(tmp_path: Path, text: str) ->
     assert done.returncode == 78
     assert str(tmp_path / "tokens") in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_token_file_may_be_a_pipe_but_does_not_keep_the_start_waiting(tmp_path: Path) -> None:
+    pipe = tmp_path / "tokens"
+    os.mkfifo(pipe, 0o600)
+    ended = command("serve", "--port", "0", "--token-file", str(pipe))
+    assert ended.returncode == 78
+    assert "nothing came through this pipe" in ended.stderr
+    writer = threading.Thread(target=pipe.write_text, args=("secret\n",), daemon=True)
+    writer.start()
+    with start_master("--token-file", str(pipe)) as master:
+        assert master.request("/json")[0] == 401
+        assert master.request("/json", headers={"Authorization": "Bearer secret"})[0] == 200
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there are no such signals")
+def test_the_signals_that_a_worker_knows_do_not_end_the_master(tmp_path: Path, workers: MakeWorker) -> None:
+    with start_master("--log-dir", str(tmp_path)) as master:
+        log = tmp_path / "master.log"
+        wait_until(lambda: "[listening" in log.read_text(), "the first lines")
+        log.rename(tmp_path / "rotated")
+        for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            master.signal(number)
+        worker = workers(master, 1, [2])
+        wait_until(lambda: master.request("/json")[0] == 200, "it goes on")
+        worker.join()
+        wait_until(lambda: log.exists() and "[node_joined" in log.read_text(), "the new file")
+        assert "[node_joined" not in (tmp_path / "rotated").read_text()
+        worker.close()
+        assert master.stop() == 0
 
 
 def test_every_wrong_setting_is_named_at_once_without_secrets(tmp_path: Path) -> None:

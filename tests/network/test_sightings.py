@@ -60,6 +60,18 @@ def test_a_probe_is_remembered_for_ten_seconds_and_uses_nothing():
     assert seen.user("eth0", IP, 104.0) is None
 
 
+def test_a_probe_is_forgotten_when_its_sender_uses_the_address():
+    seen = Sightings()
+    seen.note(probes(A), 100.0)
+    for other in (uses(B, IP), uses(A, OTHER), uses(A, IP, "eth1")):
+        seen.note(other, 101.0)
+    assert seen.prober("eth0", IP, 102.0) == (A, 2.0)
+    seen.note(uses(A, IP), 103.0)
+    assert seen.prober("eth0", IP, 104.0) is None
+    seen.note(probes(A), 105.0)
+    assert seen.prober("eth0", IP, 106.0) == (A, 1.0)
+
+
 def test_a_flood_of_addresses_is_bounded_and_the_newest_stay():
     seen = Sightings()
     for number in range(3 * sightings._REMEMBERED):
