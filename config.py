@@ -139,14 +139,15 @@ def _find(
 def _check_together(settings: Mapping[str, _Setting], found: dict[str, Any], report: _Report) -> None:
     """What only several settings show; one that is None is absent, or has a fault of its own."""
     node, neighbors = found["node_id"], found["neighbors"]
-    reason = ""
+    reason, expected = "", files.node_number().expected
     if node is not None and neighbors is not None and node not in neighbors:
         some = ", ".join(map(str, list(neighbors)[:20]))
         reason = f"NETWORK_CONFIG lists {some}{' and more' if len(neighbors) > 20 else ''}"
+        expected = "one of those"
     elif node is not None and node > 254 and found["vip_backend"] == "simulated":
         reason = "its simulated address would be 10.9.0.NODE_ID, which ends at 254"
     if reason:
-        report.add(*settings["node_id"][1:], files.node_number().expected, [Fault(reason)])
+        report.add(*settings["node_id"][1:], expected, [Fault(reason)])
 
     delay, delay_max = found["reconnect_delay_s"], found["reconnect_delay_max_s"]
     if delay is not None and delay_max is not None and delay > delay_max:

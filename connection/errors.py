@@ -237,7 +237,7 @@ def rejected(reason: object) -> Failure:
         f"the master refused this node: {reason or 'it gave no reason'}",
         "refused",
         permanent=True,
-        remedy="correct what the reason names; MASTER_TOKEN must be the one that the master expects",
+        remedy="correct what the reason names; for a token that is MASTER_TOKEN",
     )
 
 

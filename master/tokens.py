@@ -45,7 +45,7 @@ class Tokens:
         if any(is_shared):
             return nodes or None
         if not nodes:
-            raise PermissionError("the token is wrong or missing: see MASTER_TOKEN")
+            raise PermissionError("the token is wrong or missing")
         return nodes
 
     def admits(self, nodes: frozenset[int] | None, node: int) -> bool:

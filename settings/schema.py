@@ -66,9 +66,7 @@ class Config:
     `log_dir` exists. `warnings` are lines for the log; `paths` are the files that were read, each with its variable.
     """
 
-    node_id: int = setting(
-        "NODE_ID", files.node_number(), REQUIRED, "This node's number, one that NETWORK_CONFIG lists."
-    )
+    node_id: int = setting("NODE_ID", files.node_number(), REQUIRED, "This node's number.")
     password: str | None = setting(
         "PASSWORD",
         t.secret(),

@@ -10,7 +10,7 @@ from config import Config
 from logs.format import escape
 from logs.redact import Redactor
 from worker import check_machine
-from worker.assembly import targets_of, warnings_of
+from worker.assembly import insecure_masters, targets_of, warnings_of
 from worker.check_account import account_items, privilege_items
 from worker.check_cluster import cluster_items
 from worker.check_item import Item
@@ -57,9 +57,16 @@ def faults_report(faults: Sequence[str]) -> str:
 
 def items(config: Config, account: int | None = None) -> Iterator[Item]:
     """Every item, as it becomes known."""
-    neighbors = ", ".join(map(str, config.neighbors[config.node_id])) or "none"
-    yield Item(True, "configuration", f"node {config.node_id}, neighbors {neighbors}")
-    yield from _settings_items(warnings_of(config))
+    warnings = warnings_of(config)
+    yield from _settings_items(warnings)
+    if not warnings:
+        neighbors = ", ".join(map(str, config.neighbors[config.node_id])) or "none"
+        yield Item(True, "configuration", f"node {config.node_id}, neighbors {neighbors}")
+    for url, reason in insecure_masters(config):
+        token = ", MASTER_TOKEN too" if config.master_token else ""
+        yield Item(
+            True, f"master {url} privacy", f"{reason}: all can be read on the way{token}; https would hide it"
+        )
     yield Item(True, "logs", f"{config.log_dir} is writable")
     yield check_machine.disk_item(config)
     # before any thread is started: they act as another user in a child process

@@ -93,7 +93,9 @@ def _lines(state: dict[str, Any]) -> list[str]:
     link = f"{state['master']} for {_duration(state['connection_s'])}"
     rtt_ms = state["rtt_ms"]
     uptime = f"running for {_duration(state['uptime_s'])}"
-    counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in state["orders"].items())
+    orders = [f"{name.replace('_', ' ')} {count}" for name, count in state["orders"].items() if count]
+    if state["answers_waiting"]:
+        orders.append(f"answers that wait for a connection {state['answers_waiting']}")
     rows = [
         ("node", f"{state['node']}, own address {state['primary'] or 'not known'}"),
         (
@@ -117,7 +119,7 @@ def _lines(state: dict[str, Any]) -> list[str]:
             ("in progress", f"{_place(entry)}: {entry['state'].replace('_', ' ')}")
             for entry in state["in_progress"]
         ),
-        ("orders", f"{counts}; {state['answers_waiting']} answers wait for a connection"),
+        ("orders", ", ".join(orders) or "none yet"),
         ("log lines lost", str(state["lines_lost"])),
     ]
     if state["unusable"]:

@@ -264,9 +264,9 @@ def test_a_restore_of_what_was_found_for_a_node_no_longer_listed_is_obeyed():
 
 
 def test_the_echo_has_no_secondary_ip_and_no_error_of_the_order_s_own():
-    data = order(netmask="24", secondary_ip="10.9.0.9", error="mine", colour="red")
+    data = order(netmask="24", secondary_ip="10.9.0.9", error="mine", color="red")
     answer = refusal(data, "why")
-    assert answer == {**order(netmask="24"), "colour": "red", "error": "why"}
+    assert answer == {**order(netmask="24"), "color": "red", "error": "why"}
     assert data["secondary_ip"] == "10.9.0.9"
 
 

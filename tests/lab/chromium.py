@@ -57,9 +57,9 @@ class Pixels:
             length, kind = struct.unpack_from(">I4s", png, offset)
             body = png[offset + 8 : offset + 8 + length]
             if kind == b"IHDR":
-                self.width, self.height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
+                self.width, self.height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", body)
                 assert (depth, interlaced) == (8, 0)
-                self._size = {2: 3, 6: 4}[colour]
+                self._size = {2: 3, 6: 4}[color]
             elif kind == b"IDAT":
                 packed += body
             offset += length + 12
@@ -81,13 +81,13 @@ class Pixels:
         """Red, green and blue."""
         return tuple(self._rows[y][x * self._size : x * self._size + 3])
 
-    def like(self, colour, within=60):
-        """Where (x, y) a pixel's colour is about that one."""
+    def like(self, color, within=60):
+        """Where (x, y) a pixel's color is about that one."""
         return [
             (x, y)
             for y in range(self.height)
             for x in range(self.width)
-            if sum(abs(one - other) for one, other in zip(self.at(x, y), colour)) <= within
+            if sum(abs(one - other) for one, other in zip(self.at(x, y), color)) <= within
         ]
 
 

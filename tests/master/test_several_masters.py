@@ -172,7 +172,7 @@ def test_masters_that_all_restart_have_forgotten_nothing(shared: SHARED, workers
     with start_master("--redis", server.url, *QUICK) as third:
         assert third.state()["recovery_mapper"] == before
         assert third.state()["inactive"].keys() == {"2"}
-        # the holder never comes back; a neighbour that had not been there takes its place
+        # the holder never comes back; a neighbor that had not been there takes its place
         c = join(workers, third, 3, [2])
         order = c.wait_for("recover")
         assert (order["disconnected_node"], order["ip"]) == (2, b.ip)

@@ -9,7 +9,7 @@ import time
 import pytest
 import trustme
 from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, worker
-from test_other_masters import test_behaviour as behave
+from test_other_masters import test_behavior as behave
 
 from tests.lab.waiting import until
 from tests.other_masters.nginx import Nginx
@@ -65,7 +65,7 @@ def master(request, tmp_path_factory):
 
 
 @ways
-def test_behaviour(master, worker):
+def test_behavior(master, worker):
     behave(master, worker)
 
 

@@ -1,4 +1,4 @@
-"""The same behaviour against every master that people write: join, ping, orders, kick, refusal, restart.
+"""The same behavior against every master that people write: join, ping, orders, kick, refusal, restart.
 
 `make masters` installs what these need (such as Flask-SocketIO and Node's socket.io) and runs them.
 """
@@ -186,7 +186,7 @@ def assert_join(data, secondary):
     assert (data["secondary_ip"], data["secondary_netmask"]) == secondary
 
 
-def test_behaviour(master, worker):
+def test_behavior(master, worker):
     shown = None if master.kind in OF_2020 else {"token": "a token for tests", "NODE_ID": 1}
     assert master.wait_for("connect") == shown
     assert_join(master.wait_for("join"), (None, None))

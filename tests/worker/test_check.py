@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from email.utils import formatdate
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.relay import Relay
 from tests.lab.workers import REPOSITORY
+from worker.check import items as check_items
 from worker.check_machine import disk_item
 from worker.check_master import _Answer, _clock
 from worker.instance_lock import InstanceLock
@@ -441,3 +444,16 @@ def test_a_disk_without_inodes_is_named(tmp_path):
     assert "inodes" in item.text
     assert "remove files" in item.remedy
     assert any("no inodes are left; remove files" in warning for warning in lock.warnings)
+
+
+def test_plain_http_to_another_machine_is_noted_and_a_doubtful_setting_is_one_verdict(tmp_path):
+    config = load({
+        "NODE_ID": "3", "LOG_DIR": str(tmp_path), "VIP_BACKEND": "simulated",
+        "MASTER_URL": "http://192.0.2.1:5000", "MASTER_TOKEN": TOKEN,
+    })  # fmt: skip
+    sound = list(itertools.islice(check_items(config), 2))
+    assert [item.ok for item in sound] == [True, True]
+    assert "MASTER_TOKEN too; https" in sound[1].text
+    doubtful = list(itertools.islice(check_items(replace(config, warnings=("it is odd; change it",))), 2))
+    assert [item.ok for item in doubtful] == [False, True]
+    assert doubtful[1].text == sound[1].text
