@@ -310,7 +310,7 @@ def test_a_machine_that_answers_without_its_worker_is_no_outage(stub, look):
         tab.locator("#headline"),
         r"Node 2 is stopped; every address is served.*Node 2's worker was stopped; its machine still answers for 10\.9\.0\.2\.",
     )
-    sees(card(tab, 2), r"stopped for \d+ s.*its machine still answers")
+    sees(card(tab, 2), r"stopped for .*its machine still answers")
     assert card(tab, 2).get_attribute("data-look") == "covered"
     stub.send(node(2, alive=False, stopped=True))
     sees(tab.locator("#headline"), r"Node 2 is stopped.*Nobody answers for 10\.9\.0\.2\.")
