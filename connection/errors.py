@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from connection.protocol import EIO, MISMATCH, REMEDY
@@ -41,6 +41,10 @@ class Failure(Exception):
 
     def __str__(self) -> str:
         return self.text
+
+    def bare(self) -> Failure:
+        """The same without its traceback, whose frames keep what was read of the connection, up to megabytes."""
+        return replace(self)
 
 
 def explain(exc: BaseException, url: str) -> Failure:

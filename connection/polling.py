@@ -62,7 +62,7 @@ class PollingAdapter(requests.adapters.BaseAdapter):
             return self._send(request, timeout)
         except Exception as exc:
             handshake = "sid=" not in str(request.url)
-            self.fault = self.fault or self._explained(exc, handshake=handshake)
+            self.fault = self.fault or self._explained(exc, handshake=handshake).bare()
             raise requests.exceptions.ConnectionError(str(self.fault)) from exc
 
     def close(self) -> None:

@@ -145,7 +145,7 @@ class Session:
             undelivered = () if arrived and not hangs else self._delivery.undelivered(self.last_packet_s)
         finally:
             lock.release()
-        self._callbacks.post(Disconnected(self, failure, undelivered))
+        self._callbacks.post(Disconnected(self, failure.bare(), undelivered))
         self._cut()
 
     def _cut(self) -> None:

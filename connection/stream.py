@@ -106,7 +106,7 @@ class Stream:
 
     def failed(self, failure: Failure) -> Failure:
         """Note the first thing that went wrong: the libraries between keep only its text, or nothing."""
-        self.fault = self.fault or failure
+        self.fault = self.fault or failure.bare()
         return failure
 
     def settimeout(self, value: float | None) -> None:
@@ -245,9 +245,18 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
             message = super().recv()
         except (websocket.WebSocketException, ValueError) as exc:
             stream.failed(Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master"))
+            self._forget()
+            raise
+        except Exception:
+            self._forget()
             raise
         if not message and not self.connected:
             stream.failed(Failure("the master closed the websocket", "master_gone", blocked=True))
         else:
             stream.message_ends(message)
         return message
+
+    def _forget(self) -> None:
+        """Free what came of a message: these objects refer to each other in circles, and may be collected late."""
+        self.frame_buffer.recv_buffer = []
+        self.cont_frame.cont_data = None

@@ -131,6 +131,8 @@ def test_a_message_without_an_end_ends_the_connection_before_memory_does(work, s
     lost = worker.wait("disconnected", 3, limit_s=20)
     assert "a message of more than 8 MiB" in lost.fields["reason"]
     assert worker.status("VmHWM") < 45 * 1024 + 2 * GROWTH_KB
+    worker.wait("disconnected", 8, limit_s=40)
+    assert worker.status("VmRSS") < 45 * 1024 + GROWTH_KB  # no connection leaves its message behind
     assert worker.stop() == 0
 
 
