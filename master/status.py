@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -134,42 +134,32 @@ def restore(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _table(state: Mapping[str, Any]) -> Table:
+def _table(state: Mapping[str, Any]) -> Group:
+    conflicts: list[Text] = []
     table = Table(
         title=f"{sum(n['alive'] for n in state['nodes'])} of {len(state['nodes'])} nodes alive", box=None
     )
-    for name in (
-        "node",
-        "system",
-        "address",
-        "state",
-        "since",
-        "last ping",
-        "answered for by",
-        "answers for",
-    ):
+    for name in ("node", "state", "address", "since", "ping", "held by", "holds"):
         table.add_column(name, no_wrap=True)
+    table.add_column("system", no_wrap=True, overflow="ellipsis", ratio=1)  # the only one that may be cut
     for node in state["nodes"]:
-        held = (
-            str(node["held_by"])
-            if node["held_by"]
-            else f"ordered: {node['ordered_at']}"
-            if node["ordered_at"]
-            else ""
-        )
+        held = str(node["held_by"] or "")
+        if node["ordered_at"]:
+            held = f"asked: {node['ordered_at']}"
+        name = "stopped" if node.get("stopped") else node["state"]
         table.add_row(
             str(node["node"]),
-            _clean(node["system"] or ""),
+            Text(name, style={"alive": "green", "dead": "bold red"}.get(name, "dim")),
             _clean(node["address"] or ""),
-            Text(node["state"], style={"alive": "green", "dead": "bold red"}.get(node["state"], "dim")),
             _age(node["since"], state["at"]),
             _age(node["last_ping"], state["at"]),
             Text(held, style="yellow"),
             Text(", ".join(map(str, node["holds"])), style="yellow"),
+            _clean(node["system"] or ""),
         )
         if node["conflict"]:
-            table.add_row("", Text(_clean(node["conflict"]), style="red"))
-    return table
+            conflicts.append(Text(f"node {node['node']}: {_clean(node['conflict'])}", style="red"))
+    return Group(table, *conflicts)
 
 
 def _age(then: str | None, now: str) -> str:

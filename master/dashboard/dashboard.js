@@ -172,13 +172,18 @@ function newCard(number) {
 function look(node) {
   if (node.conflict) return "conflict";
   if (node.alive) return "alive";
-  if (node.held_by !== null) return "covered";
+  if (node.held_by !== null || servesItself(node)) return "covered";
   return node.state === "never" ? "never" : "unserved";
+}
+
+/** Whether a neighbor that was to take the address of a dead node found its machine using it. */
+function servesItself(node) {
+  return !node.alive && node.held_by === null && !node.set_aside && Boolean(node.in_use);
 }
 
 function showNode(node, parts) {
   parts.card.dataset.look = look(node);
-  write(parts.word, node.alive ? "alive" : node.state === "never" ? "absent" : "dead");
+  write(parts.word, node.alive ? "alive" : node.state === "never" ? "absent" : node.stopped ? "stopped" : "dead");
   write(parts.system, parts.system.title = node.system || "");
   const [ip, prefix] = (node.address || "no address").split(/(?=\/)/);
   write(parts.ip, ip);
@@ -197,6 +202,7 @@ function notesOf(node) {
   if (node.conflict) notes.push(["out", node.conflict]);
   if (node.held_by !== null) notes.push(["held", `node ${node.held_by} answers`, node.held_since]);
   else if (node.ordered_at !== null) notes.push(["asked", `node ${node.ordered_at} is asked`]);
+  else if (servesItself(node)) notes.push(["held", "its machine still answers"]);
   else if (look(node) === "unserved") notes.push(["out", node.set_aside ? "given back by hand" : "nobody answers", node.since]);
   if (node.alive && !node.carrier) notes.push(["out", "its interface has no carrier"]);
   for (const owner of node.holds.map((number) => nodeOf(number) || { node: number }))
@@ -211,7 +217,7 @@ function tick() {
   if (!state) return;
   for (const node of state.nodes) {
     const parts = cards.get(node.node), hasJoined = node.state !== "never";
-    write(parts.verb, hasJoined ? `${node.alive ? "alive" : "dead"} ` : "");
+    write(parts.verb, hasJoined ? `${node.alive ? "alive" : node.stopped ? "stopped" : "dead"} ` : "");
     write(parts.since, !hasJoined ? "has not joined yet" : node.since ? `for ${age(node.since)}` : "");
     parts.since.title = node.since ? `since ${timeOfDay(node.since)}` : "";
     write(parts.ping, node.last_ping ? `ping ${age(node.last_ping)} ago` : "");
@@ -240,12 +246,14 @@ function showHeadline() {
   }
   const named = (some) => `${some.length > 9 ? "" : some.length > 1 ? "Nodes " : "Node "}${list(some.map((node) => node.node), "nodes")}`;
   const is = (some) => (some.length > 1 ? "are" : "is");
+  const own = where(servesItself), gone = dead.every((node) => node.stopped) ? "stopped" : "dead";
   const asked = unserved.filter((node) => node.ordered_at !== null);
   const details = [
     ...conflict.map((node) => node.conflict),
     ...(unserved.length ? [`nobody answers for ${list(unserved.map(addressOf), "addresses")}`] : []),
     ...asked.map((node) => `node ${node.ordered_at} is asked to take it over`.replace("it", addressOf(node))),
     ...held.map((node) => `node ${node.held_by} answers for ${addressOf(node)}`),
+    ...own.map((node) => `node ${node.node}'s worker ${node.stopped ? "was stopped" : "is gone"}; its machine still answers for ${addressOf(node)}`),
   ];
   const detail = details.length > 4 ? `${details.slice(0, 4).join("; ")}; …` : details.join("; ");
   if (isLost)
@@ -253,8 +261,8 @@ function showHeadline() {
       `${Math.floor((Date.now() - heard) / 1000)} s. Below is how things stood at ${timeOfDay(state.at)}.`);
   else if (!state.decides) headline("lost", "This master decides nothing", "Redis is out of reach; the nodes may be otherwise than shown");
   else if (conflict.length) headline("out", `${named(conflict)} ${is(conflict)} in conflict`, detail);
-  else if (unserved.length) headline("out", `${named(dead)} ${is(dead)} dead`, detail);
-  else if (dead.length) headline("covered", `${named(dead)} ${is(dead)} dead; every address is served`, detail);
+  else if (unserved.length) headline("out", `${named(dead)} ${is(dead)} ${gone}`, detail);
+  else if (dead.length) headline("covered", `${named(dead)} ${is(dead)} ${gone}; every address is served`, detail);
   else if (held.length) headline("covered", `${named(held)} ${is(held)} back`, detail);
   else if (!alive.length) headline("waiting", "No node has joined yet", "Workers appear as soon as they connect");
   else headline("served", alive.length > 1 ? `All ${alive.length} nodes are alive` : `${named(alive)} is alive`,

@@ -55,6 +55,8 @@ def node(number, **more):
         "held_since": None,
         "carrier": True,
         "set_aside": False,
+        "stopped": False,
+        "in_use": False,
         "holds": [],
         "conflict": None,
         "state": "alive" if alive else "dead",
@@ -299,6 +301,19 @@ def test_a_takeover_is_seen_as_it_happens(stub, look):
     stub.send(node(2), node(3))
     sees(tab.locator("#headline"), "All 9 nodes are alive")
     assert tab.locator("#arrows path").count() == 0
+
+
+def test_a_machine_that_answers_without_its_worker_is_no_outage(stub, look):
+    tab = look()
+    stub.send(node(2, alive=False, stopped=True, in_use=True))
+    sees(
+        tab.locator("#headline"),
+        r"Node 2 is stopped; every address is served.*Node 2's worker was stopped; its machine still answers for 10\.9\.0\.2\.",
+    )
+    sees(card(tab, 2), r"stopped for .*its machine still answers")
+    assert card(tab, 2).get_attribute("data-look") == "covered"
+    stub.send(node(2, alive=False, stopped=True))
+    sees(tab.locator("#headline"), r"Node 2 is stopped.*Nobody answers for 10\.9\.0\.2\.")
 
 
 def test_ages_go_on_between_two_messages(stub, look):

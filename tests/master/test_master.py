@@ -97,7 +97,10 @@ class Worker:
 
     def close(self) -> None:
         self._stop_pinging.set()
-        self.client.disconnect()
+        # by polling the library waits 30 s for a thread of its own, with nothing more to do
+        leaving = threading.Thread(target=self.client.disconnect, daemon=True)
+        leaving.start()
+        leaving.join(None if self._transport == "websocket" else 1)
 
 
 @pytest.fixture(scope="module", params=["alone", pytest.param("two_on_redis", marks=needs_redis)])

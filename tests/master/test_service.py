@@ -138,7 +138,11 @@ def test_status_and_restore(master: Master, workers: MakeWorker) -> None:
     holder, owner = taken_over(master, workers)
     table = command("status", master.url)
     assert table.returncode == 0, table.stderr
-    assert re.search(rf"2 +host2 +{owner.ip}/24 +dead .* 1 *$", table.stdout, re.MULTILINE), table.stdout
+    line = rf"2 +stopped +{owner.ip}/24 .* 1 +host2 *$"
+    assert re.search(line, table.stdout, re.MULTILINE), table.stdout
+    narrow = command("status", master.url, COLUMNS="80").stdout
+    assert re.search(rf"2 +stopped +{owner.ip}/24 .* 1 ", narrow), narrow
+    assert max(map(len, narrow.splitlines())) <= 80
     assert json.loads(command("status", master.url, "--json").stdout) == master.state()
     with Process([sys.executable, "-m", "master", "status", master.url, "--watch", "--json"]) as watching:
         watching.wait_for_line('"held_by": 1')
