@@ -1,4 +1,4 @@
-"""What happened to a worker by single lines of its comms.log: how grave each is, and in which words. A setting is none.
+"""Single lines of comms.log that are a happening, not a setting: how grave each is, and in which words. No I/O."""
 
 from __future__ import annotations
 
