@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Optional, Protocol
+from typing import Protocol
 
 from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
@@ -51,8 +51,8 @@ class Counts:
 
     sent: int = 0
     missed: int = 0
-    rtt_s: Optional[float] = None
-    answered_s: Optional[float] = None
+    rtt_s: float | None = None
+    answered_s: float | None = None
 
 
 class PingMonitor:
@@ -78,7 +78,7 @@ class PingMonitor:
         # guards all below; also wakes the thread
         self._changed = threading.Condition()
         self._stopping = False
-        self._quiet_s: Optional[float] = None  # None: no connection
+        self._quiet_s: float | None = None  # None: no connection
         self._since_s = self._paused_s = self._mute_s = 0.0
         self._seq = 0
         self._sent: dict[int, _Ping] = {}
@@ -163,7 +163,7 @@ class PingMonitor:
                 self.pause(reason)
                 self._gone(reason)
 
-    def _due_s(self) -> Optional[float]:
+    def _due_s(self) -> float | None:
         """When there is something to do: a ping to send, or one to give up; None: not before a change."""
         if self._quiet_s is None:
             return None
@@ -173,14 +173,14 @@ class PingMonitor:
         # the cadence is kept, but what a freeze has let slip is not made up for
         self._next_s = max(self._next_s + self._interval_s, now)
         self._seq += 1
-        text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]
+        text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as the protocol has it
         self._sent[self._seq] = _Ping(now, now + self._timeout_s)
         if self._wire.ping(self._seq, text):
             self.counts.sent += 1
         else:
             del self._sent[self._seq]
 
-    def _judge(self, now: float) -> Optional[str]:
+    def _judge(self, now: float) -> str | None:
         """Give up the pings whose time is over; the reason when that makes the master dead, else None."""
         over = [seq for seq, ping in self._sent.items() if ping.over_s <= now]
         for seq in over:

@@ -77,7 +77,7 @@ def beside_others(lanes: Sequence[Lane], offsets: Sequence[Offset]) -> tuple[Lan
         )
         if lane.outages
         else lane
-        for lane, view in zip(lanes, views)
+        for lane, view in zip(lanes, views, strict=False)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,9 @@ class _Chart:
                 yield kind, self._at(one.start), self._at(end), f"{words} {duration(one.duration_s)}"
 
         if lane:
-            for (_, start, end, text), one in zip(drawn("", lane.outages, "no master for"), lane.outages):
+            for (_, start, end, text), one in zip(
+                drawn("", lane.outages, "no master for"), lane.outages, strict=False
+            ):
                 why = f"{CAUSE_WORDS.get(one.cause, one.cause)}: {one.reason.removeprefix('start: ')}"
                 yield "outage", start, end, visible(f"{text}, {why}")
             yield from drawn("silence", lane.silences, "nothing logged for")
@@ -135,17 +138,19 @@ class _Chart:
         number = min(self._limit, max(50, 4 * len(times)))
         width = self._length / number
         columns: dict[int, tuple[float, float]] = {}
-        for at, ms in zip(times, values):
+        for at, ms in zip(times, values, strict=False):
             column = min(number - 1, int((at - self._start) / width))
             low, high = columns.get(column, (ms, ms))
             columns[column] = (min(low, ms), max(high, ms))
         lows = [round(low / UNIT_MS) for low, _ in columns.values()]
-        gaps = sorted(after - before for before, after in zip(times[:500], times[1:500]))
+        gaps = sorted(after - before for before, after in itertools.pairwise(times))
         return {
             "columns": number,
-            "steps": [after - before for before, after in zip([0, *columns], columns)],
+            "steps": [after - before for before, after in zip([0, *columns], columns, strict=False)],
             "lows": lows,
-            "rises": [round(high / UNIT_MS) - low for low, (_, high) in zip(lows, columns.values())],
+            "rises": [
+                round(high / UNIT_MS) - low for low, (_, high) in zip(lows, columns.values(), strict=False)
+            ],
             "break_s": max(3 * gaps[len(gaps) // 2] if gaps else 3.0, 2.5 * width),
         }
 

@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timezone
-from itertools import chain
+from itertools import chain, pairwise
 
 from .intervals import last_before
 from .model import Attempt, Lane, Outage, Process, Span, round_trips
@@ -69,7 +69,7 @@ class Pings:
     def settle(self) -> None:
         """Sort what a clock that was put back has left out of order."""
         if not self._sorted:
-            pairs = sorted(zip(self.at, self.ms))
+            pairs = sorted(zip(self.at, self.ms, strict=False))
             self.at, self.ms = array("d", (at for at, _ in pairs)), array("d", (ms for _, ms in pairs))
             self._sorted = True
 
@@ -124,7 +124,7 @@ class NodeLog:
         """Of each process, in their order."""
         ends = [process.first for process in self.processes[1:]] + [float("inf")]
         found = []
-        for process, end in zip(self.processes, ends):
+        for process, end in zip(self.processes, ends, strict=False):
             lasts = (last_before(times, end) for times in (self.pings.at, self.pings.missed_at))
             found.append(
                 (process.key, process.first, max(process.last, *(min(at or 0.0, end) for at in lasts)))
@@ -181,7 +181,7 @@ class NodeLog:
         processes: list[Process] = []
         outages: list[Outage] = []
         extents = self.extents()
-        for place, (builder, (_, first, last)) in enumerate(zip(self.processes, extents)):
+        for place, (builder, (_, first, last)) in enumerate(zip(self.processes, extents, strict=False)):
             process, its = builder.finish(last, superseded=place + 1 < len(extents))
             processes.append(replace(process, first=first, last=last))
             outages += its
@@ -209,7 +209,7 @@ class NodeLog:
 
 def _between(processes: Sequence[Process], end: str) -> Iterator[Span]:
     """From each process that ended so to the next."""
-    for one, following in zip(processes, processes[1:]):
+    for one, following in pairwise(processes):
         if one.end == end:
             yield Span(one.last, max(one.last, following.first), max(one.last, following.first), one.zone)
     if processes and processes[-1].end == end == "stopped":

@@ -82,12 +82,14 @@ def _table(table: tables.Table) -> str:
     """Its time leads to its place in the chart."""
     time = next(each for each in ("time", "received", "from") if each in table.columns)
     kinds = [' class="number"' if column in table.right else "" for column in table.columns]
-    heads = "".join(f'<th scope="col"{kind}>{column}</th>' for column, kind in zip(table.columns, kinds))
+    heads = "".join(
+        f'<th scope="col"{kind}>{column}</th>' for column, kind in zip(table.columns, kinds, strict=False)
+    )
     rows = []
     for row in table.rows[-ROWS:]:
         cells = "".join(
             f"<td{kind}>{_when(row.at if column == time else None, cell)}</td>"
-            for cell, column, kind in zip(row.cells, table.columns, kinds)
+            for cell, column, kind in zip(row.cells, table.columns, kinds, strict=False)
         )
         rows.append(f'<tr class="{row.tone}">{cells}</tr>')
     more = f" (the last {ROWS} of {len(table.rows):,})" if len(table.rows) > ROWS else ""

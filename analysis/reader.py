@@ -169,7 +169,7 @@ def _head(path: Path) -> tuple[float, bytes]:
     with ExitStack() as stack:
         try:
             lines = _lines(*_opened(path, stack))
-            for _, text in zip(range(HEAD_LINES), lines):
+            for _, text in zip(range(HEAD_LINES), lines, strict=False):
                 parsed = parse(text)
                 if parsed:
                     return parsed.at, text

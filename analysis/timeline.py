@@ -6,7 +6,7 @@ import heapq
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 from .causes import beside_others
 from .caveats import caveats, one_number
@@ -137,7 +137,7 @@ def _share_pings(one: NodeLog, other: NodeLog, start: float, end: float) -> bool
 
     def answers(log: NodeLog) -> set[tuple[float, float]]:
         i, j = bisect_left(log.pings.at, start), bisect_right(log.pings.at, end)
-        return set(zip(log.pings.at[i:j], log.pings.ms[i:j]))
+        return set(zip(log.pings.at[i:j], log.pings.ms[i:j], strict=False))
 
     return not answers(one).isdisjoint(answers(other))
 
@@ -199,5 +199,5 @@ def patience_s(lane: Lane) -> float:
     if is_down or len(lane.answered_at) < 3:
         return QUIET_S
     lately = lane.answered_at[-20:]
-    gaps = sorted(after - before for before, after in zip(lately, lately[1:]))
+    gaps = sorted(after - before for before, after in pairwise(lately))
     return max(QUIET_LEAST_S, QUIET_PINGS * gaps[len(gaps) // 2])

@@ -7,6 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,11 +101,9 @@ class Dialer:
         """End every socket, and make no more. Any thread, at once."""
         self._cut = True
         for sock in self._sockets:
-            try:
+            with suppress(OSError):
                 # not SSLSocket's own, after which a thread that still writes would go on in the clear
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
-            except OSError:
-                pass
 
     def close(self) -> None:
         """Close every socket: nobody uses one any more."""

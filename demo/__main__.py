@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "build" / "demo"
@@ -163,7 +163,7 @@ class Demo:
         print(f"\nThe same as a picture: {page}")
 
 
-def _holder(state: dict[str, Any]) -> Optional[str]:
+def _holder(state: dict[str, Any]) -> str | None:
     """The node that holds node 2's address, None: none does."""
     case = state["recovery_mapper"].get("2")
     return case["recovery_node"] if case else None

@@ -103,7 +103,7 @@ def _escape_one(match: re.Match[str]) -> str:
 
 def _unescape_one(match: re.Match[str]) -> str:
     code = match.group()
-    return _UNNAMED[code[1]] if len(code) == 2 else chr(int(code[2:], 16))
+    return _UNNAMED[code[1]] if len(code) == 2 else chr(int(code, 0))
 
 
 def escape(text: str) -> str:

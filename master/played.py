@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -89,10 +90,8 @@ class Played:
 
     def say(self, event: str, data: object) -> None:
         """On a connection that the master has ended it says nothing; `ended` tells."""
-        try:
+        with contextlib.suppress(socketio.exceptions.SocketIOError):
             self._client.emit(event, data)
-        except socketio.exceptions.SocketIOError:
-            pass
 
     def fall_silent(self) -> None:
         self._silent.set()
@@ -103,7 +102,7 @@ class Played:
 
     def _ping(self) -> None:
         while not self._silent.wait(PING_S) and self._client.connected:
-            text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]
+            text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as workers send it
             try:
                 self._client.emit("ping", text, callback=self._count)
             except socketio.exceptions.SocketIOError:

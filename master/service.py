@@ -221,7 +221,7 @@ def _connection_limit(wanted: int) -> int:
 
 
 def _ranges(numbers: frozenset[int]) -> str:
-    """`1-3,7`"""
+    """`1-3,7`."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and number == parts[-1][-1] + 1:

@@ -1,4 +1,4 @@
-"""`--check` of what a master knows of the cluster: is this number alive elsewhere, and are the neighbors the same?"""
+"""`--check` of what a master knows of the cluster: whether this number is alive elsewhere, and the neighbors the same."""
 
 from __future__ import annotations
 

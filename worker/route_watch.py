@@ -28,7 +28,7 @@ class RouteWatch:
             return False
         self._looked_s = now
         before, self._ways = self._ways, [_source(address) for address in self._addresses]
-        return any(way is not None and way != old for way, old in zip(self._ways, before))
+        return any(way is not None and way != old for way, old in zip(self._ways, before, strict=False))
 
 
 def _address(url: str) -> str:

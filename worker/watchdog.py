@@ -83,5 +83,5 @@ def stacks() -> Iterator[tuple[str, str]]:
         file.seek(0)
         text = file.read().decode("utf-8", "backslashreplace")
     pieces = _THREAD.split(text)[1:]
-    for ident, stack in zip(pieces[::2], pieces[1::2]):
+    for ident, stack in zip(pieces[::2], pieces[1::2], strict=False):
         yield names.get(int(ident, 16), ident), stack.strip("\n")

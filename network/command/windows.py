@@ -52,7 +52,7 @@ def default_routes(routes: str) -> tuple[tuple[str, IPv4Address], ...]:
         ]
         found.sort()
         # 0.0.0.0: the interface itself, as of a tunnel.
-        return tuple((str(name), IPv4Address(hop)) for _metric, name, hop in found if hop != "0.0.0.0")
+        return tuple((str(name), IPv4Address(hop)) for _metric, name, hop in found if hop != "0.0.0.0")  # noqa: S104 - not bound to
     except (ValueError, KeyError, TypeError) as exc:
         raise NetworkError("PowerShell's answer about the routes can't be read") from exc
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def seconds(spans):
 def test_merged_ones_are_sorted_and_apart(pairs):
     spans = merge(pairs)
     assert seconds(spans) == seconds(pairs)
-    assert all(end < start for (_, end), (start, _) in zip(spans, spans[1:]))
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(spans))
     assert length(spans) == len(seconds(pairs))
 
 

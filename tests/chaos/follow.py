@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
-from typing import Optional
 
 from logging_setup import Entry, LineError, parse_line
 
@@ -20,7 +19,7 @@ class Follow:
         self.path = path
         self.new: list[Entry] = []
         self.bad: list[bytes] = []
-        self._file: Optional[io.FileIO] = None
+        self._file: io.FileIO | None = None
         # after the last whole line: what follows it may be taken back, and written again
         self._at = 0
 
@@ -55,7 +54,7 @@ class Follow:
             return False
         return True
 
-    def _inode(self) -> Optional[int]:
+    def _inode(self) -> int | None:
         try:
             return os.stat(self.path).st_ino
         except FileNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Optional
 
 from logging_setup import Entry
 from tests.chaos.faults import Fault
@@ -65,7 +64,7 @@ class Pings:
         self._seen: set[int] = set()
         self._from = 1
         # of a link that broke and has had no ping since: how many it may have taken with it
-        self._taken: Optional[int] = None
+        self._taken: int | None = None
 
     def told(
         self, fault: Fault, comms: Sequence[Entry], pings: Sequence[Entry], late_s: float

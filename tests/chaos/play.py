@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any
 
 import pytest
 
@@ -33,7 +33,7 @@ class Result:
 
     step: Step
     ends: int
-    back_s: Optional[float]
+    back_s: float | None
     late_s: float
 
 
@@ -97,7 +97,7 @@ class Play:
         limit_s = RECONNECT_DELAY_MAX_S + 2 + fault.extra_s + (NOTICED_S if fault.misses else 0.0)
         seen = len(stage.pings.read())
 
-        def why_not() -> Optional[str]:
+        def why_not() -> str | None:
             comms = stage.comms.read()
             changes = [entry for entry in comms if entry.event in ("connected", "disconnected")]
             if changes:
@@ -124,7 +124,7 @@ class Play:
         self._wait(lambda: not why_not(), limit_s, why_not, lifted_s)
 
     def _wait(
-        self, met: Callable[[], Any], limit_s: float, why_not: Any, since_s: Optional[float] = None
+        self, met: Callable[[], Any], limit_s: float, why_not: Any, since_s: float | None = None
     ) -> None:
         since_s = time.monotonic() if since_s is None else since_s
         while not met():
@@ -225,7 +225,7 @@ class Play:
             yield f"it must hold {wanted()}, says {self._says_held()}, and has {stage.addresses()}"
         self._held = {int(owner): ip for owner, ip in wanted().items()}
 
-    def _says_held(self) -> Optional[dict[str, str]]:
+    def _says_held(self) -> dict[str, str] | None:
         """What it last told the master, on this connection."""
         for heard in reversed(self._stage.master.heard):
             if heard.sid == self._sid and isinstance(heard.data, dict) and "held" in heard.data:

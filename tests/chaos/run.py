@@ -8,7 +8,6 @@ import traceback
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -63,7 +62,7 @@ class Run:
 
     def _play_on(self, stage: Stage, steps: Sequence[Step]) -> Sequence[Step]:
         """Those that are left after a violation."""
-        before: Optional[Vital] = None
+        before: Vital | None = None
         played = 0
         step = steps[0]
         try:

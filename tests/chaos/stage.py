@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Optional
 
 from tests.chaos.clock import Offset
 from tests.chaos.commands import NODE, Order
@@ -39,8 +38,8 @@ class Stage:
         self._folder = folder
         self._namespaces = namespaces
         self._open = contextlib.ExitStack()
-        self.disk: Optional[Path] = None
-        self.lab: Optional[Lab] = None
+        self.disk: Path | None = None
+        self.lab: Lab | None = None
 
     def __enter__(self) -> Stage:
         try:
@@ -92,7 +91,7 @@ class Stage:
         self.comms = Follow(self.log_dir / "comms.log")
         self.pings = Follow(self.log_dir / "ping.log")
 
-    def _mount(self, at: Path) -> Optional[Path]:
+    def _mount(self, at: Path) -> Path | None:
         if sys.platform != "linux" or os.geteuid() != 0:
             return None
         at.mkdir()
@@ -117,7 +116,7 @@ class Stage:
         with contextlib.suppress(OSError):
             self.master.emit(*order, ack=True)
 
-    def addresses(self) -> Optional[set[str]]:
+    def addresses(self) -> set[str] | None:
         """What the card holds beside its own address; None: nobody can tell, they are simulated."""
         if self.lab is None:
             return None

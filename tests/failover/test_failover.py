@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def passed(monkeypatch):
     return table
 
 
-def kinds(sent: list[tuple[str, dict[str, Any]]], given: Optional[dict[str, Any]] = None) -> list[str]:
+def kinds(sent: list[tuple[str, dict[str, Any]]], given: dict[str, Any] | None = None) -> list[str]:
     """What each answer says, its form checked; `given` is the order that a failure must repeat."""
     return [kind(event, data, given or order()) for event, data in sent]
 
@@ -97,7 +98,7 @@ def check_join(data: dict[str, Any], more: set[str]) -> None:
     assert (data["secondary_ip"] is None) == (data["secondary_netmask"] is None) == (not data["held"])
 
 
-def found(desk_settings: Optional[dict[str, Any]] = None, *owners: int, wire: Optional[Wire] = None) -> Desk:
+def found(desk_settings: dict[str, Any] | None = None, *owners: int, wire: Wire | None = None) -> Desk:
     """A worker started anew, which finds what its earlier run left."""
     wire = wire or Wire(Clock())
     for owner in owners or (2,):
@@ -105,7 +106,7 @@ def found(desk_settings: Optional[dict[str, Any]] = None, *owners: int, wire: Op
     return Desk(wire, **(desk_settings or {}))
 
 
-def holding(data: Optional[dict[str, Any]] = None, **settings: Any) -> Desk:
+def holding(data: dict[str, Any] | None = None, **settings: Any) -> Desk:
     desk = Desk(**settings)
     assert desk.recover(data or order()) is None
     desk.run(1)
@@ -408,7 +409,7 @@ def test_asked_and_an_answer_waits_and_asks_every_second():
     assert desk.state() is W
     at = [at for at, ip in desk.wire.probes if ip == IP]
     assert len(at) == 10
-    assert all(0.9 < after - before < 1.1 for before, after in zip(at, at[1:]))
+    assert all(0.9 < after - before < 1.1 for before, after in itertools.pairwise(at))
     assert desk.sent == []
     assert (desk.log.entries[-1].event, desk.log.entries[-1].fields["mac"]) == ("owner_alive", OWNER_MAC)
 
@@ -559,7 +560,7 @@ def test_held_asks_every_second():
     began_s = desk.clock.now
     desk.run(30)
     at = [at for at, ip in desk.wire.probes if ip == IP and at > began_s]
-    between = [after - before for before, after in zip(at, at[1:])]
+    between = [after - before for before, after in itertools.pairwise(at)]
     assert 0.9 <= min(between)
     assert max(between) < 1
 

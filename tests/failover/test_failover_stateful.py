@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -100,7 +100,7 @@ class Worker(RuleBasedStateMachine):
     # what the master does
 
     @rule(owner=owners, rival=st.none() | macs)
-    def recover(self, owner: int, rival: Optional[str]) -> None:
+    def recover(self, owner: int, rival: str | None) -> None:
         """`rival` is a second taker that asks at the same time."""
         self.number += 1
         data = order(owner, number=self.number)

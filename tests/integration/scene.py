@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional
 
 from tests.lab.cluster import Director, Worker
 from tests.lab.lateness import Lateness
@@ -19,7 +18,7 @@ class Scene:
     holder without a worker; on a busy machine as much longer as it is late. Leaving the block asserts it.
     """
 
-    def __init__(self, lab: Lab, folder: Path, director: Optional[Director] = None) -> None:
+    def __init__(self, lab: Lab, folder: Path, director: Director | None = None) -> None:
         self.lab, self.folder = lab, folder
         self._director = director
         self.workers: dict[int, Worker] = {}

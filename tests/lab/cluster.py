@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from logging_setup import Entry, parse_line
 from tests.lab.netns import Host, Lab, in_namespace, until
@@ -76,11 +76,11 @@ class Director:
         return [one["data"] for one in heard if (one["event"], one["node"]) == (event, node)]
 
     def wait(
-        self, event: str, node: Optional[int] = None, since: float = 0.0, limit_s: float = 5.0
+        self, event: str, node: int | None = None, since: float = 0.0, limit_s: float = 5.0
     ) -> dict[str, Any]:
         """The first such event since then: its data, with `at`."""
 
-        def find() -> Optional[dict[str, Any]]:
+        def find() -> dict[str, Any] | None:
             for heard in list(self.heard):
                 if heard["event"] == event and heard["at"] >= since and node in (None, heard["node"]):
                     return heard
@@ -106,7 +106,7 @@ class Bundled:
     """The bundled master on a host of its own; `log` is the file for what it says, None: nowhere."""
 
     def __init__(
-        self, host: Host, dead_after_s: float = 1.0, log: Optional[Path] = None, options: Sequence[str] = ()
+        self, host: Host, dead_after_s: float = 1.0, log: Path | None = None, options: Sequence[str] = ()
     ) -> None:
         self._host = host
         self._log = log
@@ -133,7 +133,7 @@ class Bundled:
             sock.sendall(f"GET /json HTTP/1.0\r\nHost: {self._host.ip}:{PORT}\r\n\r\n".encode())
             return json.loads(answer.read().partition(b"\r\n\r\n")[2])
 
-    def holder(self, node: int) -> Optional[int]:
+    def holder(self, node: int) -> int | None:
         """The node that holds node's address; None: nobody."""
         found = self.told()["recovery_mapper"].get(str(node))
         return int(found["recovery_node"]) if found else None
@@ -151,7 +151,7 @@ class Worker:
         lab: Lab,
         node: int,
         folder: Path,
-        host: Optional[Host] = None,
+        host: Host | None = None,
         command: Sequence[str] = (sys.executable, "client.py"),
         cwd: Path = ROOT,
         **environ: str,
@@ -181,7 +181,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
         )
 
-    def entries(self, event: Optional[str] = None) -> list[Entry]:
+    def entries(self, event: str | None = None) -> list[Entry]:
         try:
             text = (self.folder / "comms.log").read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -23,7 +23,7 @@ import socket
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 
@@ -37,7 +37,7 @@ _numbers = itertools.count(1)
 
 
 @functools.cache
-def why_not() -> Optional[str]:
+def why_not() -> str | None:
     """Why there can be no namespaces here; None: there can."""
     if not hasattr(socket, "AF_PACKET") or os.geteuid() != 0:
         return "network namespaces need Linux and root"
@@ -192,7 +192,7 @@ class Lab:
                     if pipe is not None:
                         pipe.close()
 
-    def add(self, name: str, ip: Optional[str], mac: str, interface: str = "eth0") -> Host:
+    def add(self, name: str, ip: str | None, mac: str, interface: str = "eth0") -> Host:
         """One more host; `ip` None: its card is up and has no address."""
         host = Host(f"{self._tag}-{name}", name, ip or "", mac, self._switch, interface)
         self.hosts[name] = host

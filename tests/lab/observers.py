@@ -10,10 +10,11 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import IPv4Address
-from typing import Callable, Optional, TypeVar
+from typing import TypeVar
 
 from network.base import ArpSeen
 from network.netlink import arp
@@ -98,7 +99,7 @@ class Pings:
                 if self.stop_at_first.is_set():
                     self.over.set()
 
-    def outage_s(self, since_s: float) -> Optional[float]:
+    def outage_s(self, since_s: float) -> float | None:
         """From the last answer before `since_s` to the first one to a ping sent after it; None: not yet."""
         before = [at for at in self.answered.values() if at < since_s]
         after = [at for number, at in self.answered.items() if self.sent[number] > since_s]

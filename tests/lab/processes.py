@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.lab.waiting import PATIENCE_S, stays, until  # noqa: F401 - stays is imported from here too
 
@@ -41,7 +41,7 @@ class Process:
     """A child process whose two outputs are collected line by line."""
 
     def __init__(
-        self, arguments: Sequence[str], env: Optional[Mapping[str, str]] = None, cwd: Path = ROOT
+        self, arguments: Sequence[str], env: Mapping[str, str] | None = None, cwd: Path = ROOT
     ) -> None:
         """`env`: the whole environment; None: this process's own."""
         self.stdout: list[str] = []
@@ -79,7 +79,7 @@ class Process:
         self.end()
 
     @property
-    def returncode(self) -> Optional[int]:
+    def returncode(self) -> int | None:
         """None: it runs."""
         return self._child.poll()
 
@@ -89,7 +89,7 @@ class Process:
     def wait_for_line(self, pattern: str, deadline_s: float = PATIENCE_S) -> re.Match[str]:
         """The first match of `pattern` in a line of either output. AssertionError when it ends or says nothing such."""
 
-        def search() -> Optional[re.Match[str]]:
+        def search() -> re.Match[str] | None:
             running = self.returncode is None
             if not running:
                 self._join_readers()
@@ -145,16 +145,16 @@ class Process:
 class Master(Process):
     """The bundled master; `url` is where it listens."""
 
-    _token: Optional[str] = None
+    _token: str | None = None
 
-    def __init__(self, *options: str, token: Optional[str] = None, **environ: str) -> None:
+    def __init__(self, *options: str, token: str | None = None, **environ: str) -> None:
         env = {**os.environ, **environ, **({"MASTER_TOKEN": token} if token else {})}
         command = [sys.executable, "-m", "master", "serve", "--env-file", os.devnull, "--nodes", "1-9999"]
         super().__init__([*command, *options], env=env)
         self.url, self._token = "", token
 
     def request(
-        self, path: str, method: str = "GET", headers: Optional[Mapping[str, str]] = None
+        self, path: str, method: str = "GET", headers: Mapping[str, str] | None = None
     ) -> tuple[int, Any]:
         """The status and the JSON of an HTTP request."""
         request = urllib.request.Request(self.url + path, method=method, headers=dict(headers or {}))
@@ -173,14 +173,14 @@ class Master(Process):
         assert status == 200, state
         return dict(state)
 
-    def holder(self, node: int) -> Optional[str]:
+    def holder(self, node: int) -> str | None:
         """Who holds the address of `node`, as text. None: nobody."""
         found = self.state()["recovery_mapper"].get(str(node))
         return found and found["recovery_node"]
 
 
 @contextmanager
-def start_master(*options: str, token: Optional[str] = None, **environ: str) -> Iterator[Master]:
+def start_master(*options: str, token: str | None = None, **environ: str) -> Iterator[Master]:
     """A bundled master that listens; on a free port unless `--port` is among the options."""
     if "--port" not in options:
         options = (*options, "--port", "0")

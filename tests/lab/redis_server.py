@@ -9,7 +9,6 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Optional
 
 import pytest
 
@@ -17,7 +16,7 @@ from tests.lab.processes import Master, Process, free_port, start_master
 from tests.lab.waiting import PATIENCE_S, until
 
 
-def why_not() -> Optional[str]:
+def why_not() -> str | None:
     """Why there can be no Redis here; None: there can."""
     if shutil.which("redis-server") is None:
         return "this needs redis-server"

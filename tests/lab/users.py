@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional
 
 ROOT = Path(__file__).parents[2]
 PREFIX = "fwtest"
@@ -43,7 +42,7 @@ class User:
 
 
 @functools.cache
-def why_not() -> Optional[str]:
+def why_not() -> str | None:
     """Why no user can be made here; None: one can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "making a user needs Linux and root"
@@ -53,7 +52,7 @@ def why_not() -> Optional[str]:
     return None if _interpreter() else "there is no Python of this version that another user can run"
 
 
-def _interpreter() -> Optional[str]:
+def _interpreter() -> str | None:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     for candidate in (
         os.path.realpath(sys.executable),
@@ -93,7 +92,7 @@ def _copy_libraries(to: Path) -> None:
 
 
 @contextlib.contextmanager
-def made_up_user(sudo: Optional[str], suffix: str = "") -> Iterator[User]:
+def made_up_user(sudo: str | None, suffix: str = "") -> Iterator[User]:
     """`sudo`: what sudoers(5) says of the user after its name; None: nothing."""
     _remove_left_behind()
     name = f"{PREFIX}{os.getpid()}{suffix}"

@@ -11,10 +11,11 @@ import heapq
 import itertools
 import json
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Any, Callable, Optional
+from typing import Any
 
 from failover.actions import FailoverSettings
 from failover.machine import Failover
@@ -203,7 +204,7 @@ class Wire:
         self._must_be_up()
         return "eth0"
 
-    def default_interface(self) -> Optional[str]:
+    def default_interface(self) -> str | None:
         return "eth0"
 
     def gateways(self) -> frozenset[IPv4Address]:
@@ -299,9 +300,7 @@ class _Judge:
 class Desk:
     """The owner's loop over one Wire; `sent` are the answers as the master reads them."""
 
-    def __init__(
-        self, wire: Optional[Wire] = None, *, owners: Optional[OwnerMacs] = None, **settings: Any
-    ) -> None:
+    def __init__(self, wire: Wire | None = None, *, owners: OwnerMacs | None = None, **settings: Any) -> None:
         self.wire = wire or Wire(Clock(), lease_s=settings.get("address_lease_s", 10.0))
         self.clock = self.wire.clock
         self.log = Lines()
@@ -337,12 +336,12 @@ class Desk:
         entry = self.failover._entries.get(owner)
         return entry.state if entry else State.FREE
 
-    def recover(self, data: Any) -> Optional[str]:
+    def recover(self, data: Any) -> str | None:
         reason = self.failover.recover(data, self.clock.now, self.clock.now)
         self.run(0)
         return reason
 
-    def restore(self, data: Any) -> Optional[str]:
+    def restore(self, data: Any) -> str | None:
         reason = self.failover.restore(data, self.clock.now)
         self.run(0)
         return reason

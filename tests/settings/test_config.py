@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import stat
@@ -885,7 +886,7 @@ def test_env_example(home):
     lines = text.splitlines()
     offered = re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE)
     assert offered == [(variable.name, variable.default_value) for variable in VARIABLES]
-    for before, line in zip(lines, lines[1:]):
+    for before, line in itertools.pairwise(lines):
         if re.match(r"#[A-Z_]+=", line):
             assert before.startswith("# "), line
     assert all(line == "" or line.startswith("#") for line in lines)

@@ -5,6 +5,7 @@ wire, how it comes back, and how it ends.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -67,7 +68,7 @@ def test_join_is_first_and_comes_again_every_join_interval(work, serve):
     first = [heard.event for heard in master.heard].index("connect")
     assert [heard.event for heard in master.heard[first : first + 2]] == ["connect", "join"]
     assert all(says(join.data, JOIN) for join in joins)
-    for before, after in zip(joins, joins[1:]):
+    for before, after in itertools.pairwise(joins):
         assert after.at_s - before.at_s == pytest.approx(0.5, abs=0.3)
     assert master.all("connect")[0].data is None  # without a token there is nothing to say
 
