@@ -172,6 +172,9 @@ def _caveats(owner: int, case: _Case) -> Iterator[str]:
                 f"until when node {one.recovery_node} held it: its log ends while it did; the kernel ends a lease "
                 "ADDRESS_LEASE seconds later (10 unless set)"
             )
+    served = any(one.holds or one.owner_heard is not None for one in case.orders)
+    if case.down and _is_planned(case.down) and not served:
+        yield f"whether node {owner}'s machine went on answering for its address: its worker alone was seen to stop"
     if case.down is None and case.has_log:
         yield f"why the order came: node {owner}'s own log does not show it away then"
 
@@ -181,7 +184,7 @@ def _gaps(case: _Case, start: float) -> Spans:
     holds = sorted((hold for one in case.orders for hold in one.holds), key=lambda hold: hold.start)
     heard = [one.owner_heard for one in case.orders if one.owner_heard is not None]
     down, last = case.down, max(holds, key=lambda hold: hold.until, default=None)
-    if (down is None and case.has_log) or (not holds and (heard or down is None)):
+    if (down is None and case.has_log) or (not holds and (heard or _is_planned(down))):
         return ()  # it was there, its machine answered, or nothing is known
     end = case.end
     if last and (last.end is None or down is None):
@@ -198,6 +201,11 @@ def _gaps(case: _Case, start: float) -> Spans:
     # an owner that has claimed its address is there, whenever its worker reaches the master
     claimed = case.orders[-1].released is not None and case.orders[-1].release_reason.startswith(BACK[1:])
     return gaps[:-1] if claimed and last and gaps and gaps[-1][0] >= last.until else gaps
+
+
+def _is_planned(down: Downtime | None) -> bool:
+    """Whether its worker may be all that was away: nothing is known of it, or the worker was stopped."""
+    return down is None or down.cause == "own_stop"
 
 
 def _doubles(case: _Case) -> Spans:

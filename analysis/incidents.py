@@ -1,4 +1,4 @@
-"""Lines of comms.log that are told as they stand: how grave each is, and in which words."""
+"""Single lines of comms.log that are a happening, not a setting: how grave each is, and in which words. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ INCIDENTS = {
     "carrier_restored": (PLAIN, "has a carrier on {interface} again"),
     "crashed": (BAD, "crashed: {error}"),
     "hung": (BAD, "hung for {since_s} s ({thread}); its watchdog ended it"),
-    "insecure_master": (WARN, "talks to an insecure master: {reason}"),
     "interface_missing": (BAD, "does not find its interface {interface}: {reason}"),
     "interface_found": (PLAIN, "found its interface {interface}"),
     "join_refused": (BAD, "was refused by its master: {reason}"),

@@ -30,7 +30,8 @@ def counts(story: Story) -> str:
     parts.append(f"{failovers} ({count(outcomes.total(), 'order')}: {orders})" if orders else failovers)
     parts.append(count(len(story.outages), "outage"))
     unreadable = story.unreadable_lines
-    parts.append(f"{count(unreadable, 'line')} did not fit" if unreadable else "every line read")
+    read = "every line read" if story.lanes or story.failovers else "no line read"
+    parts.append(f"{count(unreadable, 'line')} did not fit" if unreadable else read)
     return ", ".join(parts)
 
 

@@ -39,10 +39,15 @@ def sentences(story: Story) -> list[Sentence]:
     macs: dict[int, set[str]] = {}
     for lane in story.lanes:
         macs.setdefault(-1 if lane.node is None else lane.node, set()).update(lane.macs)
+    attempts = [one for failover in story.failovers for one in failover.attempts]
+    given_back: dict[tuple[int, int | None], list[float]] = {}
+    for one in attempts:
+        if one.released is not None:
+            given_back.setdefault((one.lane, one.node), []).append(one.released)
     for lane in story.lanes:
-        for at, tone, text in _of_lane(lane, macs):
+        for at, tone, text in _of_lane(lane, macs, given_back):
             found.append(Sentence(at, at - ahead.get(lane.key, 0.0), lane.key, tone, f"{lane.name} {text}"))
-    for attempt in (one for failover in story.failovers for one in failover.attempts):
+    for attempt in attempts:
         for at, tone, text in _of_attempt(attempt, macs.get(attempt.node or -1, ())):
             found.append(Sentence(at, at - ahead.get(attempt.lane, 0.0), attempt.lane, tone, text))
     for event in (one for one in story.master if one.event != "node_alive"):
@@ -52,14 +57,16 @@ def sentences(story: Story) -> list[Sentence]:
     return [one for one in found if story.since <= one.at <= story.until]
 
 
-def _of_lane(lane: Lane, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, str, str]]:
+def _of_lane(
+    lane: Lane, macs: Mapping[int, set[str]], given_back: Mapping[tuple[int, int | None], Collection[float]]
+) -> Iterator[tuple[float, str, str]]:
     for process in lane.processes:
         if process.started is not None:
             version = f" (version {visible(process.version)})" if process.version else ""
             yield process.started, PLAIN, f"started{version}"
         if process.end == "stopped":
-            by = f" by {visible(process.signal)}" if process.signal else ""
-            yield process.last, PLAIN, f"stopped, as it was told{by}"
+            how = f" by {visible(process.signal)}" if process.signal else ", as it was told"
+            yield process.last, PLAIN, f"stopped{how}"
     for silence in lane.silences:
         over = f" for {duration(silence.duration_s)}, until it started again"
         yield silence.start, BAD, f"logged nothing{' from here on' if silence.end is None else over}"
@@ -68,7 +75,10 @@ def _of_lane(lane: Lane, macs: Mapping[int, set[str]]) -> Iterator[tuple[float, 
     for outage in lane.outages:
         yield from _of_outage(outage)
     for incident in lane.incidents:
-        yield incident.at, *_of_incident(incident, macs)
+        releases = given_back.get((lane.key, number(incident.fields.get("node"))), ())
+        # the sentence about what was given back says it as well
+        if incident.event != "owner_returned" or all(abs(incident.at - at) > SOON_S for at in releases):
+            yield incident.at, *_of_incident(incident, macs)
     for at, seconds in lane.clock_steps:
         verb = "back" if seconds < 0 else "forward"
         yield at, WARN, f"had its clock put {verb} by {duration(abs(seconds))}"
@@ -130,7 +140,7 @@ def _of_incident(incident: Incident, macs: Mapping[int, set[str]]) -> tuple[str,
         event = "own_conflict"
     elif event == "address_conflict" and node is not None and fields["mac"] in macs.get(node, ()):
         event = "owner_returned"
-    tone, text = INCIDENTS.get(event, (WARN, f"logged {event}: {{error}}"))
+    tone, text = INCIDENTS[event]
     return tone, text.format_map(fields)
 
 

@@ -14,6 +14,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from master.listener import Bucket
+from master.logs import Limited
 
 SLICE = 256
 """Bytes that are parsed at once: some 40 frames of the smallest kind."""
@@ -59,12 +60,14 @@ class _Turns:
 
 
 _TURNS = _Turns()
+_LIMITED = Limited()
 
 
 class Intake:
     """Goes before a protocol of uvicorn."""
 
     transport: asyncio.Transport
+    client: tuple[str, int] | None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,7 +77,7 @@ class Intake:
     def data_received(self, data: bytes) -> None:
         if not self._bytes.take(len(data)):
             self._rest.clear()
-            self.transport.abort()
+            self._end("bytes a second")
         elif self._rest:
             self._rest += data
         elif len(data) <= SLICE:
@@ -101,6 +104,12 @@ class Intake:
 
     def _parse(self, data: bytes) -> None:
         super().data_received(data)  # type: ignore[misc]
+
+    def _end(self, bound: str) -> None:
+        if not self.transport.is_closing():
+            address = self.client[0] if self.client else None
+            _LIMITED.warn("bound_reached", bound, bound=bound, address=address)
+            self.transport.abort()
 
 
 class Http(Intake, H11Protocol):
@@ -129,8 +138,8 @@ class WebSocket(Intake, WebSocketsSansIOProtocol):
     def _parse(self, data: bytes) -> None:
         super()._parse(data)
         if self.queue.qsize() > MOST_QUEUED:
-            self.transport.abort()
+            self._end("messages that are not read yet")
 
     def _count(self) -> None:
         if not self._frames.take():
-            self.transport.abort()
+            self._end("frames that are no messages")

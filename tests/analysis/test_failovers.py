@@ -169,6 +169,20 @@ def test_a_machine_that_dies_later_than_its_worker_leaves_one_from_its_last_answ
     assert spans(one_of(story_of(taker, silent(2, 9, 30))).gaps) == [(9.6, 14)]
 
 
+def test_a_worker_stopped_by_plan_that_nobody_served_is_not_known_to_be_unserved(story_of):
+    """Its neighbors stopped too before they could hear that its machine goes on."""
+    owner = Worker(2).start(0).ping(1, 9).say(9.5, "stopping", signal="SIGTERM").say(9.6, "stopped")
+    owner.start(40).ping(41, 49)
+    taker = Worker(1).start(0).ping(1, 9).say(9.7, "received", order=1, **recover(2, 1))
+    taker.say(9.8, "takeover_withdrawn", order=1, node=2, address=ADDRESS, reason="stopping")
+    taker.say(9.9, "stopping", signal="SIGTERM").say(10, "stopped").start(40).ping(41, 49)
+    story = story_of(taker, owner)
+    one = one_of(story)
+    assert (one.cause, one.unserved_s) == ("own_stop", 0)
+    assert "Nobody answered" not in headline(story)
+    assert any("whether node 2's machine went on answering" in caveat for caveat in one.caveats)
+
+
 def test_an_order_that_was_withdrawn(story_of):
     taker = Worker(1).start(0).ping(1, 39).say(9.5, "received", order=1, **recover(2, 1))
     taker.say(9.6, "takeover_withdrawn", order=1, node=2, address=ADDRESS)

@@ -123,7 +123,7 @@ def test_a_folder_and_files_that_come_later(tmp_path, log):
         late.make().start()
         printed(process, "node 2 started (version 1.0.0)")
         late.say("stopping", signal="SIGTERM").say("stopped", uptime_s=1.0)
-        printed(process, "node 2 stopped, as it was told by SIGTERM")
+        printed(process, "node 2 stopped by SIGTERM")
 
 
 def test_events_of_several_nodes_come_in_the_order_of_their_time(tmp_path, log):

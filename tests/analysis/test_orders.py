@@ -370,3 +370,10 @@ def test_a_claim_by_the_owner_s_mac_is_its_return(story_of):
     assert f"node 1 let {ADDRESS} go: its owner is back ({mac})" in texts
     assert [text for text in texts if text.endswith("its owner is back")]
     assert not [text for text in texts if "another machine" in text]
+
+
+def test_a_return_is_told_once(story_of):
+    mac = "02:fc:00:00:00:02"
+    taker = taken().say(20, "owner_returned", **where(mac=mac)).release(20, 2, "owner returned").ping(21, 39)
+    texts = [one.text for one in sentences(story_of(taker))]
+    assert len([text for text in texts if "its owner is back" in text]) == 1

@@ -103,6 +103,9 @@ def test_frames_that_are_no_messages_are_bounded(master: Master, first_byte: int
     sock.sendall(frame(b"4", first_byte=0x01) if first_byte == 0 else b"")
     sock.sendall(frame(b"", first_byte=first_byte) * 200)
     assert drained(sock)
+    master.wait_for_line(
+        r"WARNING\] - \[bound_reached bound=.frames that are no messages. address=127\.0\.0\.1"
+    )
 
 
 def test_bytes_that_come_faster_than_they_are_parsed_are_bounded(master: Master) -> None:
