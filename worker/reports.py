@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from logging_setup import EventLogger
 
 TRIES = 5
 """Connections that may end right after an answer was sent, before that answer is given up as their cause."""
+TRIED_S = 5.0
+"""Seconds over which they must have ended: a master that ends every connection for a moment costs no answer."""
 SUSPECT = 2
 """Such ends after which an answer is sent alone, to find out whether it is the cause."""
 REFUSED_AGAIN_S = 60.0
@@ -33,6 +36,7 @@ class _Waiting:
     reply: Reply
     data: str
     ends: int = 0
+    first_end_s: float = math.inf
 
 
 class Reports:
@@ -77,9 +81,11 @@ class Reports:
         """
         again = [one for one in kept if isinstance(one, _Waiting)]
         for one in reversed(again):
-            one.ends += ended_by.cause in ("master_gone", "refused")
-            if one.ends >= TRIES:
-                self._give_up(one, f"{TRIES} connections ended when it was sent; the last: {ended_by}")
+            if ended_by.cause in ("master_gone", "refused"):
+                one.ends += 1
+                one.first_end_s = min(one.first_end_s, time.monotonic())
+            if one.ends >= TRIES and time.monotonic() - one.first_end_s >= TRIED_S:
+                self._give_up(one, f"{one.ends} connections ended when it was sent; the last: {ended_by}")
             else:
                 self._answers.appendleft(one)
                 self._bytes += len(one.data)

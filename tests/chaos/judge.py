@@ -18,6 +18,7 @@ ALWAYS = {
     "takeover_started",
     "takeover_done",
     "takeover_refused",
+    "takeover_withdrawn",
     "release_done",
     "release_failed",
 }
