@@ -218,7 +218,7 @@ def test_an_answer_that_ends_each_connection_is_given_up_and_no_other(work, serv
     count = len(worker.all("disconnected"))
     worker.wait("ping", 3, log="pings", since=len(worker.pings.read()))
     assert len(worker.all("disconnected")) == count
-    assert master.heard.count(2) == 5
+    assert master.heard.count(2) >= 5
     assert len(worker.all("answer_given_up")) == 1
 
 
