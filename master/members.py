@@ -11,6 +11,8 @@ from master.messages import Join
 
 ASK_S = 0.3
 """Before a silent node's time is over it is asked once whether it is there."""
+GRACE_EVERY = 5
+"""A short stop of the master costs `dead_after` at most once in so many of them."""
 LATE = 1.25
 """A node that answers is alive until its ping is overdue by its own rhythm: this many of its intervals."""
 MOST_CONNECTIONS = 4
@@ -99,7 +101,7 @@ class Members:
     def __init__(self, dead_after: float, now: float) -> None:
         self._dead_after = dead_after
         self._ask_after = max(dead_after - ASK_S, dead_after / 2)
-        self._grace_until = now
+        self._grace_until = self._next_grace = now
         self._members: dict[int, Member] = {}
         self._by_sid: dict[str, Connection] = {}
 
@@ -228,13 +230,14 @@ class Members:
     def resumed(self, now: float, stood_s: float) -> None:
         """The master itself stood still for `stood_s` until now, which proves nothing about the others.
 
-        After a long time many of them will have lost patience and closed: all are alive for `dead_after` from now on,
-        connected or not. A shorter one is only added to each node's time, so that a master that is brought to stand
-        still again and again finds the dead all the same.
+        Many of them may have lost patience and closed: all are alive for `dead_after` from now on, connected or not. A
+        further stop soon after, shorter than that, is only added to each node's time, so that a master that is brought
+        to stand still again and again finds the dead all the same.
         """
-        is_long = stood_s >= self._dead_after
+        is_long = stood_s >= self._dead_after or now >= self._next_grace
         if is_long:
             self._grace_until = now + self._dead_after
+            self._next_grace = now + GRACE_EVERY * self._dead_after
         for member in self:
             for connection in member.connections:
                 if is_long:

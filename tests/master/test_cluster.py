@@ -327,6 +327,22 @@ def test_after_a_freeze_a_closed_connection_is_no_death_yet_but_gets_no_orders()
     assert sent[1:] == [("sid3", "recover")]
 
 
+def test_after_a_short_freeze_a_closed_connection_is_no_death_either() -> None:
+    """Workers with a short patience close theirs while the master stands still, and come back at once."""
+    sent: list[tuple[str, str]] = []
+    cluster = Cluster(lambda sid, event, _: sent.append((sid, event)), DEAD_AFTER, ORDER_TIMEOUT, 0)
+    for node in (1, 2):
+        cluster.joined(f"sid{node}", messages.join(Worker(node).told()), 0)
+    now = DEAD_AFTER * 0.6
+    cluster.resumed(now, DEAD_AFTER * 0.5)
+    for node in (1, 2):
+        cluster.left(f"sid{node}", now)
+    assert cluster.as_json()["active"].keys() == {"1", "2"}
+    for node in (1, 2):
+        cluster.joined(f"new{node}", messages.join(Worker(node).told()), now + 0.1)
+    assert sent == []
+
+
 def test_standing_still_again_and_again_hides_no_death() -> None:
     sent: list[tuple[str, str]] = []
     cluster = Cluster(lambda sid, event, _: sent.append((sid, event)), DEAD_AFTER, ORDER_TIMEOUT, 0)
