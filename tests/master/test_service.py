@@ -58,6 +58,10 @@ def taken_over(master: Master, make: MakeWorker) -> tuple[Worker, Worker]:
     """Node 1, which answers for node 2."""
     holder, owner = make(master, 1, [2, 4]).join(), make(master, 2, [1, 3, 5]).join()
     owner.ping()
+    owner.client.eio.send(
+        "1"
+    )  # Socket.IO's DISCONNECT, which the library's own goodbye may close before it is sent
+    wait_until(lambda: "2" in master.state()["inactive"])
     owner.close()
     holder.succeed(holder.wait_for("recover"))
     wait_until(lambda: master.holder(2) == "1")
