@@ -55,6 +55,15 @@ def trio(master: Master, workers: MakeWorker) -> list[Worker]:
     return made
 
 
+def is_served(master: Master) -> bool:
+    """Whether a new connection is; until the flood's are gone its address may have too many."""
+    try:
+        Stranger(master.url)
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", KINDS)
@@ -69,7 +78,7 @@ def test_flood(master: Master, trio: list[Worker], kind: str) -> None:
         assert flood.wait(FLOOD_S + 30) == 0, flood.output()
     assert rss_mib(master) < MOST_MIB
     assert [worker.client.connected for worker in trio] == [True] * 3
-    wait_until(lambda: Stranger(master.url), "another one is served")
+    wait_until(lambda: is_served(master), "another one is served")
 
 
 def test_a_frame_that_promises_too_much_is_ended(master: Master) -> None:
