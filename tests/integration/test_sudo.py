@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -89,19 +90,28 @@ def processes(lab):
     found = {}
     for pid in lab.node(3).pids():
         try:
-            with open(f"/proc/{pid}/cmdline") as file:
-                found[int(pid)] = file.read().replace("\0", " ")
+            found[int(pid)] = Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
         except OSError:
             continue
     return found
 
 
 def helpers(lab):
-    return {
+    """The helpers by pid; a child that one starts has its command line until it executes its own program."""
+    found = {
         pid: line
         for pid, line in processes(lab).items()
         if "helper.py" in line and not line.startswith("sudo")
     }
+    return {pid: line for pid, line in found.items() if parent(pid) not in found}
+
+
+def parent(pid):
+    """The pid of the process that started this one; None where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 @pytest.fixture
