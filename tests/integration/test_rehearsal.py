@@ -25,7 +25,6 @@ pytestmark = [
     needs_namespaces,
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.slow,
-    pytest.mark.timeout(240),
 ]
 
 

@@ -102,7 +102,14 @@ def image(factory: pytest.TempPathFactory, *actions: str) -> Iterator[Path]:
     folder.chmod(0o755)
     try:
         for action in actions:
-            shutil.copytree(_installed(factory, action), folder, symlinks=True, dirs_exist_ok=True)
+            source = _installed(factory, action)
+
+            # the command is of whichever was installed first
+            def linked(path: str, names: list[str], source: Path = source) -> list[str]:
+                target = folder / Path(path).relative_to(source)
+                return [name for name in names if (target / name).is_symlink()]
+
+            shutil.copytree(source, folder, symlinks=True, ignore=linked, dirs_exist_ok=True)
         yield folder
     finally:
         shutil.rmtree(folder)
