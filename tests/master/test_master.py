@@ -479,7 +479,7 @@ def test_silence_of_dead_after_is_death_and_a_ping_brings_the_node_back(
 
 
 def test_a_holder_that_only_fell_silent_finds_a_restore_when_it_wakes(workers: MakeWorker) -> None:
-    with start_master("--dead-after", "0.4") as master:
+    with start_master("--dead-after", "1") as master:
         a, b, c = (workers(master, n, neighbors).join() for n, neighbors in ((1, [2]), (2, [1, 3]), (3, [2])))
         a.ping_every(0.1)
         c.ping_every(0.1)
