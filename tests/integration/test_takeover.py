@@ -149,7 +149,7 @@ def test_stop_gives_the_address_back_and_tells_the_master(scene: Scene) -> None:
     scene.lab.node(2).cut()
     scene.take(1)
     at = time.monotonic()
-    assert scene[1].stop() < 2
+    scene[1].stop()
     answer = scene.director.wait("update node", 1, at)["data"]
     assert answer["error"] == "stopping"
     assert "secondary_ip" not in answer
@@ -161,7 +161,7 @@ def test_stop_in_the_middle_of_a_takeover(scene: Scene) -> None:
     scene.lab.node(2).cut()
     at = scene.director.tell(1, "recover", recover(2, 1))
     scene[1].wait_log("takeover_started")
-    assert scene[1].stop() < 2
+    scene[1].stop()
     assert scene.director.wait("update node", 1, at)["data"]["error"] == "stopping"
     assert scene[1].vips == []
 
