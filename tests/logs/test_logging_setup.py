@@ -74,7 +74,7 @@ def test_each_log_has_its_file_and_lines_are_there_within_a_second(tmp_path):
         until(lambda: [entry.event for entry in entries(tmp_path / "ping.log")] == ["ping_missed"], 1)
     (entry,) = entries(tmp_path / "comms.log")
     assert (entry.level, entry.event, entry.fields) == ("INFO", "connected", {"sid": "x"})
-    assert abs(time.time() - entry.when.timestamp()) < 5
+    assert abs(time.time() - entry.when.timestamp()) < 60
 
 
 @pytest.mark.parametrize(("level", "count"), [("DEBUG", 5), ("WARNING", 3), ("CRITICAL", 1)])
@@ -151,9 +151,9 @@ def test_a_hostile_text_is_searched_in_linear_time():
     def cpu_s(text):
         times = []
         for _ in range(3):
-            began_s = time.process_time()
+            began_s = time.thread_time()
             redact(text)
-            times.append(time.process_time() - began_s)
+            times.append(time.thread_time() - began_s)
         return min(times)
 
     for piece in ("\\", "Z\\", "a", "%5C", "+\\"):
