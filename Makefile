@@ -27,7 +27,7 @@ help:
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
 	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
 	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
-	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
+	@echo "make bench          what it costs beside others, into bench/RESULTS.md; a quarter of an hour"
 	@echo "make check          ruff, mypy and the import graph"
 	@echo "make coverage       which lines the quick tests run"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
