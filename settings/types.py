@@ -87,36 +87,35 @@ def quoted(text: str) -> str:
     return f'"{printable(text[:_LONGEST_SHOWN])}"{more}'
 
 
-def whole(least: int, most: int | None = None, *, or_zero: bool = False) -> ValueType:
-    """Whole numbers in plain ASCII digits; `most` None: up to 18 digits."""
-    reach = f"a whole number from {least}" + (f" to {most}" if most else ", at most 18 digits")
-    return _number(reach, r"[0-9]{1,18}", int, (least, most or 10**18), or_zero=or_zero)
+def whole(least: int, most: int = 10**18 - 1, *, or_zero: bool = False) -> ValueType:
+    """Whole numbers in plain ASCII digits."""
+    reach = f" to {most}" if most < 10**18 - 1 else ", at most 18 digits"
+    return _number(f"a whole number from {least}{reach}", r"[0-9]{1,18}", least, most, or_zero=or_zero)
 
 
 def seconds(least: float = 0.0, *, or_zero: bool = False) -> ValueType:
     """Durations in seconds up to a day: plain decimals, without a sign or an exponent."""
     reach = f"seconds from {least:g} to {DAY_S}, such as 2 or 0.5"
-    return _number(reach, r"[0-9]+(\.[0-9]+)?", float, (least, DAY_S), or_zero=or_zero)
+    return _number(reach, r"[0-9]+(\.[0-9]+)?", least, DAY_S, or_zero=or_zero)
 
 
-def _number(
-    reach: str, pattern: str, convert: Callable[[str], float], limits: tuple[float, float], *, or_zero: bool
-) -> ValueType:
+def _number(reach: str, pattern: str, least: float, most: float, *, or_zero: bool) -> ValueType:
+    """Numbers of the type of `least`."""
+
     @expects(f"0 or {reach}" if or_zero else reach)
     def number(text: str) -> float:
-        value = convert(text) if re.fullmatch(pattern, text) else -1
-        if (or_zero and value == 0) or limits[0] <= value <= limits[1]:
+        value = type(least)(text) if re.fullmatch(pattern, text) else -1
+        if (or_zero and value == 0) or least <= value <= most:
             return value
         raise InvalidValue("")
 
     return number
 
 
-node_number = ValueType(
-    "the number of a node that NETWORK_CONFIG lists, such as 1",
-    whole(1, 999_999_999).convert,
-    lambda _: False,
-)
+@expects("the number of a node that NETWORK_CONFIG lists, such as 1")
+def node_number(text: str) -> int:
+    number: int = whole(1, 999_999_999).convert(text)
+    return number
 
 
 def _either(words: Iterable[str]) -> str:
