@@ -44,10 +44,10 @@ def _nodes(target: Target) -> tuple[dict[str, Any], dict[str, Any]] | str:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     try:
         dialer = Dialer(target, Resolver(), time.monotonic() + TIMEOUT_S)
-        with exchange(dialer, "GET", "/json", headers=headers, limit=LIMIT) as (answer, body, _):
-            if answer.status != HTTPStatus.OK:
-                return f"HTTP {answer.status} for /json"
-        data = loads(body)
+        answer = exchange(dialer, "GET", "/json", headers=headers, limit=LIMIT)
+        if answer.status != HTTPStatus.OK:
+            return f"HTTP {answer.status} for /json"
+        data = loads(answer.body)
     except (OSError, HTTPException, Failure) as exc:
         return f"/json could not be read ({type(exc).__name__})"
     except ValueError:

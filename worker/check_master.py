@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from connection.dial import Dialer, Target
 from connection.errors import Failure, engineio_version, explain, explain_answer
 from connection.messages import Callbacks, Connected, Disconnected
-from connection.polling import exchange
+from connection.polling import Answer, exchange
 from connection.protocol import EIO
 from connection.proxies import proxy_of
 from connection.reconnect import ATTEMPT_S
@@ -44,17 +45,6 @@ class MasterReport:
     local_ip: str | None = None
 
 
-@dataclass(frozen=True)
-class _Answer:
-    """`certificate` is the master's own, None without TLS; `asked_s` the wall clock, halfway."""
-
-    body: bytes
-    status: int
-    headers: Any
-    certificate: dict[str, Any] | None
-    asked_s: float
-
-
 def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
     """Connect as the worker would, and describe the handshake; fills in `report`."""
     name = f"master {target.url}"
@@ -69,14 +59,15 @@ def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
     way = f"through the proxy {dialer.proxy}" if dialer.proxy else "without a proxy"
     answer = _within(ATTEMPT_S, lambda: _ask(dialer))
     dialer.cut()
-    if not isinstance(answer, _Answer):
+    if not isinstance(answer, tuple):
         # a master that speaks websocket alone is served all the same
         yield Item(True, f"{name} handshake", f"{way}; it does not answer HTTP: {answer}")
         return
-    yield _handshake(f"{name} handshake", answer, way, target.url)
-    if answer.certificate:
-        yield _certificate(f"{name} certificate", answer.certificate)
-    yield _clock(f"{name} clock", answer)
+    handshake, asked_s = answer
+    yield _handshake(f"{name} handshake", handshake, way, target.url)
+    if handshake.certificate:
+        yield _certificate(f"{name} certificate", handshake.certificate)
+    yield _clock(f"{name} clock", handshake.headers["date"], asked_s)
 
 
 def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
@@ -84,17 +75,15 @@ def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
     host = urlsplit(target.url).hostname or ""
     if proxy_of(target.url):
         return  # which looks it up
+    began_s = time.monotonic()
     try:
         resolver.look_up(host, NAME_SERVER_S, lambda: True)
-    except OSError as exc:
-        if not isinstance(exc, TimeoutError):
-            return  # the attempt to connect says it
-    else:
-        if not resolver.seconds(host):
-            return  # an address
-    took_s = resolver.seconds(host)
-    if took_s == 0 or took_s > SLOW_NAME_SERVER_S:
-        took = f"took {took_s:.1f} s" if took_s else f"was not done after {NAME_SERVER_S:g} s"
+        took = f"took {time.monotonic() - began_s:.1f} s"
+    except TimeoutError:
+        took = f"was not done after {NAME_SERVER_S:g} s"
+    except OSError:
+        return  # the attempt to connect says it
+    if time.monotonic() - began_s > SLOW_NAME_SERVER_S:
         text = f"the name server is slow: the look-up of {host} {took}"
         remedy = (
             "remove name servers that do not answer from /etc/resolv.conf, or set an address in MASTER_URL"
@@ -140,20 +129,21 @@ def _within(limit_s: float, call: Callable[[], object]) -> object:
         return f"no answer in {limit_s:g} s"
 
 
-def _ask(dialer: Dialer) -> object:
+def _ask(dialer: Dialer) -> tuple[Answer, float] | Failure:
+    """The answer to a first poll, and the wall clock halfway."""
     path = f"/socket.io/?EIO={EIO}&transport=polling"
     began_s = time.time()
     try:
-        with exchange(dialer, "GET", path) as (answer, body, certificate):
-            asked_s = (began_s + time.time()) / 2
-        opened = _opened(body)
+        answer = exchange(dialer, "GET", path)
+        asked_s = (began_s + time.time()) / 2
+        opened = _opened(answer.body)
         if isinstance(opened.get("sid"), str):
             # else the master waits for this client until its ping times out
-            with suppress(OSError, Failure), exchange(dialer, "POST", f"{path}&sid={opened['sid']}", CLOSE):
-                pass
+            with suppress(OSError, HTTPException, Failure):
+                exchange(dialer, "POST", f"{path}&sid={opened['sid']}", CLOSE)
     except Exception as exc:  # noqa: BLE001 - whatever the libraries raise at an answer is shown
         return explain(exc, dialer.url)
-    return _Answer(body, answer.status, answer.headers, certificate, asked_s)
+    return answer, asked_s
 
 
 def _opened(body: bytes) -> dict[str, Any]:
@@ -166,7 +156,7 @@ def _opened(body: bytes) -> dict[str, Any]:
     return opened if isinstance(opened, dict) else {}
 
 
-def _handshake(name: str, answer: _Answer, way: str, url: str) -> Item:
+def _handshake(name: str, answer: Answer, way: str, url: str) -> Item:
     opened = _opened(answer.body)
     if not opened:
         failure = explain_answer(answer.status, answer.headers.get("content-type", ""), answer.body, url)
@@ -194,13 +184,13 @@ def _certificate(name: str, certificate: dict[str, Any]) -> Item:
     return Item(days >= EXPIRY_DAYS, name, text, "renew it: after that day no worker connects any more")
 
 
-def _clock(name: str, answer: _Answer) -> Item:
+def _clock(name: str, date: str | None, asked_s: float) -> Item:
     try:
-        date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
-    except (KeyError, TypeError, ValueError):
+        date_s = parsedate_to_datetime(date or "").timestamp()
+    except (TypeError, ValueError):
         return Item(True, name, "the master sends no time (no Date header)")
     # the header says the second that has begun
-    ahead_s = answer.asked_s - (date_s + 0.5)
+    ahead_s = asked_s - (date_s + 0.5)
     if abs(ahead_s) <= CLOCK_S:
         return Item(True, name, f"this machine's and the master's agree within {CLOCK_S:g} s")
     way = "ahead of" if ahead_s > 0 else "behind"

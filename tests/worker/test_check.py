@@ -28,7 +28,7 @@ from tests.lab.relay import Relay
 from tests.lab.workers import REPOSITORY
 from worker.check import items as check_items
 from worker.check_machine import disk_item
-from worker.check_master import _Answer, _clock
+from worker.check_master import _clock
 from worker.instance_lock import InstanceLock
 
 TOKEN = "hunter2hunter2"
@@ -195,8 +195,7 @@ def test_a_proxy_s_url_is_shown_in_one_spelling():
 @pytest.mark.parametrize("offset_s", [0, 1, -1, 30, -30, 86400])
 def test_the_clocks(offset_s):
     now_s = time.time()
-    headers = {"date": formatdate(now_s - offset_s, usegmt=True)}
-    item = _clock("clock", _Answer(b"", 200, headers, None, now_s))
+    item = _clock("clock", formatdate(now_s - offset_s, usegmt=True), now_s)
     assert item.ok == (abs(offset_s) < 2)
     if not item.ok:
         shown = re.search(r"is (\d+) s (ahead of|behind) the master's", item.text)
@@ -205,9 +204,9 @@ def test_the_clocks(offset_s):
         assert item.remedy
 
 
-@pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
-def test_a_master_that_tells_no_time(headers):
-    assert _clock("clock", _Answer(b"", 200, headers, (), time.time())).ok
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_a_master_that_tells_no_time(date):
+    assert _clock("clock", date, time.time()).ok
 
 
 def test_a_disk_that_is_too_small_for_the_logs(check, serve):
