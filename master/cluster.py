@@ -90,8 +90,12 @@ class Cluster:
         if changes or before is None or (before.ip, before.neighbors) != (join.ip, join.neighbors):
             info(
                 "node_joined",
-                node=join.node, system=join.system, ip=join.ip, neighbors=join.neighbors, mac=join.mac,
-            )  # fmt: skip
+                node=join.node,
+                system=join.system,
+                ip=join.ip,
+                neighbors=",".join(map(str, join.neighbors)),
+                mac=join.mac,
+            )
             if join.ip is None:
                 warning("node_unprotected", node=join.node, reason="it has no primary_ip with a netmask")
         for change in changes:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -46,12 +47,12 @@ class Metrics(logging.Handler):
         )
 
     def emit(self, record: logging.LogRecord) -> None:
-        fields = getattr(record, "fields", {})
-        if record.msg in OUTCOMES:
-            self._orders.labels(OUTCOMES[record.msg]).inc()
-        if record.msg == "takeover_done" and fields.get("took_ms") is not None:
-            self._seconds.observe(fields["took_ms"] / 1000)
-        elif record.msg == "node_dead":
+        message: Any = record.msg
+        if message.event in OUTCOMES:
+            self._orders.labels(OUTCOMES[message.event]).inc()
+        if message.event == "takeover_done" and message.fields.get("took_ms") is not None:
+            self._seconds.observe(message.fields["took_ms"] / 1000)
+        elif message.event == "node_dead":
             self._deaths.inc()
 
     def describe(self) -> list[Metric]:

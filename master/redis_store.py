@@ -27,8 +27,9 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from logs.records import Message
 from master.cluster import Cluster
-from master.logs import LOG, Hold, warning
+from master.logs import LOG, Hold, fault, warning
 from master.members import Connection, Pulse
 from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
 from master.state import State, StateError, decode, encode
@@ -168,9 +169,9 @@ class RedisStore:
         for text in found if self._shown is not None else ():
             if text not in (self._shown or ()):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
-                    name, fields = json.loads(text)
+                    name, shown, event, fields = json.loads(text)
                     if name != self.name:
-                        self._show(logging.makeLogRecord(fields))
+                        self._show(logging.makeLogRecord({**shown, "msg": Message(event, fields)}))
         self._shown = frozenset(found)
 
     def _newest(self, found: bytes | None) -> tuple[int, str, bool]:
@@ -238,15 +239,14 @@ class RedisStore:
                 if found:
                     sid, event, data = json.loads(found[1])
                     await self._emit(str(sid), str(event), dict(data))
-            except Exception:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
-                LOG.log(
-                    logging.ERROR, "fault", exc_info=True, extra={"fields": {"message": repr(found)[:200]}}
-                )
+            except Exception as exc:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
+                fault(exc, message=repr(found)[:200])
 
 
 def _as_text(name: str, record: logging.LogRecord) -> str:
-    kept = ("levelno", "levelname", "msg", "created", "fields")
-    return json.dumps([name, {key: getattr(record, key, None) for key in kept}])
+    message: Any = record.msg
+    kept = {key: getattr(record, key) for key in ("levelno", "levelname", "created")}
+    return json.dumps([name, kept, message.event, message.fields])
 
 
 def _master(sid: str) -> str:

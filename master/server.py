@@ -144,7 +144,7 @@ class Master:
                 reply.set_exception(exc) if exc else reply.set_result(result)
             elif exc and not isinstance(exc, (JoinRefusedError, KeyError, NotHeldError)):
                 # a fault of one decision must not end the master
-                logs.LOG.error("fault", exc_info=exc, extra={"fields": {}})
+                logs.fault(exc)
 
     def stop(self) -> None:
         self.is_stopping = True

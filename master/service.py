@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import gc
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 
 import socketio
 import uvicorn
@@ -26,6 +28,8 @@ SPARE_DESCRIPTORS = 64
 """That are left for logs, Redis and the rest."""
 STOP_S = 0.6
 """For connections to end by themselves when the master stops."""
+LAST_LINES_S = 1.0
+"""For the disk to take the last lines of the log."""
 NOTIFY_S = 5.0
 COLLECT_S, COLLECTING_S = 5.0, 0.4
 """Seconds between collections of garbage, and for one."""
@@ -39,10 +43,15 @@ class Server(uvicorn.Server):
     """uvicorn with a listener of our own, which bounds connections before anything is kept of them."""
 
     def __init__(
-        self, config: uvicorn.Config, master: Master, listener: Listener, sock: socket.socket
+        self,
+        config: uvicorn.Config,
+        master: Master,
+        listener: Listener,
+        sock: socket.socket,
+        reopen_logs: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._master, self._listener, self._sock = master, listener, sock
+        self._master, self._listener, self._sock, self._reopen_logs = master, listener, sock, reopen_logs
         self._tasks: list[asyncio.Task[None]] = []
         self._tls: ssl.SSLContext | None = None
 
@@ -64,6 +73,8 @@ class Server(uvicorn.Server):
             asyncio.create_task(self._notify()),
             asyncio.create_task(self._collect()),
         ]
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reopen_logs)
         host, port = self._sock.getsockname()[:2]
         scheme = "https" if self._tls else "http"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -86,8 +97,8 @@ class Server(uvicorn.Server):
         """What must not end by itself; a fault ends the master, so that a supervisor starts it anew."""
         try:
             await work
-        except Exception:  # noqa: BLE001 - the top of the task
-            logs.LOG.critical("fault", exc_info=True, extra={"fields": {}})
+        except Exception as exc:  # noqa: BLE001 - the top of the task
+            logs.fault(exc, logging.CRITICAL)
             self.should_exit = True
             self.failed = True
 
@@ -130,12 +141,12 @@ def serve(settings: Settings) -> int:
     except OSError as exc:
         raise StartError(f"--log-dir: {exc}") from None
     try:
-        return _serve(settings)
+        return _serve(settings, writer.reopen)
     finally:
-        writer.stop()  # when all is written
+        writer.close(LAST_LINES_S)
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
     tls = _tls(settings)
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
@@ -167,13 +178,13 @@ def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type]
         h11_max_incomplete_event_size=16 * 1024,
     )
-    server = Server(config, master, listener, sock)
+    server = Server(config, master, listener, sock, reopen_logs)
     server.use_tls(tls)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped
-    for name, handler in (("SIGHUP", lambda *_: logs.reopen()), ("SIGUSR1", None), ("SIGUSR2", None)):
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):  # what the worker knows must not end the master
-            signal.signal(getattr(signal, name), handler or signal.SIG_IGN)
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     asyncio.run(server.serve())
     logs.info("stopped")
     return 70 if server.failed else 0

@@ -7,8 +7,8 @@ from collections import deque
 from datetime import datetime, timezone
 from typing import Any
 
+from logs.format import as_text
 from master.cluster import Cluster
-from master.logs import format_message
 from master.members import Member
 from master.takeovers import Takeover
 
@@ -63,20 +63,21 @@ class RecentEvents(logging.Handler):
         self._ids = itertools.count(1)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.msg in HIDDEN:
+        message: Any = record.msg
+        event, fields = message.event, {k: v for k, v in message.fields.items() if v is not None}
+        if event in HIDDEN:
             return
-        fields: dict[str, Any] = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
         try:
-            text = TEXTS[record.msg].format_map({k: _short(v) for k, v in fields.items()})
+            text = TEXTS[event].format_map({k: as_text(v) for k, v in fields.items()})
         except (KeyError, IndexError):
-            text = format_message(record.msg, fields, 500)
+            text = str(message)
         node = fields.get("node")
         self._events.append(
             {
                 "id": next(self._ids),
                 "at": iso(record.created),
                 "level": record.levelname,
-                "event": record.msg,
+                "event": event,
                 "text": text[:500],
                 "node": node if isinstance(node, int) else None,
             }
@@ -84,10 +85,6 @@ class RecentEvents(logging.Handler):
 
     def since(self, last_id: int) -> list[dict[str, Any]]:
         return [event for event in self._events if event["id"] > last_id]
-
-
-def _short(value: object) -> object:
-    return round(value, 2) if isinstance(value, float) else value
 
 
 def nodes(cluster: Cluster) -> list[dict[str, Any]]:

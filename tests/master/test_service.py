@@ -306,6 +306,14 @@ def test_it_logs_to_a_file_too_in_the_format_of_the_worker(tmp_path: Path, worke
         assert any(r'system="a \"b]\n\x1b[2J\u2028="' in line for line in lines), lines
 
 
+def test_its_log_is_never_opened_through_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "master.log").symlink_to(tmp_path / "elsewhere")
+    done = command("serve", "--port", "0", "--log-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "symbolic link" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="a Unix socket")
 def test_systemd_is_told_that_it_is_ready_how_it_is_and_that_it_stops(
     tmp_path: Path, workers: MakeWorker
