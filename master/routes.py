@@ -125,7 +125,7 @@ class Routes:
             except PermissionError as exc:
                 challenge = 'Basic realm="failover master", charset="UTF-8"'
                 return _error(401, str(exc), {"WWW-Authenticate": challenge})
-            request.scope["admit"]()
+            request.scope["peer"].deadline = None
             response = await handler(request)
             response.headers.update(HEADERS)
             return response
@@ -134,8 +134,6 @@ class Routes:
 
     async def _file(self, request: Request) -> Response:
         name, kind = FILES[request.url.path]
-        if not (PAGE / name).exists():
-            return _error(404, "there is no page yet")
         return Response((PAGE / name).read_bytes(), media_type=kind)
 
     async def _json(self, _: Request) -> Response:

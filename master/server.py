@@ -48,8 +48,7 @@ class Master:
         # a gap in the loop's time longer than this was a freeze; less is a busy machine
         self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
         self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
-        self._waiting = 0
-        """Decisions that were taken out of the inbox and are not made yet."""
+        """What is not decided yet, in the order in which it came."""
         self._wakes = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_lost = False
@@ -92,7 +91,6 @@ class Master:
 
     async def run(self) -> None:
         """Decide, until `stop`."""
-        batch: list[tuple[Decision, asyncio.Future[Any] | None]] = []
         lost_at = 0.0
         before = time.monotonic()
         sweeper = asyncio.create_task(self.sessions.end_unjoined())
@@ -105,23 +103,19 @@ class Master:
                 await asyncio.sleep(TICK_S)
             if late_s > self._frozen_after:
                 logs.warning("resumed", seconds=late_s)
-                batch.insert(0, (_resumed(late_s), None))
+                self._inbox.insert(0, (_resumed(late_s), None))
             now = time.monotonic()
-            batch += self._inbox
-            self._inbox = []
-            if batch or now >= self._store.next_due():
-                self._waiting = len(batch)
+            if self._inbox or now >= self._store.next_due():
                 try:
-                    await self._turn(batch)
+                    await self._turn()
                 except StoreLostError as exc:
                     if not self.is_lost:
                         logs.error("state_lost", error=str(exc), hint="nothing is decided until it is back")
                         self.is_lost, lost_at = True, now
                 else:
-                    batch, self._waiting = [], 0
                     if self.is_lost:
                         logs.warning("state_back", after_s=time.monotonic() - lost_at)
-                        self.is_lost = False
+                    self.is_lost = False
             before = time.monotonic()  # waiting for the state is no freeze
         sweeper.cancel()
         await self._store.close()
@@ -137,8 +131,11 @@ class Master:
             await asyncio.sleep(0)
         self._wakes.clear()
 
-    async def _turn(self, batch: list[tuple[Decision, asyncio.Future[Any] | None]]) -> None:
+    async def _turn(self) -> None:
+        """Raises StoreLostError; then all of it is still to be decided."""
+        batch = list(self._inbox)
         outcomes = await self._store.turn([decision for decision, _ in batch])
+        del self._inbox[: len(batch)]
         for (_, reply), (result, exc) in zip([*batch, (Cluster.tick, None)], outcomes, strict=True):
             if reply and not reply.done():
                 reply.set_exception(exc) if exc else reply.set_result(result)
@@ -151,7 +148,7 @@ class Master:
         self._wakes.set()
 
     def _submit(self, decision: Decision, reply: asyncio.Future[Any] | None = None) -> None:
-        if self._waiting + len(self._inbox) < LONGEST_INBOX:
+        if len(self._inbox) < LONGEST_INBOX:
             self._inbox.append((decision, reply))
             self._wakes.set()
         else:
@@ -171,7 +168,10 @@ class Master:
 
     async def _on_connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
         engine = self.sio.manager.eio_sid_from_sid(sid, "/")
-        host = str(environ["asgi.scope"]["client"][0])
+        client = environ["asgi.scope"]["client"]
+        host, peer = str(client[0]), self._listener.get(tuple(client))
+        if peer:
+            peer.session = engine  # a websocket that was not polling before does not say it
         shown = auth.get("token") if isinstance(auth, dict) else None
         try:
             nodes = self._tokens.nodes(shown)
@@ -218,13 +218,8 @@ class Master:
             return self._refuse(sid, session, join.node, str(exc))
         except StoreLostError:
             pass  # it is decided when the state is back
-        if self.sessions.get(sid):
-            self.sessions.joined(session, join)
-            self._listener.admit_session(session.engine)
-            environ = self.sio.get_environ(sid)  # none where it has just been closed
-            peer = self._listener.get(tuple(environ["asgi.scope"]["client"])) if environ else None
-            if peer and self.sessions.is_websocket(session):
-                self._listener.admit(peer)
+        session.join = join
+        self._listener.admit_session(session.engine)
         return None
 
     def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:

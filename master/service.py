@@ -48,15 +48,14 @@ class Server(uvicorn.Server):
         master: Master,
         listener: Listener,
         sock: socket.socket,
+        tls: ssl.SSLContext | None,
         reopen_logs: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._master, self._listener, self._sock, self._reopen_logs = master, listener, sock, reopen_logs
+        self._master, self._listener, self._sock, self._tls = master, listener, sock, tls
+        self._reopen_logs = reopen_logs
         self._tasks: list[asyncio.Task[None]] = []
-        self._tls: ssl.SSLContext | None = None
-
-    def use_tls(self, context: ssl.SSLContext | None) -> None:
-        self._tls = context
+        self.failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
@@ -101,8 +100,6 @@ class Server(uvicorn.Server):
             logs.fault(exc, logging.CRITICAL)
             self.should_exit = True
             self.failed = True
-
-    failed = False
 
     async def _collect(self) -> None:
         """Have garbage collected when nothing is due: with a thousand connections it takes 0.2 s."""
@@ -156,7 +153,8 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
         master = Master(settings, settings.tokens, listener, limited)
     except ValueError as exc:
         raise StartError(f"REDIS_URL: {exc}") from None
-    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=_ranges(settings.nodes))
+    nodes = ",".join(map(str, sorted(settings.nodes)))
+    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=nodes)
     if settings.tokens.is_open and not ipaddress.ip_address(host).is_loopback:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
@@ -178,8 +176,7 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
         timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type]
         h11_max_incomplete_event_size=16 * 1024,
     )
-    server = Server(config, master, listener, sock, reopen_logs)
-    server.use_tls(tls)
+    server = Server(config, master, listener, sock, tls, reopen_logs)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped
     for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
@@ -229,14 +226,3 @@ def _connection_limit(wanted: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wider, hard))
             soft = wider
     return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_DESCRIPTORS))
-
-
-def _ranges(numbers: frozenset[int]) -> str:
-    """`1-3,7`."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)

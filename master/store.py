@@ -46,7 +46,7 @@ class Store(Protocol):
 def decide(cluster: Cluster, decisions: Sequence[Decision]) -> list[Outcome]:
     """One that raises does not keep the others from being made."""
     outcomes: list[Outcome] = []
-    cluster.epoch = time.time() - time.monotonic()
+    cluster.members.epoch = time.time() - time.monotonic()
     for decision in [*decisions, Cluster.tick]:
         try:
             outcomes.append((decision(cluster, time.monotonic()), None))

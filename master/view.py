@@ -10,7 +10,7 @@ from typing import Any
 from logs.format import as_text
 from master.cluster import Cluster
 from master.members import Member
-from master.takeovers import Takeover
+from master.state import Takeover
 
 MOST_EVENTS = 200
 TEXTS = {

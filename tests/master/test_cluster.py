@@ -253,7 +253,6 @@ class Written(Cluster):
             "state",
             "members",
             "leads",
-            "epoch",
             "conflicts",
         ):
             state = self.state

@@ -480,7 +480,7 @@ def test_silence_of_dead_after_is_death_and_a_ping_brings_the_node_back(
 
 
 def test_a_holder_that_only_fell_silent_finds_a_restore_when_it_wakes(workers: MakeWorker) -> None:
-    with start_master("--dead-after", "0.4") as master:
+    with start_master("--dead-after", "2") as master:
         a, b, c = (workers(master, n, neighbors).join() for n, neighbors in ((1, [2]), (2, [1, 3]), (3, [2])))
         a.ping_every(0.1)
         c.ping_every(0.1)
@@ -578,10 +578,12 @@ def test_a_wrong_option_is_named(options: list[str]) -> None:
 
 def test_it_warns_when_it_listens_to_others_without_a_token() -> None:
     with start_master("--host", "0.0.0.0") as master:
-        assert any("WARNING" in line and "MASTER_TOKEN" in line for line in master.stderr)
+        master.wait_for_line("WARNING.*MASTER_TOKEN")
     with start_master("--host", "0.0.0.0", token="x") as master:
+        assert master.stop() == 0
         assert not [line for line in master.stderr if "INFO" not in line]
     with start_master() as master:
+        assert master.stop() == 0
         assert not [line for line in master.stderr if "INFO" not in line]
 
 
