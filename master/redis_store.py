@@ -28,12 +28,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from logs.records import Message
-from master.cluster import Cluster
 from master.logs import LOG, Hold, fault, warning
 from master.members import Connection, Pulse
 from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
 from master.state import State, StateError, decode, encode
-from master.store import Decision, Emit, Outcome, StoreLostError, decide
+from master.store import Decision, Emit, Outcome, Store, StoreLostError, decide
 
 STATE, MESSAGES, EVENTS = "failover:state", "failover:messages:", "failover:events"
 """Keys: `VERSION JSON`; the list of messages of the master whose name follows; what all of them decided last."""
@@ -44,7 +43,7 @@ TRIES = 100
 """To make a turn while others write. Each failure is a success of another."""
 
 
-class RedisStore:
+class RedisStore(Store):
     def __init__(
         self,
         url: str,
@@ -58,15 +57,13 @@ class RedisStore:
 
         Raises ValueError for a URL that is invalid, without what it contains.
         """
+        super().__init__(emit, dead_after, order_timeout, nodes)
         self._show = show
         self._shown: frozenset[bytes] | None = None
         self.name = secrets.token_hex(4)
-        self._emit = emit
         self._nodes = nodes
-        self.cluster = Cluster(self._note, dead_after, order_timeout, time.monotonic(), nodes)
         self._redis = _client(url)
         self._version, self._body = 0, ""
-        self._outbox: list[tuple[str, str]] = []
         self._hold = Hold()
         LOG.addFilter(self._hold)
         self._registry = MasterRegistry(self._redis, self.name)
@@ -145,9 +142,10 @@ class RedisStore:
                 version += 1
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.set(STATE, f"{version} {after}")
-                for key, message in self._outbox:
-                    pipe.rpush(key, message)
-                    pipe.expire(key, FORGOTTEN_S)
+                for address, event, data in self._outbox:
+                    name, _, sid = address.partition(":")
+                    pipe.rpush(MESSAGES + name, json.dumps([sid, event, data]))
+                    pipe.expire(MESSAGES + name, FORGOTTEN_S)
                 for record in (record for record in held if record.levelno >= logging.INFO):
                     pipe.rpush(EVENTS, _as_text(self.name, record))
                     pipe.ltrim(EVENTS, -MOST_EVENTS, -1)
@@ -221,11 +219,6 @@ class RedisStore:
     def _judges(self, connection: Connection) -> bool:
         """Its own, and those that lead to a master that is gone."""
         return _master(connection.sid) == self.name or not connection.is_reachable
-
-    def _note(self, sid: str, event: str, data: dict[str, Any]) -> None:
-        """To be sent when the turn succeeds."""
-        name, _, local = sid.partition(":")
-        self._outbox.append((MESSAGES + name, json.dumps([local, event, data])))
 
     async def _send_all(self) -> None:
         """Send this master's messages in the order in which they were decided, whichever master decided them."""

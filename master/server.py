@@ -21,7 +21,7 @@ from master.members import JoinRefusedError
 from master.metrics import Metrics
 from master.sessions import Session, Sessions, TextPacket
 from master.settings import Settings
-from master.store import Decision, Emit, Memory, Store, StoreLostError
+from master.store import Decision, Emit, Store, StoreLostError
 from master.tokens import Tokens
 from master.view import RecentEvents
 
@@ -274,10 +274,10 @@ def _resumed(stood_s: float) -> Decision:
 
 
 def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
-    if settings.redis_url is None:
-        return Memory(emit, settings.dead_after, settings.order_timeout, settings.nodes)
+    if settings.redis is None:
+        return Store(emit, settings.dead_after, settings.order_timeout, settings.nodes)
     from master.redis_store import RedisStore  # its import takes 0.2 s, and most masters are alone
 
     return RedisStore(
-        settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
+        settings.redis, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
     )

@@ -132,18 +132,23 @@ def notify(state: str) -> None:
 
 
 def serve(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT. Raises StartError."""
+    """Until SIGTERM or SIGINT."""
     try:
         writer = logs.set_up(settings.log_level, settings.log_dir)
     except OSError as exc:
-        raise StartError(f"--log-dir: {exc}") from None
+        print(f"--log-dir: {exc}", file=sys.stderr)
+        return 1
     try:
         return _serve(settings, writer.reopen)
+    except StartError as exc:
+        print(exc, file=sys.stderr)
+        return 1
     finally:
         writer.close(LAST_LINES_S)
 
 
 def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
+    """Raises StartError."""
     tls = _tls(settings)
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
