@@ -111,9 +111,6 @@ class Cluster:
         if changes:
             self._orders.settle(now)
 
-    def answered(self, sid: str, _now: float) -> None:
-        self.members.answered(sid)
-
     def left(self, sid: str, now: float, planned: bool = False) -> None:
         for change in self.members.left(sid, now, planned):
             self._follow(change, now)

@@ -5,6 +5,7 @@ and what follows is sent in the order in which it was decided. HTTP requests tak
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -123,12 +124,9 @@ class Master:
     async def _wait(self, wait_s: float) -> None:
         if self.is_lost:
             await asyncio.sleep(wait_s)
-        elif wait_s > 0 and not self._inbox:
-            timer = asyncio.get_running_loop().call_later(wait_s, self._wakes.set)
-            await self._wakes.wait()
-            timer.cancel()
         else:
-            await asyncio.sleep(0)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wakes.wait(), max(wait_s, 0))
         self._wakes.clear()
 
     async def _turn(self) -> None:
@@ -264,7 +262,7 @@ class Master:
         address = self._store.address(sid)
 
         def answered(*_: object) -> None:
-            self._submit(lambda cluster, now: cluster.answered(address, now))
+            self._submit(lambda cluster, _: cluster.members.answered(address))
 
         await self.sio.emit(event, data, to=sid, callback=answered if event == ASK else None)
 

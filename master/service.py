@@ -10,7 +10,7 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 import socketio
 import uvicorn
@@ -92,7 +92,7 @@ class Server(uvicorn.Server):
         self._listener.end_pending()
         await super().shutdown(sockets=[])
 
-    async def _until_stopped(self, work) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
         """What must not end by itself; a fault ends the master, so that a supervisor starts it anew."""
         try:
             await work
