@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 import socketio
 import uvicorn
 
-from master import logs, view
+from master import logs, tokens, view
 from master.guard import MESSAGE_LIMIT, Guard
 from master.intake import Http, WebSocket
 from master.listener import Listener
@@ -163,6 +163,9 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
     if settings.tokens.is_open and not ipaddress.ip_address(host).is_loopback:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
+    if settings.token_file and tokens.is_exposed(settings.token_file):
+        hint = "other users can read or write it; chmod 640"
+        logs.warning("token_file_readable", file=str(settings.token_file), reason=hint)
     app = socketio.ASGIApp(master.sio, Routes(master, settings.tokens).app)
     guard = Guard(app, listener, master.sessions, settings.allowed_hosts, limited)
     config = uvicorn.Config(

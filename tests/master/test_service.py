@@ -215,6 +215,15 @@ def test_a_token_file_binds_tokens_to_nodes(tmp_path: Path, workers: MakeWorker)
         assert not re.search("shared-one|-own", master.output())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_a_token_file_that_others_can_read_is_a_warning_in_the_log(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("shared-one\n")
+    file.chmod(0o644)
+    with start_master("--token-file", str(file)) as master:
+        assert LOG_LINE.fullmatch(master.wait_for_line(r".*WARNING\] - \[token_file_readable .*").group())
+
+
 @pytest.mark.parametrize("text", ["", "# none\n", "x two\n", "2 a b\n", "0 zero\n"])
 def test_a_wrong_token_file_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens").write_text(text)
