@@ -186,11 +186,10 @@ class Members:
 
     def pinged(self, sid: str, now: float) -> list[Change]:
         connection = self._by_sid.get(sid)
-        if connection is None:
+        if connection is None or self.heard(sid, now):
             return []
         connection.pulse.beat(now)
-        member = self._members[connection.join.node]
-        return [] if member.current is connection else self._review(member, now)
+        return self._review(self._members[connection.join.node], now)
 
     def answered(self, sid: str) -> None:
         """The node answered when it was asked."""

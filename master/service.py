@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import ipaddress
 import logging
@@ -59,13 +60,9 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
-
-        def connection() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-            return protocol
-
+        connection = functools.partial(
+            Http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
         self._tasks = [
             asyncio.create_task(self._until_stopped(self._master.run())),
             asyncio.create_task(self._until_stopped(self._listener.serve(self._sock, connection, self._tls))),
