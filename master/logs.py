@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 import traceback
 from collections.abc import Iterator
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from logs.console import Console
-from logs.file import LogFile
-from logs.records import LineFormatter, Message
-from logs.writer import LineHandler, Writer
+from logs.file import LogFile, why_not_written
+from logs.handler import LineHandler, Message
+from logs.redact import Redactor
 
 FILE_BYTES, FILES = 10 * 1024 * 1024, 5
 """Of master.log, and how many older ones are kept."""
@@ -43,7 +42,7 @@ def error(event: str, /, **fields: object) -> None:
 def fault(exc: BaseException, level: int = logging.ERROR, **fields: object) -> None:
     """A fault of the master itself."""
     trace = "".join(traceback.format_exception(exc)[-12:])
-    log(level, "fault", **fields, error=repr(exc), trace=trace)
+    log(level, "fault", **fields, error=repr(exc), traceback=trace)
 
 
 class Hold(logging.Filter):
@@ -119,22 +118,24 @@ class LibraryLimit(logging.Filter):
         return self._counts[key] <= 10
 
 
-def set_up(level: str, folder: Path | None) -> Writer:
-    """Log to stderr and, with a folder, to its `master.log`, until what is returned is closed.
+def set_up(level: str, folder: Path | None) -> LineHandler:
+    """Log to stderr and, with a folder, to its `master.log`, until the writer of what is returned is closed.
 
     Raises OSError where the file cannot be written.
     """
-    path = folder / "master.log" if folder else Path(os.devnull)
-    file = LogFile(path, FILE_BYTES, FILES)
-    file.write([], 0, lambda *_: b"")  # opens it
-    if file.problem:
-        raise OSError(f"{path}: {file.problem}")
-    writer = Writer({LOG.name: file}, LOG.name, Console())
-    handler = LineHandler(writer)
-    handler.setFormatter(LineFormatter())
+    console, files = Console(), {}
+    if folder:
+        path = folder / "master.log"
+        file = files[LOG.name] = LogFile(path, FILE_BYTES, FILES, console)
+        try:
+            file.drain(closing=False)  # opens it
+        except OSError as exc:
+            raise OSError(f"{path}: {why_not_written(exc, path)}") from exc
+    handler = LineHandler(files, console, Redactor([]))
     handler.addFilter(LibraryLimit())
+    handler.writer.start()
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a full disk must not fill stderr with tracebacks
     LOG.setLevel(level)
-    return writer
+    return handler

@@ -27,7 +27,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from logs.records import Message
+from logs.handler import Message
 from master.logs import LOG, Hold, fault, warning
 from master.members import Connection, Pulse
 from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry

@@ -131,17 +131,17 @@ def notify(state: str) -> None:
 def serve(settings: Settings) -> int:
     """Until SIGTERM or SIGINT."""
     try:
-        writer = logs.set_up(settings.log_level, settings.log_dir)
+        log = logs.set_up(settings.log_level, settings.log_dir)
     except OSError as exc:
         print(f"--log-dir: {exc}", file=sys.stderr)
         return 1
     try:
-        return _serve(settings, writer.reopen)
+        return _serve(settings, log.reopen)
     except StartError as exc:
         print(exc, file=sys.stderr)
         return 1
     finally:
-        writer.close(LAST_LINES_S)
+        log.writer.close(LAST_LINES_S)
 
 
 def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
