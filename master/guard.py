@@ -9,8 +9,9 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from master.listener import Bucket, Listener, Peer, Rates
+from master.listener import Listener, Peer
 from master.logs import Limited
+from master.rates import Bucket, Rates
 from master.sessions import Sessions
 
 MESSAGE_LIMIT = 64 * 1024

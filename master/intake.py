@@ -13,8 +13,8 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from master.listener import Bucket
 from master.logs import Limited
+from master.rates import Bucket
 
 SLICE = 256
 """Bytes that are parsed at once: some 40 frames of the smallest kind."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from master.logs import Limited
+from master.rates import Rates
 
 PENDING_S = 4.5
 SWEEP_S = 0.05
@@ -28,38 +29,6 @@ UNREAD_S = 10.0
 UNREAD_BYTES = 1024 * 1024
 
 Address = tuple[str, int]
-
-
-class Bucket:
-    """A rate with a burst."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self, count: float = 1) -> bool:
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < count:
-            return False
-        self._left -= count
-        return True
-
-
-class Rates:
-    """A bucket for each address."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._buckets: dict[str, Bucket] = {}
-
-    def take(self, host: str) -> bool:
-        if len(self._buckets) > 4096:
-            self._buckets.clear()
-        if host not in self._buckets:
-            self._buckets[host] = Bucket(self._rate, self._burst)
-        return self._buckets[host].take()
 
 
 @dataclass

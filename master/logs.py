@@ -14,6 +14,7 @@ from logs.console import Console
 from logs.file import LogFile, why_not_written
 from logs.handler import LineHandler, Message
 from logs.redact import Redactor
+from master.rates import Rates
 
 FILE_BYTES, FILES = 10 * 1024 * 1024, 5
 """Of master.log, and how many older ones are kept."""
@@ -97,8 +98,7 @@ class LibraryLimit(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._minute = 0
-        self._counts: dict[tuple[str, object], int] = {}
+        self._texts = Rates(10 / 60, 10)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.name == LOG.name:
@@ -110,12 +110,7 @@ class LibraryLimit(logging.Filter):
                 where = "".join(f" ({Path(frame.filename).name}:{frame.lineno})" for frame in at)
                 record.msg, record.args = f"{record.getMessage()}: {record.exc_info[1]!r:.200}{where}", None
             record.exc_info = None
-        minute = int(record.created // 60)
-        if minute != self._minute or len(self._counts) > 1000:
-            self._minute, self._counts = minute, {}
-        key = (record.name, str(record.msg)[:100])
-        self._counts[key] = self._counts.get(key, 0) + 1
-        return self._counts[key] <= 10
+        return self._texts.take(f"{record.name} {record.msg!s:.100}")
 
 
 def set_up(level: str, folder: Path | None) -> LineHandler:
