@@ -82,8 +82,7 @@ class _Chart:
     def _spans(self, node: int, lane: Lane | None) -> Iterator[Drawn]:
         def drawn(kind: str, spans: Sequence[Span], words: str) -> Iterator[Drawn]:
             for one in spans:
-                end = one.until if one.end is None else one.end
-                yield kind, self._at(one.start), self._at(end), f"{words} {duration(one.duration_s)}"
+                yield kind, self._at(one.start), self._at(one.until), f"{words} {duration(one.duration_s)}"
 
         if lane:
             for (_, start, end, text), one in zip(
@@ -101,7 +100,7 @@ class _Chart:
 
     def _holds(self, one: Attempt) -> Iterator[list[object]]:
         for hold in one.holds:
-            start, end = self._at(hold.start), self._at(hold.until if hold.end is None else hold.end)
+            start, end = self._at(hold.start), self._at(hold.until)
             yield [
                 start,
                 end,

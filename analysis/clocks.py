@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from typing import NamedTuple
 
-from .model import Attempt, Lane, MasterEvent, Offset
+from .model import Attempt, Lane
+from .parser import Line
 
 TOGETHER_S = 0.5
 """Votes that differ by less speak for one difference."""
@@ -27,43 +28,42 @@ APART_S = 1.0
 """Clocks that differ by less are taken to agree."""
 FEW_S = 0.5
 """A difference below this is believed of a single pair; a larger one may be chance."""
-MASTER = -1
-"""The key of the master's own clock, where master.log was given."""
 Events = Mapping[tuple[str, int], Sequence[float]]
+"""Times by what happened and which node it names."""
 
 
 class _Difference(NamedTuple):
     seconds: float
     votes: int
-    spread_s: float
 
 
-def offsets(
-    lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence[MasterEvent] = ()
-) -> tuple[Offset, ...]:
-    """By how much each lane's clock is ahead; empty where there are not two of them."""
-    of = {lane.key: _events(lane, attempts) for lane in lanes}
-    numbers = {lane.key: lane.node for lane in lanes}
-    if master:
-        of[MASTER] = _master_events(master)
-        numbers[MASTER] = None
+def compare(lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence[Line] = ()) -> None:
+    """Set by how much each lane's clock, and so that of its orders, is ahead, where there are two of them."""
     if len(lanes) < 2:
-        return ()
-    keys = sorted(of)
+        return
+    clocks = [(lane.node, _events(lane, attempts)) for lane in lanes]
+    if master:  # its own clock is one more
+        clocks.insert(0, (None, _master_events(master)))
     edges: dict[tuple[int, int], _Difference] = {}
-    for place, one in enumerate(keys):
-        for other in keys[place + 1 :]:
-            found = _difference(
-                sorted(islice(_votes(numbers[one], of[one], numbers[other], of[other]), VOTES))
-            )
-            if found:
-                edges[one, other] = found
-                edges[other, one] = _Difference(-found.seconds, found.votes, found.spread_s)
-    return _placed([lane.key for lane in lanes], keys, edges)
+    for (one, mine), (other, theirs) in combinations(enumerate(clocks), 2):
+        found = _difference(sorted(islice(_votes(*mine, *theirs), VOTES)))
+        if found:
+            edges[one, other] = found
+            edges[other, one] = _Difference(-found.seconds, found.votes)
+    placed = _placed(len(clocks), edges)
+    # a clock that is off alone is found to be it: the middle of the others is right, and of two the first
+    places = range(len(clocks) - len(lanes), len(clocks))
+    known = [placed[place][0] for place in places if place in placed]
+    middle = sorted(known)[(len(known) - 1) // 2] if len(known) > 2 else known[0] if known else 0.0
+    for place, lane in zip(places, lanes, strict=True):
+        seconds, lane.clock_events = placed.get(place, (middle, 0))
+        lane.ahead_s = seconds - middle if abs(seconds - middle) >= APART_S else 0.0
+    ahead = {lane.key: lane.ahead_s for lane in lanes}
+    for attempt in attempts:
+        attempt.ahead_s = ahead[attempt.lane]
 
 
 def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
-    """Times by what happened and which node it names."""
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for outage in lane.outages[-EVENTS:]:
         if outage.cause in ("master_gone", "no_answer") and not outage.at_start:
@@ -81,7 +81,7 @@ def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
     return {kind: times[-EVENTS:] for kind, times in found.items()}
 
 
-def _master_events(master: Sequence[MasterEvent]) -> Events:
+def _master_events(master: Sequence[Line]) -> Events:
     found: dict[tuple[str, int], list[float]] = defaultdict(list)
     for line in master:
         if line.event == "takeover_ordered" and line.node is not None:
@@ -128,8 +128,7 @@ def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
             mine[votes[end][1]] += 1
             theirs[votes[end][2]] += 1
             end += 1
-        spread_s = votes[end - 1][0] - value
-        bundles.append(_Difference(votes[(begin + end - 1) // 2][0], min(len(mine), len(theirs)), spread_s))
+        bundles.append(_Difference(votes[(begin + end - 1) // 2][0], min(len(mine), len(theirs))))
         for events, event in ((mine, my_event), (theirs, their_event)):
             events[event] -= 1
             if not events[event]:
@@ -149,37 +148,16 @@ def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
     return None if best.votes < 2 or rival else best
 
 
-def _placed(
-    lanes: Sequence[int], keys: Sequence[int], edges: Mapping[tuple[int, int], _Difference]
-) -> tuple[Offset, ...]:
-    """Each clock against the best connected one, then against the middle one, so that a clock that is off alone is
-    found to be it. Differences below APART_S count for none.
-    """
-    root = max(
-        keys, key=lambda key: (sum(edge.votes for pair, edge in edges.items() if pair[0] == key), -key)
-    )
-    placed = {root: (0.0, 0, 0.0)}
-    while True:
-        ready = [(pair, edge) for pair, edge in edges.items() if pair[0] in placed and pair[1] not in placed]
-        if not ready:
-            break
-        (near, far), best = max(ready, key=lambda one: one[1].votes)
-        placed[far] = (placed[near][0] + best.seconds, best.votes, best.spread_s)
-    if len(placed) > 1:
-        placed[root] = (0.0, max(events for _, events, _ in placed.values()), 0.0)
-    ahead = sorted(seconds for key, (seconds, _, _) in placed.items() if key in lanes)
-    middle = 0.0
-    if ahead:
-        middle = (
-            placed[min(key for key in placed if key in lanes)][0]
-            if len(ahead) == 2
-            else ahead[(len(ahead) - 1) // 2]
-        )
-    found = []
-    for key in lanes:
-        seconds, events, spread_s = placed.get(key, (middle, 0, 0.0))
-        apart_s = seconds - middle
-        found.append(
-            Offset(key, apart_s if abs(apart_s) >= max(APART_S, spread_s) else 0.0, events, spread_s)
-        )
-    return tuple(found)
+def _placed(number: int, edges: Mapping[tuple[int, int], _Difference]) -> dict[int, tuple[float, int]]:
+    """Each clock against the best connected one, by the pairs with the most votes, and how many those are."""
+    votes = Counter(dict.fromkeys(range(number), 0))
+    for (one, _), edge in edges.items():
+        votes[one] += edge.votes
+    (root, _), *_ = votes.most_common(1)
+    placed = {root: (0.0, 0)}
+    while ready := [pair for pair in edges if pair[0] in placed and pair[1] not in placed]:
+        near, far = max(ready, key=lambda pair: edges[pair].votes)
+        best = edges[near, far]
+        placed[far] = placed[near][0] + best.seconds, best.votes
+    placed[root] = 0.0, max(events for _, events in placed.values())
+    return placed

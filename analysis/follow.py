@@ -82,9 +82,9 @@ class Follower:
                         continue
                     log = self._log(path)
                     if name == "ping":
-                        log.add_ping(item)
+                        log.pings.add(item)
                     else:
-                        log.pings.settle()
+                        log.pings.sort()
                         log.add(item)
                     news = news or not isinstance(item, Ping)
         return news

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import TypeVar
 
-from .model import Failover, Lane, Story
+from .model import Failover, Lane, Span, Story
 
+Kind = TypeVar("Kind", bound=Span)
 HOW = "a time such as 2026-11-24T22:47, 2026-11-24 22:47:01.123+0000 or 22:47, or how long ago, such as 2h or 30m"
 _WHEN = re.compile(
     r"(?:(\d{4})-(\d\d)-(\d\d))?(?:(?:^|[T ])(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,6}))?)?)?"
@@ -107,10 +110,8 @@ def _extent(one: Failover) -> tuple[float, float]:
 
 
 def _cut(lane: Lane, story: Story) -> Lane:
-    def kept(spans: tuple) -> tuple:  # type: ignore[type-arg]
-        return tuple(
-            one for one in spans if _touches(one.start, one.until if one.end is None else one.end, story)
-        )
+    def kept(spans: Sequence[Kind]) -> list[Kind]:
+        return [one for one in spans if _touches(one.start, one.until, story)]
 
     return replace(
         lane,
@@ -120,6 +121,6 @@ def _cut(lane: Lane, story: Story) -> Lane:
         silences=kept(lane.silences),
         stops=kept(lane.stops),
         freezes=kept(lane.freezes),
-        incidents=tuple(one for one in lane.incidents if story.since <= one.at <= story.until),
-        clock_steps=tuple(one for one in lane.clock_steps if story.since <= one[0] <= story.until),
+        incidents=[one for one in lane.incidents if story.since <= one.at <= story.until],
+        clock_steps=[one for one in lane.clock_steps if story.since <= one[0] <= story.until],
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from .formatting import duration, milliseconds, node_name, visible
 from .incidents import INCIDENTS
-from .model import BAD, CAUSE_WORDS, GOOD, PLAIN, WARN, Attempt, Incident, Lane, MasterEvent, Outage, Story
-from .parser import decimal, number
+from .model import BAD, CAUSE_WORDS, GOOD, PLAIN, WARN, Attempt, Lane, Outage, Story
+from .parser import Line, decimal, number
 
 SOON_S = 1.0
 """An outcome within this needs no sentence about its order."""
@@ -35,7 +35,6 @@ class Sentence:
 def sentences(story: Story) -> list[Sentence]:
     """Every event of the story's time and nodes."""
     found: list[Sentence] = []
-    ahead = {one.lane: one.ahead_s for one in story.offsets}
     macs: dict[int, set[str]] = {}
     for lane in story.lanes:
         macs.setdefault(-1 if lane.node is None else lane.node, set()).update(lane.macs)
@@ -46,10 +45,10 @@ def sentences(story: Story) -> list[Sentence]:
             given_back.setdefault((one.lane, one.node), []).append(one.released)
     for lane in story.lanes:
         for at, tone, text in _of_lane(lane, macs, given_back):
-            found.append(Sentence(at, at - ahead.get(lane.key, 0.0), lane.key, tone, f"{lane.name} {text}"))
+            found.append(Sentence(at, at - lane.ahead_s, lane.key, tone, f"{lane.name} {text}"))
     for attempt in attempts:
         for at, tone, text in _of_attempt(attempt, macs.get(attempt.node or -1, ())):
-            found.append(Sentence(at, at - ahead.get(attempt.lane, 0.0), attempt.lane, tone, text))
+            found.append(Sentence(at, at - attempt.ahead_s, attempt.lane, tone, text))
     for event in (one for one in story.master if one.event != "node_alive"):
         tone = WARN if event.event in ("node_dead", "join_refused", "nobody_left") else PLAIN
         found.append(Sentence(event.at, event.at, None, tone, f"the master {_of_master(event)}"))
@@ -133,7 +132,7 @@ class _Fields(dict[str, str]):
         )
 
 
-def _of_incident(incident: Incident, macs: Mapping[int, set[str]]) -> tuple[str, str]:
+def _of_incident(incident: Line, macs: Mapping[int, set[str]]) -> tuple[str, str]:
     fields = _Fields((key, visible(value)) for key, value in incident.fields.items())
     event, node = incident.event, number(incident.fields.get("node"))
     if event == "address_conflict" and fields.get("own") == "true":
@@ -144,7 +143,7 @@ def _of_incident(incident: Incident, macs: Mapping[int, set[str]]) -> tuple[str,
     return tone, text.format_map(fields)
 
 
-def _of_master(event: MasterEvent) -> str:
+def _of_master(event: Line) -> str:
     reason, by = visible(event.fields.get("reason", "")), visible(event.fields.get("by", "not logged"))
     because, node = f": {reason}" if reason else "", node_name(event.node)
     match event.event:

@@ -105,7 +105,7 @@ def _node(lane: Lane, times: Times) -> tuple[str, ...]:
 def _up(lane: Lane) -> str:
     """Percent of the time in which it was to run and had a master, never 100 where something is missing."""
     stops, downs = (
-        merge((one.start, one.until if one.end is None else one.end) for one in those)
+        merge((one.start, one.until) for one in those)
         for those in (lane.stops, (*lane.outages, *lane.silences))
     )
     wanted = subtract(((lane.first, lane.last),), stops)

@@ -20,9 +20,9 @@ class Inbox:
 
     def __init__(self) -> None:
         # the one queue of the standard library that a signal handler may put into
-        self._messages: SimpleQueue[object] = SimpleQueue()
+        # each with whether it takes room
+        self._messages: SimpleQueue[tuple[object, bool]] = SimpleQueue()
         self._room = threading.Semaphore(ORDERS)
-        self._beyond = threading.Semaphore(0)
         self._changes: set[AddressesChanged] = set()
         self._stop: Stop | None = None
 
@@ -30,7 +30,7 @@ class Inbox:
         """Put a message. A Stop overtakes all that wait: hundreds of large orders could take longer than it has."""
         if isinstance(message, Stop):
             self._stop = message
-        self._messages.put(message)
+        self._messages.put((message, False))
 
     def put_event(self, event: NetworkEvent) -> None:
         """Put an event. Of each AddressesChanged one at a time: its reader sees everything that changed until then."""
@@ -38,31 +38,28 @@ class Inbox:
             if event in self._changes:
                 return
             self._changes.add(event)
-        self._messages.put(event)
+        self.put(event)
 
     def put_order(self, order: OrderReceived, limit_s: float) -> bool:
         """Put an order, waiting up to `limit_s` for room; False: there was none.
 
         With 0 it is put even without room: it is one of the last of a connection that is over.
         """
-        if not limit_s:
-            self._beyond.release()
-        elif not self._room.acquire(timeout=limit_s):
+        if limit_s and not self._room.acquire(timeout=limit_s):
             return False
-        self._messages.put(order)
+        self._messages.put((order, limit_s > 0))
         return True
 
     def get(self, limit_s: float) -> object | None:
         """Wait for the next message; None: there was none within `limit_s` seconds."""
         try:
-            message = self._messages.get(timeout=limit_s)
+            message, takes_room = self._messages.get(timeout=limit_s)
         except Empty:
             return None
         if self._stop:
             return self._stop
-        if isinstance(message, OrderReceived):
-            if not self._beyond.acquire(blocking=False):
-                self._room.release()
-        elif isinstance(message, AddressesChanged):
+        if takes_room:
+            self._room.release()
+        if isinstance(message, AddressesChanged):
             self._changes.discard(message)
         return message

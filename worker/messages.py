@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class DumpState:
 
 @dataclass(frozen=True)
 class StatusAsked:
-    """`client.py --status` waits for a snapshot."""
+    """`client.py --status` waits until `reply` is called with a snapshot."""
+
+    reply: Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
