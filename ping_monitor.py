@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
+from connection.reconnect import Connection
 from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
 
@@ -24,15 +24,6 @@ GRACE_S = 0.1
 """At least, after such a wake-up, for the reading thread to find what came meanwhile."""
 OVERDUE_LIMIT = 1000
 """Pings whose answer may still come; of more, the oldest are forgotten."""
-
-
-class Wire(Protocol):
-    """What of the connection the keep-alive needs."""
-
-    @property
-    def last_packet_s(self) -> float: ...
-
-    def ping(self, seq: int, data: str) -> bool: ...
 
 
 @dataclass
@@ -60,7 +51,7 @@ class PingMonitor:
 
     def __init__(
         self,
-        wire: Wire,
+        connection: Connection,
         interval_s: float,
         timeout_s: float,
         max_missed: int,
@@ -69,7 +60,7 @@ class PingMonitor:
     ) -> None:
         self.counts = Counts()
         self.heartbeat = Heartbeat()
-        self._wire = wire
+        self._connection = connection
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._max_missed = max_missed
@@ -175,7 +166,7 @@ class PingMonitor:
         self._seq += 1
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as the protocol has it
         self._sent[self._seq] = _Ping(now, now + self._timeout_s)
-        if self._wire.ping(self._seq, text):
+        if self._connection.ping(self._seq, text):
             self.counts.sent += 1
         else:
             del self._sent[self._seq]
@@ -185,7 +176,7 @@ class PingMonitor:
         over = [seq for seq, ping in self._sent.items() if ping.over_s <= now]
         for seq in over:
             ping = self._overdue[seq] = self._sent.pop(seq)
-            ping.missed = self._acknowledges and self._wire.last_packet_s < ping.sent_s
+            ping.missed = self._acknowledges and self._connection.last_packet_s < ping.sent_s
             if not self._acknowledges:
                 self._log.info("ping_sent", seq=seq)
             elif ping.missed:
@@ -199,7 +190,7 @@ class PingMonitor:
                 del self._overdue[next(iter(self._overdue))]
         if self._acknowledges and self._missed_in_row >= self._max_missed:
             return f"{self._missed_in_row} pings in a row without an answer"
-        last_s = self._wire.last_packet_s
+        last_s = self._connection.last_packet_s
         quiet_for_s = now - max(self._since_s, last_s)
         quiet_s = self._quiet_s if last_s > self._since_s else self._mute_s
         if quiet_s is not None and not self._acknowledges and quiet_for_s > quiet_s:
