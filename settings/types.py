@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -14,15 +14,8 @@ DAY_S = 86400
 _URL = re.compile(r"(https?)://(\[[^][]*]|[^:/?#[\]]*)(?::([0-9]{1,5}))?/?", re.ASCII | re.IGNORECASE)
 _LONGEST_SHOWN = 100
 _SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
-_BACKENDS: Mapping[str, Sequence[str]] = {
-    "auto": (),
-    "netlink": ("linux",),
-    "sudo": ("linux", "darwin"),
-    "netsh": ("win32",),
-    "ifconfig": ("darwin",),
-    "simulated": (),
-}
-"""With the systems on which each works; an empty one works everywhere."""
+BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
+"""The values of VIP_BACKEND that work on each system; auto and simulated work on all."""
 
 T = TypeVar("T")
 
@@ -87,47 +80,42 @@ def quoted(text: str) -> str:
     return f'"{printable(text[:_LONGEST_SHOWN])}"{more}'
 
 
-def whole(least: int, most: int | None = None, *, or_zero: bool = False) -> ValueType:
-    """Whole numbers in plain ASCII digits; `most` None: up to 18 digits."""
-    reach = f"a whole number from {least}" + (f" to {most}" if most else ", at most 18 digits")
-    return _number(reach, r"[0-9]{1,18}", int, (least, most or 10**18), or_zero=or_zero)
+def whole(least: int, most: int = 10**18 - 1, *, or_zero: bool = False) -> ValueType:
+    """Whole numbers in plain ASCII digits."""
+    reach = f" to {most}" if most < 10**18 - 1 else ", at most 18 digits"
+    return _number(f"a whole number from {least}{reach}", r"[0-9]{1,18}", least, most, or_zero=or_zero)
 
 
 def seconds(least: float = 0.0, *, or_zero: bool = False) -> ValueType:
     """Durations in seconds up to a day: plain decimals, without a sign or an exponent."""
     reach = f"seconds from {least:g} to {DAY_S}, such as 2 or 0.5"
-    return _number(reach, r"[0-9]+(\.[0-9]+)?", float, (least, DAY_S), or_zero=or_zero)
+    return _number(reach, r"[0-9]+(\.[0-9]+)?", least, DAY_S, or_zero=or_zero)
 
 
-def _number(
-    reach: str, pattern: str, convert: Callable[[str], float], limits: tuple[float, float], *, or_zero: bool
-) -> ValueType:
+def _number(reach: str, pattern: str, least: float, most: float, *, or_zero: bool) -> ValueType:
+    """Numbers of the type of `least`."""
+
     @expects(f"0 or {reach}" if or_zero else reach)
     def number(text: str) -> float:
-        value = convert(text) if re.fullmatch(pattern, text) else -1
-        if (or_zero and value == 0) or limits[0] <= value <= limits[1]:
+        value = type(least)(text) if re.fullmatch(pattern, text) else -1
+        if (or_zero and value == 0) or least <= value <= most:
             return value
         raise InvalidValue("")
 
     return number
 
 
-node_number = ValueType(
-    "the number of a node that NETWORK_CONFIG lists, such as 1",
-    whole(1, 999_999_999).convert,
-    lambda _: False,
-)
-
-
-def _either(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}"
+@expects("the number of a node that NETWORK_CONFIG lists, such as 1")
+def node_number(text: str) -> int:
+    number: int = whole(1, 999_999_999).convert(text)
+    return number
 
 
 def one_of(values: Mapping[str, object]) -> ValueType:
     """One of a few upper-case words, in upper or lower case; the value is what the word maps to."""
+    *most, last = values
 
-    @expects(_either(values))
+    @expects(f"{', '.join(most)} or {last}")
     def word(text: str) -> object:
         # some letters outside ASCII have an ASCII upper case, such as a dotless i
         if not text.isascii() or text.upper() not in values:
@@ -137,14 +125,12 @@ def one_of(values: Mapping[str, object]) -> ValueType:
     return word
 
 
-@expects(_either(_BACKENDS))
+@expects("auto, netlink, sudo, netsh, ifconfig or simulated")
 def backend(text: str) -> str:
-    systems = _BACKENDS.get(text)
-    if systems is None:
-        raise InvalidValue("")
-    if systems and sys.platform not in systems:
-        raise InvalidValue(f"it works on {' and '.join(_SYSTEMS[name] for name in systems)} only")
-    return text
+    systems = [name for system, name in _SYSTEMS.items() if text in BACKENDS[system]]
+    if text in ("auto", "simulated") or text in BACKENDS.get(sys.platform, ()):
+        return text
+    raise InvalidValue(f"it works on {' and '.join(systems)} only" if systems else "")
 
 
 @expects("the name of an interface, such as eth0")

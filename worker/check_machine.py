@@ -15,17 +15,17 @@ from logging_setup import NoLog
 from logs.file import without_inodes
 from network.base import Address, Network, NetworkError
 from network.proxy_arp import STRANGERS, answers_for_all, strangers
+from settings.files import LOGS
 from worker.assembly import network_of
 from worker.check_item import Item
 
-LOGS = ("comms.log*", "ping.log*")
 UNROTATED = 100_000_000
 """Bytes that should be free where the logs' growth has no end of its own: about two weeks."""
 
 
 def disk_item(config: Config) -> Item:
     """Whether the disk has room for what the logs may still grow to."""
-    used = sum(file.stat().st_size for pattern in LOGS for file in config.log_dir.glob(pattern))
+    used = sum(file.stat().st_size for log in LOGS for file in config.log_dir.glob(f"{log}*"))
     free = shutil.disk_usage(config.log_dir).free
     text = f"{free / 1e6:.0f} MB free in LOG_DIR"
     if config.log_max_bytes:

@@ -211,16 +211,14 @@ def _is_alive(pid: int, trusted: frozenset[int]) -> bool:
     if sys.platform == "win32":  # os.kill would end it there
         return True
     if sys.platform == "linux":
-        try:
+        with suppress(FileNotFoundError):  # it ended, or it is hidden from this user (hidepid)
             return os.stat(f"/proc/{pid}").st_uid in trusted
-        except FileNotFoundError:  # it ended, or it is hidden from this user (hidepid)
-            pass
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return 0 in trusted
+        pass  # another user's
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from logging_setup import EventLogger
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    Family = CounterMetricFamily | GaugeMetricFamily
 
 EVERY_S = 15.0
 
@@ -28,7 +30,7 @@ def exposition(state: dict[str, Any], *, up: bool = True) -> str:
 
     class Collector:
         @staticmethod
-        def collect() -> Iterator[Metric]:
+        def collect() -> Iterator[Family]:
             return _metrics(state, up=up)
 
     registry = CollectorRegistry(auto_describe=False)
@@ -36,25 +38,27 @@ def exposition(state: dict[str, Any], *, up: bool = True) -> str:
     return generate_latest(registry).decode()
 
 
-def _metrics(state: dict[str, Any], *, up: bool) -> Iterator[Metric]:
+def _metrics(state: dict[str, Any], *, up: bool) -> Iterator[Family]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    node = str(state["node"])
+    def family(
+        kind: type[Family], name: str, meaning: str, *samples: tuple[Any, ...], labels: Sequence[str] = ()
+    ) -> Family:
+        """`samples` are each a value, None: not known, and that of each label but the node."""
+        made = kind(f"failover_worker_{name}", meaning, labels=["node", *labels])
+        for value, *others in samples:
+            made.add_metric([str(state["node"]), *others], float("nan") if value is None else value)
+        return made
 
-    def gauge(name: str, meaning: str, value: float | None) -> Metric:
-        family = GaugeMetricFamily(f"failover_worker_{name}", meaning, labels=["node"])
-        family.add_metric([node], float("nan") if value is None else value)
-        return family
+    def gauge(name: str, meaning: str, value: float | None) -> Family:
+        return family(GaugeMetricFamily, name, meaning, (value,))
 
-    def counter(name: str, meaning: str, value: float) -> Metric:
-        family = CounterMetricFamily(f"failover_worker_{name}", meaning, labels=["node"])
-        family.add_metric([node], value)
-        return family
+    def counter(name: str, meaning: str, value: int) -> Family:
+        return family(CounterMetricFamily, name, meaning, (value,))
 
-    labels = ["node", "version", "backend"]
-    info = GaugeMetricFamily("failover_worker_info", "The running worker; always 1.", labels=labels)
-    info.add_metric([node, state["version"], state["backend"]], 1)
-    yield info
+    info = (1, state["version"], state["backend"])
+    labels = ["version", "backend"]
+    yield family(GaugeMetricFamily, "info", "The running worker; always 1.", info, labels=labels)
     yield gauge("up", "1 while the worker runs, 0 after it was stopped.", up)
     yield gauge("connected", "1 while the worker is connected to a master, else 0.", state["connected"])
     yield counter("reconnects", "Connections made after the first one.", state["reconnects"])
@@ -62,19 +66,11 @@ def _metrics(state: dict[str, Any], *, up: bool) -> Iterator[Metric]:
     yield counter("pings_missed", "Pings that were not answered in time.", state["pings_missed"])
     rtt_s = None if state["rtt_ms"] is None else state["rtt_ms"] / 1000
     yield gauge("ping_round_trip_seconds", "Round trip of the last answered ping; NaN: none yet.", rtt_s)
-    yield gauge(
-        "last_answer_age_seconds",
-        "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never.",
-        state["answer_age_s"],
-    )
-    orders = CounterMetricFamily(
-        "failover_worker_orders",
-        "The master's orders by outcome; one that is repeated while it is carried out counts once.",
-        labels=["node", "order", "outcome"],
-    )
-    for name, count in state["orders"].items():
-        orders.add_metric([node, *name.split("_")], count)
-    yield orders
+    meaning = "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never."
+    yield gauge("last_answer_age_seconds", meaning, state["answer_age_s"])
+    meaning = "The master's orders by outcome; one that is repeated while it is carried out counts once."
+    orders = [(count, *name.split("_")) for name, count in state["orders"].items()]
+    yield family(CounterMetricFamily, "orders", meaning, *orders, labels=["order", "outcome"])
     yield gauge("addresses_held", "Addresses held for other nodes.", len(state["held"]))
     yield counter("log_lines_lost", "Log lines that could not be written.", state["lines_lost"])
 

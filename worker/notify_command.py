@@ -76,7 +76,7 @@ class NotifyCommand:
                 self._waiting.append((change, vip))
                 self._changed.notify()
         if full:
-            self._failed(change, vip, reason=f"not run: {WAITING_LIMIT} changes wait already")
+            self._report(change, vip, f"not run: {WAITING_LIMIT} changes wait already")
 
     def close(self, deadline_s: float) -> None:
         """Wait until every change was run, at most until `deadline_s` of the monotonic clock.
@@ -91,7 +91,7 @@ class NotifyCommand:
             left, self._waiting = self._waiting, deque()
         for number, (change, vip) in enumerate(left):
             reason = "not run: the worker stopped" if number else "the worker stopped before it ended"
-            self._failed(change, vip, reason=reason)
+            self._report(change, vip, reason)
 
     def _run(self) -> None:
         while True:
@@ -120,28 +120,27 @@ class NotifyCommand:
                 start_new_session=True,
             )
         except (OSError, ValueError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-            self._failed(change, vip, reason=f"could not be started: {reason}")
+            why = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+            self._report(change, vip, f"could not be started: {why}")
             return
         output, ended = _collect(process, began_s + LIMIT_S)
         if not ended:
             _kill(process)
         code = process.returncode
-        text = output.decode(errors="replace").strip() or None
-        took_ms = (time.monotonic() - began_s) * 1000
-        if ended and code == 0:
-            place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}
-            self._log.info("notify_done", change=change, **place, exit=0, took_ms=took_ms, output=text)
-            return
+        reason = None
         if not ended:
             reason = f"killed after {LIMIT_S:g} s"
-        else:
-            reason = f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
-        self._failed(change, vip, reason=reason, exit=code, took_ms=took_ms, output=text)
+        elif code:
+            reason = f"exit code {code}" if code > 0 else f"ended by {_signal_name(-code)}"
+        text = output.decode(errors="replace").strip() or None
+        took_ms = (time.monotonic() - began_s) * 1000
+        self._report(change, vip, reason, exit=code, took_ms=took_ms, output=text)
 
-    def _failed(self, change: str, vip: Vip, **fields: object) -> None:
+    def _report(self, change: str, vip: Vip, reason: str | None, **fields: object) -> None:
+        """Log a run; `reason` None: it did what it should."""
+        log, event = (self._log.warning, "notify_failed") if reason else (self._log.info, "notify_done")
         place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}
-        self._log.warning("notify_failed", change=change, **place, **fields)
+        log(event, change=change, **place, reason=reason, **fields)
 
 
 def _collect(process: subprocess.Popen[bytes], deadline_s: float) -> tuple[bytes, bool]:
@@ -175,3 +174,8 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(1)
+
+
+def _signal_name(number: int) -> str:
+    """A real-time signal has no name of its own."""
+    return next((known.name for known in signal.Signals if known == number), f"signal {number}")

@@ -205,7 +205,7 @@ def test_it_is_written_every_15_s(monkeypatch, tmp_path):
     monkeypatch.setattr(status, "MetricsFile", lambda path, log: file)
     config = SimpleNamespace(metrics_file=tmp_path / "x", log_dir=tmp_path)
     logs = SimpleNamespace(comms=None)
-    shown = status.Status(config, SystemdNotifier(None), logs, lambda now: SNAPSHOT, lambda _: None, 100.0)
+    shown = status.Status(config, SystemdNotifier({}), logs, lambda now: SNAPSHOT, lambda _: None, 100.0)
     for now in (100.0, 107.0, 114.9, 115.0, 129.9, 130.0):
         assert (shown.due() <= now) == (now in (100.0, 115.0, 130.0))
         shown.turn(now)
