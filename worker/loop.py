@@ -260,7 +260,9 @@ class Worker:
                     self._node.announce()
                     self._reports.rejoin()
                     self._reports.send_due(now)
-                    self._pings.resume(message.quiet_s, several=self._connection.has_others)
+                    self._pings.resume(
+                        self._connection.url, message.quiet_s, several=self._connection.has_others
+                    )
             case Disconnected():
                 reason = self._connection.ended(message, now)
                 self._reports.answer_again(message.undelivered, message.failure)
