@@ -30,7 +30,7 @@ help:
 	@echo "make chaos SEED=1   FAULTS=1000 random faults, then fuzzing, MINUTES=10 for each of its targets"
 	@echo "make soak           a restart of the master every 20 s for MINUTES=60"
 	@echo "make masters        the worker against other masters, also of 2020 (needs npm; uses nginx and redis-server)"
-	@echo "make bench          what it costs beside others, into bench/RESULTS.md; ten minutes"
+	@echo "make bench          what it costs beside others, into bench/RESULTS.md; a quarter of an hour"
 	@echo "make check          ruff, mypy and the import graph"
 	@echo "make coverage       which lines the quick tests run"
 	@echo "make install        as a service of this Debian (PREFIX, DESTDIR, WHEELHOUSE); again: upgrade; make uninstall"
@@ -125,13 +125,9 @@ lock:
 	$(COMPILE) --upgrade --resolution lowest-direct requirements.in -o requirements-lowest.txt
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach
-install uninstall:
+install uninstall install-master uninstall-master:
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" WHEELHOUSE="$(WHEELHOUSE)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
 	  sh deploy/linux/install.sh $@
-
-install-master uninstall-master:
-	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
-	  WHEELHOUSE="$(WHEELHOUSE)" sh deploy/linux/install-master.sh $@
 
 clean:
 	rm -rf $(ENV) build .pytest_cache .mypy_cache .ruff_cache

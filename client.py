@@ -103,9 +103,9 @@ def _run(options: argparse.Namespace) -> int:
     except configuration.ConfigError as exc:
         print_error(*exc.faults)
         if options.json:
-            from worker.check import faults_report
+            from worker.check import report, settings_items
 
-            print(faults_report(exc.faults), flush=True)
+            print(report(settings_items(exc.faults)), flush=True)
         return EXIT_CONFIG
     # the secrets are in `config` now, and no child process is to inherit them
     for name in ("PASSWORD", "MASTER_TOKEN"):
@@ -124,13 +124,9 @@ def _run(options: argparse.Namespace) -> int:
 
 def _work(config: configuration.Config, notifier: SystemdNotifier) -> int:
     # a signal must find its handler from the first log line on: nothing else happens in one but this
-    from worker.inbox import Inbox
+    from worker.inbox import DumpState, Inbox, ReopenLogs, Stop
 
     inbox = Inbox()
-    from worker.instance_lock import InstanceLock, LockError
-    from worker.loop import Worker
-    from worker.messages import DumpState, ReopenLogs, Stop
-
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(
@@ -139,6 +135,9 @@ def _work(config: configuration.Config, notifier: SystemdNotifier) -> int:
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: inbox.put(ReopenLogs()))
         signal.signal(signal.SIGUSR1, lambda *_: inbox.put(DumpState()))
+    from worker.instance_lock import InstanceLock, LockError
+    from worker.loop import Worker
+
     try:
         node_id = None if config.vip_backend == "simulated" else config.node_id
         lock = InstanceLock.acquire(config.log_dir, node_id)

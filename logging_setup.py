@@ -133,9 +133,7 @@ class Logs:
 
     def reopen(self) -> None:
         """Close both files and open them again by their names, as SIGHUP asks; no line is lost."""
-        for file in self._files.values():
-            file.reopen()
-        self._handler.writer.wake.set()
+        self._handler.reopen()
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits and end the writer; if the disk stalls, abandon it after `timeout_s`."""

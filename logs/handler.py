@@ -28,12 +28,14 @@ class Message:
 
 
 class LineHandler(logging.Handler):
-    """Queues a record's line, without secrets, for the file of its logger's name, else for comms.log, and for stderr."""
+    """Queues a record's line, without secrets, for the file of its logger's name, else for the first, and for stderr."""
 
     def __init__(self, files: Mapping[str, LogFile], console: Console | None, redact: Redactor) -> None:
+        """`files`: by the names of their loggers; the first one takes what others log too, none: stderr alone does."""
         super().__init__()
         self.writer = Writer([*files.values(), *([console] if console else [])])
         self._files = files
+        self._others = next(iter(files.values()), None)
         self._console = console
         self._redact = redact
 
@@ -47,12 +49,18 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = f"{self.format(record)}\n".encode()
-            self._files.get(record.name, self._files["comms"]).put(line)
-            if self._console:
-                self._console.put(line)
+            for queue in (self._files.get(record.name, self._others), self._console):
+                if queue:
+                    queue.put(line)
             self.writer.wake.set()
         except Exception:  # noqa: BLE001 - as every handler of the standard library does
             self.handleError(record)
+
+    def reopen(self) -> None:
+        """Close the files and open them again by their names; no line is lost."""
+        for file in self._files.values():
+            file.reopen()
+        self.writer.wake.set()
 
 
 def _message_of(record: logging.LogRecord) -> Message:

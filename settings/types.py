@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
@@ -14,15 +14,8 @@ DAY_S = 86400
 _URL = re.compile(r"(https?)://(\[[^][]*]|[^:/?#[\]]*)(?::([0-9]{1,5}))?/?", re.ASCII | re.IGNORECASE)
 _LONGEST_SHOWN = 100
 _SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
-_BACKENDS: Mapping[str, Sequence[str]] = {
-    "auto": (),
-    "netlink": ("linux",),
-    "sudo": ("linux", "darwin"),
-    "netsh": ("win32",),
-    "ifconfig": ("darwin",),
-    "simulated": (),
-}
-"""With the systems on which each works; an empty one works everywhere."""
+BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
+"""The values of VIP_BACKEND that work on each system; auto and simulated work on all."""
 
 T = TypeVar("T")
 
@@ -118,15 +111,11 @@ def node_number(text: str) -> int:
     return number
 
 
-def _either(words: Iterable[str]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}"
-
-
 def one_of(values: Mapping[str, object]) -> ValueType:
     """One of a few upper-case words, in upper or lower case; the value is what the word maps to."""
+    *most, last = values
 
-    @expects(_either(values))
+    @expects(f"{', '.join(most)} or {last}")
     def word(text: str) -> object:
         # some letters outside ASCII have an ASCII upper case, such as a dotless i
         if not text.isascii() or text.upper() not in values:
@@ -136,14 +125,12 @@ def one_of(values: Mapping[str, object]) -> ValueType:
     return word
 
 
-@expects(_either(_BACKENDS))
+@expects("auto, netlink, sudo, netsh, ifconfig or simulated")
 def backend(text: str) -> str:
-    systems = _BACKENDS.get(text)
-    if systems is None:
-        raise InvalidValue("")
-    if systems and sys.platform not in systems:
-        raise InvalidValue(f"it works on {' and '.join(_SYSTEMS[name] for name in systems)} only")
-    return text
+    systems = [name for system, name in _SYSTEMS.items() if text in BACKENDS[system]]
+    if text in ("auto", "simulated") or text in BACKENDS.get(sys.platform, ()):
+        return text
+    raise InvalidValue(f"it works on {' and '.join(systems)} only" if systems else "")
 
 
 @expects("the name of an interface, such as eth0")

@@ -92,7 +92,7 @@ def test_every_make_target_that_is_named_exists(page):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {
         target
-        for rule in re.findall(r"^([a-z][a-z ]*):(?!=)", makefile, re.MULTILINE)
+        for rule in re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, re.MULTILINE)
         for target in rule.split()
     }
     for command in code(page):

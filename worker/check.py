@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from config import Config
-from logs.format import escape
 from logs.redact import Redactor
+from settings.types import printable
 from worker.assembly import insecure_masters, targets_of, warnings_of
 from worker.check_account import account_items
 from worker.check_cluster import cluster_items
@@ -47,15 +47,10 @@ def report(found: Sequence[Item]) -> str:
     return json.dumps({"ok": all(item.ok for item in found), "items": rows}, indent=1, ensure_ascii=False)
 
 
-def faults_report(faults: Sequence[str]) -> str:
-    """The same for wrong settings."""
-    return report(list(_settings_items(faults)))
-
-
 def items(config: Config, account: int | None = None) -> Iterator[Item]:
     """Every item, as it becomes known."""
     warnings = warnings_of(config)
-    yield from _settings_items(warnings)
+    yield from settings_items(warnings)
     if not warnings:
         neighbors = ", ".join(map(str, config.neighbors[config.node_id])) or "none"
         yield Item(True, "configuration", f"node {config.node_id}, neighbors {neighbors}")
@@ -78,18 +73,13 @@ def items(config: Config, account: int | None = None) -> Iterator[Item]:
         yield from cluster_items(config, target, own)
 
 
-def _settings_items(lines: Sequence[str]) -> Iterator[Item]:
+def settings_items(lines: Sequence[str]) -> list[Item]:
     """What is wrong with the settings; each line ends with its remedy."""
-    for line in lines:
-        what, _, remedy = line.rpartition("; ")
-        yield Item(False, "configuration", what, remedy)
+    parts = (line.rpartition("; ") for line in lines)
+    return [Item(False, "configuration", what, remedy) for what, _, remedy in parts]
 
 
 def _clean(item: Item, redact: Callable[[str], str]) -> Item:
     """Without secrets and terminal escapes: some of it comes from a master."""
-
-    def clean(text: str) -> str:
-        redacted = redact(text)
-        return redacted if redacted.isprintable() else escape(redacted)
-
-    return replace(item, name=clean(item.name), text=clean(item.text), remedy=clean(item.remedy))
+    name, text, remedy = (printable(redact(part)) for part in (item.name, item.text, item.remedy))
+    return Item(item.ok, name, text, remedy)

@@ -119,29 +119,31 @@ def _file_faults(config: Config, name: str, group: str, given: set[str]) -> Iter
     A file that it cannot even look at, in a folder that is closed to it, is one of these.
     """
 
-    def fault(variable: str, what: str, path: Path, remedy: str, why: str = "") -> Item:
-        remedy = remedy.replace("PATH", shlex.quote(str(path)))
-        return Item(False, "account", f"{variable}: {name} cannot {what} {path}{why}", remedy)
+    def fault(variable: str, what: str, remedy: str) -> Item:
+        return Item(False, "account", f"{variable}: {name} {what}", remedy)
 
+    enter = f"let {name} enter the folders above it"
     for variable, path in (*config.paths, ("the worker's code", HERE / "client.py")):
         try:
             if str(path) not in given:
                 path.open("rb").close()
         except OSError as exc:
-            remedy = f"chgrp {group} PATH && chmod 640 PATH, and let {name} enter the folders above it"
-            yield fault(variable, "read", path, remedy, f": {exc.strerror}")
+            file = shlex.quote(str(path))
+            remedy = f"chgrp {group} {file} && chmod 640 {file}, and {enter}"
+            yield fault(variable, f"cannot read {path}: {exc.strerror}", remedy)
     folders = {config.log_dir: "LOG_DIR"}
     if config.metrics_file:
         folders.setdefault(config.metrics_file.parent, "METRICS_FILE")
     for folder, variable in folders.items():
         if not os.access(folder, os.W_OK | os.X_OK):
-            remedy = f"chown {name} PATH, and let {name} enter the folders above it"
-            yield fault(variable, "write in", folder, remedy)
+            remedy = f"chown {name} {shlex.quote(str(folder))}, and {enter}"
+            yield fault(variable, f"cannot write in {folder}", remedy)
     for log in (config.log_dir / file for file in LOGS):
         if os.path.exists(log) and not os.access(log, os.W_OK):
-            yield fault("LOG_DIR", "write", log, f"chown {name} PATH")
-    if config.notify_command and not os.access(config.notify_command, os.X_OK):
-        yield fault("NOTIFY_COMMAND", "run", config.notify_command, "chmod 755 PATH")
+            yield fault("LOG_DIR", f"cannot write {log}", f"chown {name} {shlex.quote(str(log))}")
+    command = config.notify_command
+    if command and not os.access(command, os.X_OK):
+        yield fault("NOTIFY_COMMAND", f"cannot run {command}", f"chmod 755 {shlex.quote(str(command))}")
 
 
 def _privilege(config: Config) -> Iterator[Item]:

@@ -33,8 +33,8 @@ def cluster_items(config: Config, target: Target, own: Address | None) -> Iterat
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     dialer = Dialer(target, Resolver(), time.monotonic() + TIMEOUT_S)
     try:
-        answer, body, _ = ask(dialer, "/json", headers=headers, limit=LIMIT)
-        data = loads(body)
+        answer = ask(dialer, "/json", headers=headers, limit=LIMIT)
+        data = loads(answer.body)
         active, inactive = (
             {number: node for number, node in data[key].items() if isinstance(node, dict)}
             for key in ("active", "inactive")

@@ -9,7 +9,6 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from http.client import HTTPResponse
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ from urllib.parse import urlsplit
 from connection.dial import HEAD_BYTES, Dialer, Target
 from connection.errors import Failure, engineio_version, explain, explain_answer
 from connection.messages import Callbacks, Connected, Disconnected
-from connection.polling import exchange
+from connection.polling import Answer, exchange
 from connection.protocol import EIO
 from connection.proxies import proxy_of
 from connection.reconnect import ATTEMPT_S
@@ -53,9 +52,9 @@ def master_items(target: Target) -> Generator[Item, None, Connected | None]:
     way = f"through the proxy {dialer.proxy}" if dialer.proxy else "without a proxy"
     began_s = time.time()
     try:
-        answer, body, certificate = ask(dialer, HANDSHAKE)
+        answer = ask(dialer, HANDSHAKE)
         asked_s = (began_s + time.time()) / 2
-        opened = _opened(body)
+        opened = _opened(answer.body)
         if isinstance(opened.get("sid"), str):
             # else the master waits for this client until its ping times out
             with suppress(Failure):
@@ -67,11 +66,12 @@ def master_items(target: Target) -> Generator[Item, None, Connected | None]:
     if opened:
         yield _handshake(f"{name} handshake", opened, way)
     else:
-        fault = explain_answer(answer.status, answer.headers.get("content-type", ""), body, target.url)
+        kind = answer.headers.get("content-type", "")
+        fault = explain_answer(answer.status, kind, answer.body, target.url)
         text = f"{way}; a websocket alone is answered, HTTP is not: {fault}"
         yield Item(True, f"{name} handshake", text)
-    if certificate:
-        yield _certificate(f"{name} certificate", certificate)
+    if answer.certificate:
+        yield _certificate(f"{name} certificate", answer.certificate)
     yield _clock(f"{name} clock", answer.headers.get("date"), asked_s)
     return connected
 
@@ -84,8 +84,8 @@ def ask(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     limit: int = HEAD_BYTES,
-) -> tuple[HTTPResponse, bytes, dict[str, Any] | None]:
-    """One request: the answer, the start of its body, and the master's certificate. Raises Failure.
+) -> Answer:
+    """One request, and the start of its answer's body. Raises Failure.
 
     It is cut when the dialer's time is over, which no library keeps: each byte of a trickle would extend it.
     """
@@ -93,9 +93,9 @@ def ask(
     timer.daemon = True
     timer.start()
     try:
-        with exchange(dialer, method, path, content, headers, limit) as answered:
-            if dialer.wanted:
-                return answered
+        answer = exchange(dialer, method, path, content, headers, limit=limit)
+        if dialer.wanted:
+            return answer
         raise Failure("its answer takes too long")
     except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
         raise explain(exc, dialer.url) from None
@@ -108,17 +108,15 @@ def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
     host = urlsplit(target.url).hostname or ""
     if proxy_of(target.url):
         return  # which looks it up
-    took = ""
+    began_s = time.monotonic()
     try:
         resolver.look_up(host, NAME_SERVER_S, lambda: True)
+        took = f"took {time.monotonic() - began_s:.1f} s"
     except TimeoutError:
         took = f"was not done after {NAME_SERVER_S:g} s"
     except OSError:
         return  # the attempt to connect says it
-    took_s = resolver.seconds(host)  # 0 for an address
-    if took_s > SLOW_NAME_SERVER_S:
-        took = f"took {took_s:.1f} s"
-    if took:
+    if time.monotonic() - began_s > SLOW_NAME_SERVER_S:
         text = f"the name server is slow: the look-up of {host} {took}"
         remedy = (
             "remove name servers that do not answer from /etc/resolv.conf, or set an address in MASTER_URL"

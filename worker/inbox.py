@@ -1,13 +1,18 @@
-"""The one inbox: everything that happens becomes a message, and the owner's loop handles them in order."""
+"""The one inbox: everything that happens becomes a message, and the owner's loop handles them in order.
+
+Here are the messages that are neither the connection's nor the network's.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
+from typing import Any
 
 from connection.messages import OrderReceived
 from network.base import AddressesChanged, NetworkEvent
-from worker.messages import Stop
 
 ORDERS = 200
 """Orders of the master that may wait. With more, the thread that reads the connection waits, and TCP makes the master
@@ -15,12 +20,52 @@ wait: none is lost, memory stays bounded, and what is urgent has few messages ah
 """
 
 
+@dataclass(frozen=True)
+class Stop:
+    """SIGTERM, SIGINT or Windows' SIGBREAK."""
+
+    signal: str
+
+
+@dataclass(frozen=True)
+class ReopenLogs:
+    """SIGHUP."""
+
+
+@dataclass(frozen=True)
+class DumpState:
+    """SIGUSR1."""
+
+
+@dataclass(frozen=True)
+class StatusAsked:
+    """`client.py --status` waits until `reply` is called with a snapshot."""
+
+    reply: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class MasterTimeout:
+    """The keep-alive takes the master for dead."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class ProbeTimeout:
+    """Posted when probes may have gone unanswered: whatever the wire said before is ahead of it in the inbox.
+
+    `as_of` is the monotonic time up to which silence counts.
+    """
+
+    as_of: float
+
+
 class Inbox:
     """`put` is for any thread and for signal handlers, `put_event` for the network's; `get` is the owner's."""
 
     def __init__(self) -> None:
-        # the one queue of the standard library that a signal handler may put into
-        # each with whether it takes room
+        # the one queue of the standard library that a signal handler may put into; each message with whether it takes room
         self._messages: SimpleQueue[tuple[object, bool]] = SimpleQueue()
         self._room = threading.Semaphore(ORDERS)
         self._changes: set[AddressesChanged] = set()

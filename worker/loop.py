@@ -25,8 +25,7 @@ from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import log_warnings, network_of, own_mac, targets_of
-from worker.inbox import Inbox
-from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
+from worker.inbox import DumpState, Inbox, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
 from worker.notify_command import NotifyCommand
 from worker.reports import Reports
 from worker.route_watch import RouteWatch
@@ -261,7 +260,9 @@ class Worker:
                     self._node.announce()
                     self._reports.rejoin()
                     self._reports.send_due(now)
-                    self._pings.resume(message.quiet_s, several=self._connection.has_others)
+                    self._pings.resume(
+                        self._connection.url, message.quiet_s, several=self._connection.has_others
+                    )
             case Disconnected():
                 reason = self._connection.ended(message, now)
                 self._reports.answer_again(message.undelivered, message.failure)

@@ -15,15 +15,6 @@ from network.base import Network
 from ping_monitor import PingMonitor
 from worker.reports import Reports
 
-IN_PROGRESS = {
-    State.PROBING: "probing",
-    State.OWNER_ALIVE: "waiting for its owner to fall silent",
-    State.IN_CONFLICT: "released after a conflict, probing",
-    State.LOST: "gone from the interface, probing",
-    State.ADOPTING: "left by an earlier run, probing",
-}
-"""What the worker does about an address that it does not hold (yet, or any more)."""
-
 
 def snapshot(
     config: Config,
@@ -77,7 +68,7 @@ def snapshot(
         "in_progress": [
             {**_place(entry), "state": entry.state.name.lower(), "orders": len(entry.orders)}
             for entry in failover.entries
-            if entry.state in IN_PROGRESS
+            if entry.state not in HOLDING
         ],
         "trouble": reports.refusal or connection.trouble,
         "unusable": failover.unusable,
@@ -94,7 +85,7 @@ def sentence(state: dict[str, Any]) -> str:
     held = ", ".join(f"{entry['address']} for node {entry['node']}" for entry in state["held"])
     parts = [link, f"holding {held or 'no address for others'}"]
     for entry in state["in_progress"]:
-        doing = IN_PROGRESS[State[entry["state"].upper()]]
+        doing = State[entry["state"].upper()].value.replace(";", ",")
         parts.append(f"{entry['address']} for node {entry['node']}: {doing}")
     rtt_ms = state["rtt_ms"]
     parts.append("no round trip yet" if rtt_ms is None else f"last round trip {rtt_ms:.1f} ms")

@@ -14,7 +14,7 @@ from typing import Any
 from config import Config
 from logging_setup import Logs
 from worker import metrics
-from worker.messages import StatusAsked
+from worker.inbox import StatusAsked
 from worker.metrics import MetricsFile
 from worker.snapshot import sentence
 from worker.status_socket import StatusSocket

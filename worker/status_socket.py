@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from logging_setup import EventLogger
-from worker.messages import StatusAsked
+from worker.inbox import StatusAsked
 
 SOCKET_NAME = ".worker.sock"
 PAUSE_S = 0.02

@@ -358,7 +358,7 @@ def test_on_paper_it_is_light_and_has_no_buttons(look, night):
 def test_without_its_script_it_says_the_same_in_words(look, night):
     tab = look(night[0], java_script_enabled=False)
     assert not tab.locator("#chart").is_visible()
-    assert tab.get_by_role("table", name="Event by event").is_visible()
+    assert tab.get_by_role("table", name="What happened").is_visible()
     assert "The chart is drawn by this page's own script" in tab.locator("noscript").text_content()
 
 

@@ -149,7 +149,7 @@ def test_what_strangers_send_is_no_error_of_the_master(master: Master) -> None:
     master.wait_for_line(r"WARNING\] - \[library ")
     assert master.stop() == 0
     assert "ERROR" not in master.output()
-    assert "trace=" not in master.output()
+    assert "traceback=" not in master.output()
 
 
 def test_a_body_of_unknown_length_is_refused(asked: Master) -> None:
