@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -1002,6 +1003,20 @@ def pipe(tmp_path, monkeypatch):
 def test_a_pipe_that_nobody_feeds_is_a_fault(name, pipe):
     fault = fault_of(name, str(pipe))
     assert "nothing came through this pipe" in fault or name == "MASTER_CA_FILE"
+
+
+def test_a_file_of_a_slow_disk_is_waited_for(tmp_path, monkeypatch):
+    """A fault would end the worker for good, however soon the disk has recovered."""
+    monkeypatch.setattr(config_files, "_PIPE_S", 0.05)
+    opened = Path.open
+
+    def slowly(path, *args, **more):
+        time.sleep(0.3)
+        return opened(path, *args, **more)
+
+    (tmp_path / "token").write_text("a token\n")
+    monkeypatch.setattr(Path, "open", slowly)
+    assert load({"NODE_ID": "3", "MASTER_TOKEN_FILE": str(tmp_path / "token")}).master_token == "a token"
 
 
 def test_an_env_file_that_is_a_pipe_that_nobody_feeds(pipe):
