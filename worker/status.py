@@ -162,7 +162,7 @@ class Status:
             unusable=sources.failover.unusable,
             entries=sources.failover.entries,
             answers_waiting=len(sources.reports),
-            orders=sources.failover.orders.counts,
+            orders=dict(sources.failover.orders),
             lines_lost=sources.logs.lines_lost,
         )
 

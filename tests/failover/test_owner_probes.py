@@ -280,7 +280,7 @@ def test_each_line_of_an_order_carries_its_number():
 def test_answers_carry_their_order_and_are_dropped_once_they_are_untrue():
     desk = Desk()
     replies = []
-    desk.failover._table._answer = replies.append
+    desk.failover._table.answer = replies.append
     desk.failover.recover(order(), desk.clock.now, desk.clock.now, 7)
     desk.run(1)
     (taken,) = replies

@@ -17,11 +17,10 @@ from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import State
+from failover.states import FailoverSettings, State
 from failover.vips import Reply
 from logging_setup import Entry, NoLog, format_line, parse_line
 from network.base import (
@@ -204,12 +203,9 @@ class Wire:
         self._must_be_up()
         return "eth0"
 
-    def default_interface(self) -> str | None:
-        return "eth0"
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        self._may("gateways")
-        return frozenset({GATEWAY})
+    def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
+        self._may("default_routes")
+        return (("eth0", GATEWAY),)
 
     def mac(self, interface: str) -> str:
         self._may("mac")

@@ -14,7 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from client import VERSION
-from failover.counter import OrderCounter
+from failover.vips import OUTCOMES
 from logging_setup import Logs, parse_line
 from tests.lab.masters import Master, Puppet
 from tests.lab.waiting import PATIENCE_S, until
@@ -241,7 +241,7 @@ SNAPSHOT = status.Snapshot(
     unusable=None,
     entries=(),
     answers_waiting=0,
-    orders=OrderCounter().counts,
+    orders=dict.fromkeys(OUTCOMES, 0),
     lines_lost=12345,
 )
 
