@@ -20,7 +20,7 @@ from typing import NoReturn
 import config as configuration
 from connection.versions import libraries_fault
 from logs.console import open_missing_streams, print_error
-from worker import systemd
+from worker.systemd import SystemdNotifier
 
 VERSION = "2.0.0"
 EXIT_LOCKED = 75  # EX_TEMPFAIL of sysexits.h
@@ -103,14 +103,14 @@ def _run(options: argparse.Namespace) -> int:
     except configuration.ConfigError as exc:
         print_error(*exc.faults)
         if options.json:
-            from worker.check import faults_report
+            from worker.check import report, settings_items
 
-            print(faults_report(exc.faults), flush=True)
+            print(report(settings_items(exc.faults)), flush=True)
         return EXIT_CONFIG
     # the secrets are in `config` now, and no child process is to inherit them
     for name in ("PASSWORD", "MASTER_TOKEN"):
         os.environ.pop(name, None)
-    notifier = systemd.from_environ(os.environ)
+    notifier = SystemdNotifier(os.environ)
     if options.status:
         from worker.status_client import show_status
 
@@ -122,15 +122,11 @@ def _run(options: argparse.Namespace) -> int:
     return _work(config, notifier)
 
 
-def _work(config: configuration.Config, notifier: systemd.SystemdNotifier) -> int:
+def _work(config: configuration.Config, notifier: SystemdNotifier) -> int:
     # a signal must find its handler from the first log line on: nothing else happens in one but this
-    from worker.inbox import Inbox
+    from worker.inbox import DumpState, Inbox, ReopenLogs, Stop
 
     inbox = Inbox()
-    from worker.instance_lock import InstanceLock, LockError
-    from worker.loop import Worker
-    from worker.messages import DumpState, ReopenLogs, Stop
-
     for name in ("SIGTERM", "SIGINT", "SIGBREAK"):
         if hasattr(signal, name):
             signal.signal(
@@ -139,6 +135,9 @@ def _work(config: configuration.Config, notifier: systemd.SystemdNotifier) -> in
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, lambda *_: inbox.put(ReopenLogs()))
         signal.signal(signal.SIGUSR1, lambda *_: inbox.put(DumpState()))
+    from worker.instance_lock import InstanceLock, LockError
+    from worker.loop import Worker
+
     try:
         node_id = None if config.vip_backend == "simulated" else config.node_id
         lock = InstanceLock.acquire(config.log_dir, node_id)
@@ -179,16 +178,11 @@ def _installation() -> str:
     return f"{quote(sys.executable)} -m pip install -r {requirements}"
 
 
-def _exit(code: int) -> NoReturn:
-    """End the process at once: threads that wait for a name server or a stalled disk must not hold it up."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)
-
-
 def _main() -> NoReturn:
-    """Run the command line: whatever becomes of the output, the exit code says what was found out."""
+    """Run the command line: whatever becomes of the output, the exit code says what was found out.
+
+    The process ends at once: threads that wait for a name server or a stalled disk must not hold it up.
+    """
     try:
         code = main()
     except SystemExit as exc:  # argparse's --help and usage errors
@@ -200,7 +194,10 @@ def _main() -> NoReturn:
             raise
         print_error(f"the output could not be written: {exc.strerror}")
         code = 1
-    _exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,11 @@ from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 
-from logs.console import Console, open_missing_streams, print_error
+from logs.console import Console, print_error
 from logs.file import LogFile
 from logs.format import Entry, LineError, compact_json, escape, format_line, parse_line
-from logs.records import LineFormatter, Message
+from logs.handler import LineHandler, Message
 from logs.redact import Redactor
-from logs.writer import LineHandler, Writer
 
 __all__ = [
     "Entry",
@@ -30,9 +29,7 @@ __all__ = [
     "NoLog",
     "compact_json",
     "format_line",
-    "open_missing_streams",
     "parse_line",
-    "print_error",
 ]
 
 
@@ -99,36 +96,36 @@ class Logs:
     ) -> None:
         self.run = token_hex(4)
         self._redact = Redactor(secrets)
-        self._has_console = console
-        names = ("comms", "ping")
-        files = {name: LogFile(directory / f"{name}.log", max_bytes, backup_count) for name in names}
-        self._writer = Writer(files, "comms", Console() if console else None)
-        self._handler = LineHandler(self._writer)
-        self._handler.addFilter(self._redact)
-        self._handler.setFormatter(LineFormatter())
+        self._console = Console() if console else None
+        self._files = {
+            name: LogFile(directory / f"{name}.log", max_bytes, backup_count, self._console)
+            for name in ("comms", "ping")
+        }
+        self._handler = LineHandler(self._files, self._console, self._redact)
+        self._handler.writer.start()
         root = logging.getLogger()
         self._root_level = root.level
         # what the libraries log below a warning is of no use to an operator
         root.setLevel(max(logging.WARNING, logging.getLevelName(level)))
         root.addHandler(self._handler)
-        for name in names:
+        for name in self._files:
             logging.getLogger(name).setLevel(level)
-        self.comms, self.ping = (EventLogger(logging.getLogger(name)) for name in names)
+        self.comms, self.ping = (EventLogger(logging.getLogger(name)) for name in self._files)
 
     @property
     def lines_lost(self) -> int:
         """Lines of both files that could not be written since the start."""
-        return self._writer.lines_lost
+        return sum(file.lost_total for file in self._files.values())
 
     @property
     def opened(self) -> bool:
-        """Whether both files are open, since the start or the last `reopen`."""
-        return self._writer.opened
+        """Whether both files are open by the names that they had at the last `reopen`."""
+        return all(file.opened for file in self._files.values())
 
     @property
     def problems(self) -> tuple[str, ...]:
         """For each file that cannot be written now: its name and why."""
-        return self._writer.problems
+        return tuple(f"{file.path.name}: {file.problem}" for file in self._files.values() if file.problem)
 
     def clean(self, text: str) -> str:
         """`text` without secrets, escaped to one line, for what is shown outside the logs."""
@@ -136,14 +133,14 @@ class Logs:
 
     def reopen(self) -> None:
         """Close both files and open them again by their names, as SIGHUP asks; no line is lost."""
-        self._writer.reopen()
+        self._handler.reopen()
 
     def close(self, timeout_s: float = 1.0) -> None:
         """Write what waits and end the writer; if the disk stalls, abandon it after `timeout_s`."""
         root = logging.getLogger()
         root.removeHandler(self._handler)
         root.setLevel(self._root_level)
-        self._writer.close(timeout_s)
+        self._handler.writer.close(timeout_s)
 
     def install_hooks(self) -> None:
         """Send warnings and the uncaught exceptions of every thread to comms.log, and nothing to stderr directly."""
@@ -158,7 +155,7 @@ class Logs:
         def main_crashed(_kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
             crashed(exc, trace, "MainThread")
             self.close()
-            if not self._has_console:  # then nothing else has said it
+            if not self._console:  # then nothing else has said it
                 print_error(self.clean(f"crashed: {exc!r}").replace('\\"', '"'))
 
         def thread_crashed(args: threading.ExceptHookArgs) -> None:

@@ -1,8 +1,8 @@
 """The keep-alive: a ping every PING_INTERVAL, its answer, ping.log, and the verdict that the master is gone.
 
 A ping never waits for the answer of the one before. It is missed when it was not answered in time and nothing
-else came either, since answers queue behind a burst. A master that has never acknowledged on this connection
-is judged by Engine.IO's own times instead: any packet counts as life.
+else came either, since answers queue behind a burst. A master that has never acknowledged is judged by Engine.IO's own
+times instead: any packet counts as life.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
+from connection.reconnect import Connection
 from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
 
@@ -26,18 +26,12 @@ OVERDUE_LIMIT = 1000
 """Pings whose answer may still come; of more, the oldest are forgotten."""
 
 
-class Wire(Protocol):
-    """What of the connection the keep-alive needs."""
-
-    @property
-    def last_packet_s(self) -> float: ...
-
-    def ping(self, seq: int, data: str) -> bool: ...
-
-
 @dataclass
 class _Ping:
-    """One without an answer, in monotonic seconds; `forgiven`: it got more time, once, after a freeze."""
+    """One without an answer, in monotonic seconds: `over_s` is when it is given up, infinity: it was.
+
+    `forgiven`: it got more time, once, after a freeze.
+    """
 
     sent_s: float
     over_s: float
@@ -60,7 +54,7 @@ class PingMonitor:
 
     def __init__(
         self,
-        wire: Wire,
+        connection: Connection,
         interval_s: float,
         timeout_s: float,
         max_missed: int,
@@ -69,7 +63,7 @@ class PingMonitor:
     ) -> None:
         self.counts = Counts()
         self.heartbeat = Heartbeat()
-        self._wire = wire
+        self._connection = connection
         self._interval_s = interval_s
         self._timeout_s = timeout_s
         self._max_missed = max_missed
@@ -81,10 +75,10 @@ class PingMonitor:
         self._quiet_s: float | None = None  # None: no connection
         self._since_s = self._paused_s = self._mute_s = 0.0
         self._seq = 0
-        self._sent: dict[int, _Ping] = {}
-        self._overdue: dict[int, _Ping] = {}
+        self._pings: dict[int, _Ping] = {}
         self._missed_in_row = 0
-        self._acknowledges = False
+        self._url = ""
+        self._acknowledging: set[str] = set()
         self._next_s = 0.0
         self._thread = threading.Thread(target=self._run, name="ping", daemon=True)
 
@@ -98,8 +92,8 @@ class PingMonitor:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def resume(self, quiet_s: float, *, several: bool = False) -> None:
-        """A connection is up; a silent master that never acknowledges is dead after `quiet_s`.
+    def resume(self, url: str, quiet_s: float, *, several: bool = False) -> None:
+        """A connection to that master is up; a silent one that never acknowledges is dead after `quiet_s`.
 
         `several`: another one waits, so one that has said nothing at all since it accepted is dead as soon as one
         that acknowledges would be.
@@ -114,7 +108,7 @@ class PingMonitor:
             self._mute_s = min(quiet_s, mute_s) if several else quiet_s
             self._since_s = self._next_s = now
             self._missed_in_row = 0
-            self._acknowledges = False
+            self._url = url
             self._changed.notify()
 
     def pause(self, reason: str) -> None:
@@ -122,10 +116,9 @@ class PingMonitor:
         with self._changed:
             if self._quiet_s is None:
                 return
-            unanswered = len(self._sent) + len(self._overdue) or None
+            unanswered = len(self._pings) or None
             self._quiet_s = None
-            self._sent.clear()
-            self._overdue.clear()
+            self._pings.clear()
             self._paused_s = time.monotonic()
             self._log.warning("pings_paused", reason=reason, unanswered=unanswered)
 
@@ -133,10 +126,10 @@ class PingMonitor:
         """An answer came; the reading thread's."""
         now = time.monotonic()
         with self._changed:
-            ping = self._sent.pop(seq, None) or self._overdue.pop(seq, None)
+            ping = self._pings.pop(seq, None)
             if ping is None:
                 return
-            self._acknowledges = True
+            self._acknowledging.add(self._url)
             self._missed_in_row = 0
             self.counts.rtt_s, self.counts.answered_s = now - ping.sent_s, now
             self._log.info("ping", seq=seq, rtt_ms=(now - ping.sent_s) * 1000, late=ping.missed or None)
@@ -167,26 +160,31 @@ class PingMonitor:
         """When there is something to do: a ping to send, or one to give up; None: not before a change."""
         if self._quiet_s is None:
             return None
-        return min([self._next_s, *(ping.over_s for ping in self._sent.values())])
+        return min([self._next_s, *(ping.over_s for ping in self._pings.values())])
 
     def _ping(self, now: float) -> None:
         # the cadence is kept, but what a freeze has let slip is not made up for
         self._next_s = max(self._next_s + self._interval_s, now)
         self._seq += 1
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as the protocol has it
-        self._sent[self._seq] = _Ping(now, now + self._timeout_s)
-        if self._wire.ping(self._seq, text):
+        self._pings[self._seq] = _Ping(now, now + self._timeout_s)
+        if self._connection.ping(self._seq, text):
             self.counts.sent += 1
         else:
-            del self._sent[self._seq]
+            del self._pings[self._seq]
+        oldest = next(iter(self._pings), 0)
+        if len(self._pings) > OVERDUE_LIMIT and self._pings[oldest].over_s == math.inf:
+            del self._pings[oldest]
 
     def _judge(self, now: float) -> str | None:
         """Give up the pings whose time is over; the reason when that makes the master dead, else None."""
-        over = [seq for seq, ping in self._sent.items() if ping.over_s <= now]
-        for seq in over:
-            ping = self._overdue[seq] = self._sent.pop(seq)
-            ping.missed = self._acknowledges and self._wire.last_packet_s < ping.sent_s
-            if not self._acknowledges:
+        acknowledges = self._url in self._acknowledging
+        for seq, ping in self._pings.items():
+            if ping.over_s > now:
+                continue
+            ping.over_s = math.inf
+            ping.missed = acknowledges and self._connection.last_packet_s < ping.sent_s
+            if not acknowledges:
                 self._log.info("ping_sent", seq=seq)
             elif ping.missed:
                 self._missed_in_row += 1
@@ -195,14 +193,15 @@ class PingMonitor:
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
             else:
                 self._missed_in_row = 0
-            if len(self._overdue) > OVERDUE_LIMIT:
-                del self._overdue[next(iter(self._overdue))]
-        if self._acknowledges and self._missed_in_row >= self._max_missed:
+        if acknowledges and self._missed_in_row >= self._max_missed:
+            if (self.counts.answered_s or 0.0) < self._since_s:
+                # none came on this connection: it may be another master now, which never acknowledges
+                self._acknowledging.discard(self._url)
             return f"{self._missed_in_row} pings in a row without an answer"
-        last_s = self._wire.last_packet_s
+        last_s = self._connection.last_packet_s
         quiet_for_s = now - max(self._since_s, last_s)
         quiet_s = self._quiet_s if last_s > self._since_s else self._mute_s
-        if quiet_s is not None and not self._acknowledges and quiet_for_s > quiet_s:
+        if quiet_s is not None and not acknowledges and quiet_for_s > quiet_s:
             return f"nothing from the master for {quiet_for_s:.0f} s"
         return None
 
@@ -211,7 +210,7 @@ class PingMonitor:
         meanwhile has yet to be read. Only once for each, since a busy machine may always be late.
         """
         grace_s = min(self._timeout_s, max(GRACE_S, gap_s))
-        for ping in self._sent.values():
+        for ping in self._pings.values():
             if not ping.forgiven:
                 ping.forgiven = True
                 ping.over_s = max(ping.over_s, now + grace_s)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from .formatting import listed
-from .model import CAUSES, UNKNOWN, Lane, Offset, Outage
+from .model import CAUSES, UNKNOWN, Lane, Outage
 
 SAME_S = 8.0
 """Within which all nodes notice that their master is gone: three pings at two seconds, and one under way."""
@@ -64,29 +64,24 @@ def of_texts(cause: str, reason: str, errors: Sequence[tuple[str, str]]) -> str:
     return own
 
 
-def beside_others(lanes: Sequence[Lane], offsets: Sequence[Offset]) -> tuple[Lane, ...]:
-    """The lanes with causes that only the others' logs can show: a master that one node alone has lost is not gone,
-    and one that all have lost at one time is.
+def compare(lanes: Sequence[Lane]) -> None:
+    """Set the causes that only other nodes' logs can show: a master that one node alone has lost is not gone, and one that all
+    have lost at one time is.
     """
-    ahead = {one.lane: one.ahead_s for one in offsets}
-    views = [_View(lane, ahead.get(lane.key, 0.0)) for lane in lanes]
+    views = [_View(lane) for lane in lanes]
     one_master = len({url for lane in lanes for _, url in lane.masters if url}) < 2
-    return tuple(
-        replace(
-            lane, outages=tuple(_seen(outage, view, views, one_master=one_master) for outage in lane.outages)
-        )
-        if lane.outages
-        else lane
-        for lane, view in zip(lanes, views, strict=False)
-    )
+    for view in views:
+        view.lane.outages = [
+            _seen(outage, view, views, one_master=one_master) for outage in view.lane.outages
+        ]
 
 
 class _View:
     """What one node knows of the master, on the clock that all share."""
 
-    def __init__(self, lane: Lane, ahead_s: float) -> None:
+    def __init__(self, lane: Lane) -> None:
         self.lane = lane
-        self.ahead_s = ahead_s
+        self.ahead_s = lane.ahead_s
         self._losses = [outage.start for outage in lane.outages if not outage.at_start]
 
     def url(self, at: float) -> str:

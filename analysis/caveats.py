@@ -63,17 +63,16 @@ def caveats(story: Story) -> Iterator[str]:
 
 
 def _clocks(story: Story) -> Iterator[str]:
-    names = {lane.key: lane.name for lane in story.lanes}
-    for one in story.offsets:
-        if one.ahead_s:
+    for lane in story.lanes:
+        if lane.ahead_s:
             yield (
-                f"The clock of {names[one.lane]} is {abs(one.ahead_s):.1f} s {'ahead' if one.ahead_s > 0 else 'behind'}, by "
-                f"{count(one.events, 'event')} that other nodes logged too. Its times stand as it wrote them; durations "
-                "between nodes allow for it."
+                f"The clock of {lane.name} is {abs(lane.ahead_s):.1f} s {'ahead' if lane.ahead_s > 0 else 'behind'}, by "
+                f"{count(lane.clock_events, 'event')} that other nodes logged too. Its times stand as it wrote them; "
+                "durations between nodes allow for it."
             )
-    agreeing = [names[one.lane] for one in story.offsets if one.events and not one.ahead_s]
-    if len(agreeing) > 1 and any(one.ahead_s for one in story.offsets):
+    agreeing = [lane.name for lane in story.lanes if lane.clock_events and not lane.ahead_s]
+    if len(agreeing) > 1 and any(lane.ahead_s for lane in story.lanes):
         yield f"The clocks of {listed(agreeing)} agree."
-    strange = [names[one.lane] for one in story.offsets if not one.events]
-    if strange and len(story.offsets) > 1 and story.failovers:
+    strange = [lane.name for lane in story.lanes if not lane.clock_events]
+    if strange and len(story.lanes) > 1 and story.failovers:
         yield f"Nothing that several nodes logged shows whether the clock of {listed(strange)} agrees with the others."

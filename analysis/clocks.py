@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import combinations, islice
 from typing import NamedTuple
 
-from .model import Attempt, Lane, MasterEvent, Offset
+from .model import Attempt, Lane
+from .parser import Line
 
 TOGETHER_S = 0.5
 """Votes that differ by less speak for one difference."""
@@ -27,51 +28,52 @@ APART_S = 1.0
 """Clocks that differ by less are taken to agree."""
 FEW_S = 0.5
 """A difference below this is believed of a single pair; a larger one may be chance."""
-MASTER = -1
-"""The key of the master's own clock, where master.log was given."""
-Events = Mapping[tuple[str, int], Sequence[float]]
+Events = Mapping[tuple[str, int | None], Sequence[float]]
+"""Times by what happened and which node it names."""
+ECHOES = {"given up": "ordered", "ordered": "given up", "sends order": "ordered"}
+"""What another log has at the moment of an event; all others are called the same in both."""
 
 
 class _Difference(NamedTuple):
     seconds: float
     votes: int
-    spread_s: float
 
 
-def offsets(
-    lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence[MasterEvent] = ()
-) -> tuple[Offset, ...]:
-    """By how much each lane's clock is ahead; empty where there are not two of them."""
-    of = {lane.key: _events(lane, attempts) for lane in lanes}
-    numbers = {lane.key: lane.node for lane in lanes}
-    if master:
-        of[MASTER] = _master_events(master)
-        numbers[MASTER] = None
+def compare(lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence[Line] = ()) -> None:
+    """Set by how much each lane's clock, and so that of its orders, is ahead, where there are two of them."""
     if len(lanes) < 2:
-        return ()
-    keys = sorted(of)
+        return
+    clocks = [_events(lane, attempts) for lane in lanes]
+    if master:  # its own clock is one more
+        clocks.insert(0, _master_events(master))
     edges: dict[tuple[int, int], _Difference] = {}
-    for place, one in enumerate(keys):
-        for other in keys[place + 1 :]:
-            found = _difference(
-                sorted(islice(_votes(numbers[one], of[one], numbers[other], of[other]), VOTES))
-            )
-            if found:
-                edges[one, other] = found
-                edges[other, one] = _Difference(-found.seconds, found.votes, found.spread_s)
-    return _placed([lane.key for lane in lanes], keys, edges)
+    for (one, mine), (other, theirs) in combinations(enumerate(clocks), 2):
+        found = _difference(sorted(islice(_votes(mine, theirs), VOTES)))
+        if found:
+            edges[one, other] = found
+            edges[other, one] = _Difference(-found.seconds, found.votes)
+    placed = _placed(len(clocks), edges)
+    # a clock that is off alone is found to be it: the middle of the others is right, and of two the first
+    places = range(len(clocks) - len(lanes), len(clocks))
+    known = [placed[place][0] for place in places if place in placed]
+    middle = sorted(known)[(len(known) - 1) // 2] if len(known) > 2 else known[0] if known else 0.0
+    for place, lane in zip(places, lanes, strict=True):
+        seconds, lane.clock_events = placed.get(place, (middle, 0))
+        lane.ahead_s = seconds - middle if abs(seconds - middle) >= APART_S else 0.0
+    ahead = {lane.key: lane.ahead_s for lane in lanes}
+    for attempt in attempts:
+        attempt.ahead_s = ahead[attempt.lane]
 
 
 def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
-    """Times by what happened and which node it names."""
-    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    found: dict[tuple[str, int | None], list[float]] = defaultdict(list)
     for outage in lane.outages[-EVENTS:]:
         if outage.cause in ("master_gone", "no_answer") and not outage.at_start:
-            found["lost", -1].append(outage.start)
-    for at, kind, about in lane.asked:
-        found[kind, about].append(at)
+            found["lost", None].append(outage.start)
+    for at, node in lane.joins:
+        found["back", lane.node if node is None else node].append(at)
     for attempt in attempts:
-        if attempt.lane != lane.key or attempt.node is None:
+        if attempt.lane != lane.key:
             continue
         found["ordered", attempt.node].append(attempt.received)
         if attempt.taken is None and attempt.settled:
@@ -81,40 +83,21 @@ def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
     return {kind: times[-EVENTS:] for kind, times in found.items()}
 
 
-def _master_events(master: Sequence[MasterEvent]) -> Events:
-    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+def _master_events(master: Sequence[Line]) -> Events:
+    found: dict[tuple[str, int | None], list[float]] = defaultdict(list)
     for line in master:
-        if line.event == "takeover_ordered" and line.node is not None:
-            found["sends order", line.node].append(line.at)
-        elif line.event == "node_alive" and line.node is not None:
-            found["alive", line.node].append(line.at)
+        kind = {"takeover_ordered": "sends order", "node_alive": "back"}.get(line.event)
+        if kind:
+            found[kind, line.node].append(line.at)
     return {kind: times[-EVENTS:] for kind, times in found.items()}
 
 
-def _pairs(
-    one: int | None, its: Events, other: int | None, others: Events
-) -> Iterator[tuple[Sequence[float], ...]]:
-    none: Sequence[float] = ()
-    yield its.get(("lost", -1), none), others.get(("lost", -1), none)
-    if one is not None:
-        yield its.get(("join", -1), none), others.get(("restore", one), none)
-    if other is not None:
-        yield its.get(("restore", other), none), others.get(("join", -1), none)
-        yield its.get(("alive", other), none), others.get(("join", -1), none)
-    for (kind, node), times in its.items():
-        echo = {"given up": "ordered", "ordered": "given up", "sends order": "ordered"}.get(kind)
-        if echo:
-            yield times, others.get((echo, node), none)
-
-
-def _votes(
-    one: int | None, its: Events, other: int | None, others: Events
-) -> Iterator[tuple[float, int, int]]:
+def _votes(mine: Events, theirs: Events) -> Iterator[tuple[float, int, int]]:
     """The other clock's time minus the one's, and which event of each says so."""
-    for kind, (mine, theirs) in enumerate(_pairs(one, its, other, others)):
-        for i, at in enumerate(mine):
-            for j, there in enumerate(theirs):
-                yield there - at, kind << 16 | i, kind << 16 | j
+    for place, ((kind, node), times) in enumerate(mine.items()):
+        for i, at in enumerate(times):
+            for j, there in enumerate(theirs.get((ECHOES.get(kind, kind), node), ())):
+                yield there - at, place << 16 | i, place << 16 | j
 
 
 def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
@@ -128,8 +111,7 @@ def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
             mine[votes[end][1]] += 1
             theirs[votes[end][2]] += 1
             end += 1
-        spread_s = votes[end - 1][0] - value
-        bundles.append(_Difference(votes[(begin + end - 1) // 2][0], min(len(mine), len(theirs)), spread_s))
+        bundles.append(_Difference(votes[(begin + end - 1) // 2][0], min(len(mine), len(theirs))))
         for events, event in ((mine, my_event), (theirs, their_event)):
             events[event] -= 1
             if not events[event]:
@@ -149,37 +131,16 @@ def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
     return None if best.votes < 2 or rival else best
 
 
-def _placed(
-    lanes: Sequence[int], keys: Sequence[int], edges: Mapping[tuple[int, int], _Difference]
-) -> tuple[Offset, ...]:
-    """Each clock against the best connected one, then against the middle one, so that a clock that is off alone is
-    found to be it. Differences below APART_S count for none.
-    """
-    root = max(
-        keys, key=lambda key: (sum(edge.votes for pair, edge in edges.items() if pair[0] == key), -key)
-    )
-    placed = {root: (0.0, 0, 0.0)}
-    while True:
-        ready = [(pair, edge) for pair, edge in edges.items() if pair[0] in placed and pair[1] not in placed]
-        if not ready:
-            break
-        (near, far), best = max(ready, key=lambda one: one[1].votes)
-        placed[far] = (placed[near][0] + best.seconds, best.votes, best.spread_s)
-    if len(placed) > 1:
-        placed[root] = (0.0, max(events for _, events, _ in placed.values()), 0.0)
-    ahead = sorted(seconds for key, (seconds, _, _) in placed.items() if key in lanes)
-    middle = 0.0
-    if ahead:
-        middle = (
-            placed[min(key for key in placed if key in lanes)][0]
-            if len(ahead) == 2
-            else ahead[(len(ahead) - 1) // 2]
-        )
-    found = []
-    for key in lanes:
-        seconds, events, spread_s = placed.get(key, (middle, 0, 0.0))
-        apart_s = seconds - middle
-        found.append(
-            Offset(key, apart_s if abs(apart_s) >= max(APART_S, spread_s) else 0.0, events, spread_s)
-        )
-    return tuple(found)
+def _placed(number: int, edges: Mapping[tuple[int, int], _Difference]) -> dict[int, tuple[float, int]]:
+    """Each clock against the best connected one, by the pairs with the most votes, and how many those are."""
+    votes = Counter(dict.fromkeys(range(number), 0))
+    for (one, _), edge in edges.items():
+        votes[one] += edge.votes
+    (root, _), *_ = votes.most_common(1)
+    placed = {root: (0.0, 0)}
+    while ready := [pair for pair in edges if pair[0] in placed and pair[1] not in placed]:
+        near, far = max(ready, key=lambda pair: edges[pair].votes)
+        best = edges[near, far]
+        placed[far] = placed[near][0] + best.seconds, best.votes
+    placed[root] = 0.0, max(events for _, events in placed.values())
+    return placed

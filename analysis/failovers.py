@@ -5,101 +5,166 @@ Times of different nodes are compared after each clock's known offset was taken 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from .downtimes import AFTER_FREEZE_S, TOGETHER_S, Downtime, downtimes
 from .intervals import Spans, merge, overlap, subtract
-from .model import SILENT, UNKNOWN, Attempt, Failover, Lane, MasterEvent, Span
+from .model import SILENT, UNKNOWN, Attempt, Failover, Lane, Span
+from .parser import Line
 
+TOGETHER_S = 0.5
+"""By which the clocks of two nodes, once laid side by side, may still differ."""
+AFTER_FREEZE_S = 5.0
+"""Within which a connection that a freeze has cost is seen to be lost."""
 SAME_DEATH_S = 60.0
 """Between a death in the master's log and an order that is about it."""
 BACK = ("restore", "owner_returned", "owner returned", "claimed by", "in use by", "address conflict")
 """How the reason of a release begins where the owner is there again; all but the first: it claimed its address."""
 
 
+@dataclass(frozen=True)
+class Downtime:
+    """On the clock that all share. `there`: from when its address is its own again; `back`: when it has the master
+    again; None: its log does not show it. `gone`: its process was, so that `there` is when that came back.
+    """
+
+    start: float
+    there: float | None
+    back: float | None
+    cause: str
+    lane: Lane
+    gone: bool
+
+    def lasts(self, at: float) -> bool:
+        return self.back is None or at <= self.back + TOGETHER_S
+
+
+def downtimes(lane: Lane) -> list[Downtime]:
+    """When a machine was away, as its own log shows it: without its process, or without the master; by start."""
+    found = []
+    for span, connected, cause, gone in _absences(lane):
+        there, back = (None if at is None else at - lane.ahead_s for at in (span.end, connected))
+        found.append(Downtime(span.start - lane.ahead_s, there, back, cause, lane, gone))
+    return _joined(sorted(found, key=lambda one: one.start))
+
+
+def _absences(lane: Lane) -> Iterator[tuple[Span, float | None, str, bool]]:
+    """Each time without its process or the master, when it had the master again, why, and whether it is the former."""
+    ups = [at for at, _ in lane.masters]
+    losses = [one.start for one in lane.outages]
+
+    def connected(at: float | None) -> float | None:
+        place = len(ups) if at is None else bisect_left(ups, at)
+        return ups[place] if place < len(ups) else None
+
+    for spans, cause in ((lane.silences, SILENT), (lane.stops, "own_stop")):
+        for span in spans:
+            yield span, connected(span.end), cause, True
+    for span in lane.freezes:
+        place = bisect_left(losses, span.start)
+        costs = place < len(losses) and losses[place] <= span.until + AFTER_FREEZE_S
+        yield span, lane.outages[place].end if costs else span.end, "frozen", True
+    ends = {process.last for process in lane.processes if process.last < lane.last}
+    for outage in lane.outages:
+        if not outage.at_start:
+            start = min(outage.start, outage.last_answer or outage.start)
+            # one in which the process ended goes on as its silence or stop
+            end = outage.until if outage.until in ends else outage.end
+            yield Span(start, end, outage.until, outage.zone), end, outage.cause, False
+
+
+def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
+    """Those that touch are one: an outage in which the process is killed, a freeze that costs the connection."""
+    joined: list[Downtime] = []
+    for down in downs:
+        last = joined[-1] if joined else None
+        if last is None or (last.back is not None and down.start > last.back):
+            joined.append(down)
+            continue
+        first = down.cause == "frozen" and down.start <= last.start + TOGETHER_S
+        joined[-1] = replace(
+            last,
+            there=last.there if last.gone and not down.gone else down.there,
+            gone=last.gone or down.gone,
+            back=None if down.back is None or last.back is None else max(down.back, last.back),
+            cause=down.cause if first else last.cause,
+        )
+    return joined
+
+
 @dataclass
 class _Case:
-    """One absence. `orders` are its attempts with all times on the clock that all share, `told` as they were written."""
+    """One absence and the orders about it. `end`: of all logs."""
 
     down: Downtime | None
     has_log: bool
     end: float
-    """Of all logs."""
     orders: list[Attempt] = field(default_factory=list)
-    told: list[Attempt] = field(default_factory=list)
 
 
 def failovers_of(
-    lanes: Sequence[Lane],
-    attempts: Sequence[Attempt],
-    ahead: Mapping[int, float],
-    master: Sequence[MasterEvent] = (),
+    lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence[Line] = ()
 ) -> tuple[Failover, ...]:
-    """By start. `ahead`: by how much each lane's clock is ahead. Attempts that name no node belong to none."""
-    last = max((lane.last - ahead.get(lane.key, 0.0) for lane in lanes), default=0.0)
-    lasting = {lane.key: last for lane in lanes if not any(one.end is None for one in lane.silences)}
-    by_owner: dict[int, list[tuple[Attempt, Attempt]]] = defaultdict(list)
+    """By start. Attempts that name no node belong to none."""
+    last = max((lane.last - lane.ahead_s for lane in lanes), default=0.0)
+    silent = {lane.key for lane in lanes if any(one.end is None for one in lane.silences)}
+    by_owner: dict[int, list[Attempt]] = defaultdict(list)
     for attempt in attempts:
         if attempt.node is not None:
-            by_owner[attempt.node].append((_shifted(attempt, ahead.get(attempt.lane, 0.0), lasting), attempt))
-    deaths: dict[int, list[float]] = defaultdict(list)
-    for event in master:
-        if event.event == "node_dead" and event.node is not None:
-            deaths[event.node].append(event.at)
+            by_owner[attempt.node].append(attempt)
+    deaths: dict[int | None, list[float]] = defaultdict(list)
+    for line in master:
+        if line.event == "node_dead":
+            deaths[line.node].append(line.at)
     found: list[tuple[float, Failover]] = []
-    for owner, pairs in by_owner.items():
+    for owner, orders in by_owner.items():
         owners = [lane for lane in lanes if lane.node == owner]
-        downs = [down for lane in owners for down in downtimes(lane, ahead.get(lane.key, 0.0))]
-        pairs.sort(key=lambda pair: pair[0].received)
-        for case in _cases(sorted(downs, key=lambda one: one.start), pairs, has_log=bool(owners), end=last):
-            start, failover = _failover(owner, case, ahead, deaths[owner])
-            found.append((start, failover))
+        downs = sorted((down for lane in owners for down in downtimes(lane)), key=lambda one: one.start)
+        orders.sort(key=lambda one: one.received - one.ahead_s)
+        cases = _cases(downs, orders, has_log=bool(owners), end=last)
+        found += (_failover(owner, case, silent, deaths[owner]) for case in cases)
     return tuple(failover for _, failover in sorted(found, key=lambda one: (one[0], one[1].node)))
 
 
-def _shifted(one: Attempt, ahead_s: float, lasting: Mapping[int, float]) -> Attempt:
-    """With times on the shared clock; what is held where its lane's log goes to the end of all logs lasts until then."""
+def _shared(one: Attempt, end: float, silent: Container[int]) -> Attempt:
+    """With times on the clock that all share; what is held where its lane's log goes to the end of all logs lasts until then."""
 
     def shared(at: float | None) -> float | None:
-        return None if at is None else at - ahead_s
+        return None if at is None else at - one.ahead_s
 
-    holds = []
-    for hold in one.holds:
-        until = hold.until - ahead_s
-        lasts = hold.end is None and abs(until - lasting.get(one.lane, 0.0)) < AFTER_FREEZE_S
-        until = lasting[one.lane] if lasts else until if hold.end is None else hold.end - ahead_s
-        holds.append(Span(hold.start - ahead_s, until if lasts else shared(hold.end), until))
+    holds = [Span(hold.start - one.ahead_s, shared(hold.end), hold.until - one.ahead_s) for hold in one.holds]
+    if (
+        holds
+        and one.released is None
+        and one.lane not in silent
+        and abs(holds[-1].until - end) < AFTER_FREEZE_S
+    ):
+        holds[-1] = replace(holds[-1], until=end)
     return replace(
         one,
-        received=one.received - ahead_s,
+        received=one.received - one.ahead_s,
         settled=shared(one.settled),
-        released=shared(one.released),
         owner_heard=shared(one.owner_heard),
-        holds=tuple(holds),
+        holds=holds,
     )
 
 
 def _cases(
-    downs: Sequence[Downtime], pairs: Sequence[tuple[Attempt, Attempt]], *, has_log: bool, end: float
+    downs: Sequence[Downtime], orders: Sequence[Attempt], *, has_log: bool, end: float
 ) -> Iterator[_Case]:
     """The orders about one owner, divided where it was back in between."""
     starts = [down.start for down in downs]
     case: _Case | None = None
-    for order, told in pairs:
-        down = _down_at(downs, starts, order.received)
-        if (
-            case is None
-            or down is not case.down
-            or (down is None and _was_back(case.orders[-1], order.received))
-        ):
+    for order in orders:
+        received = order.received - order.ahead_s
+        down = _down_at(downs, starts, received)
+        if case is None or down is not case.down or (down is None and _was_back(case.orders[-1], received)):
             if case:
                 yield case
             case = _Case(down, has_log, end)
         case.orders.append(order)
-        case.told.append(told)
     if case:
         yield case
 
@@ -119,17 +184,18 @@ def _ended(one: Attempt) -> bool:
 
 def _was_back(before: Attempt, at: float) -> bool:
     when = before.settled if before.outcome == "withdrawn" else before.released
-    return _ended(before) and when is not None and when <= at
+    return _ended(before) and when is not None and when - before.ahead_s <= at
 
 
 def _failover(
-    owner: int, case: _Case, ahead: Mapping[int, float], deaths: Sequence[float]
+    owner: int, case: _Case, silent: Container[int], deaths: Sequence[float]
 ) -> tuple[float, Failover]:
     """Its start on the shared clock, and itself."""
-    down, first = case.down, case.told[0]
+    told, down, first = tuple(case.orders), case.down, case.orders[0]
+    case.orders = [_shared(one, case.end, silent) for one in told]
     start = down.start if down else case.orders[0].received
     end = down.back if down else _end_without_log(case)
-    ahead_s = ahead.get(down.lane.key if down else first.lane, 0.0)
+    ahead_s = down.lane.ahead_s if down else first.ahead_s
     zone = down.lane.zone if down else first.zone
 
     def own(spans: Spans) -> tuple[Span, ...]:
@@ -137,14 +203,14 @@ def _failover(
 
     return start, Failover(
         node=owner,
-        address=next((one.address for one in case.told if one.address), None),
+        address=next((one.address for one in told if one.address), None),
         start=start + ahead_s,
         end=None if end is None else end + ahead_s,
         cause=down.cause if down else SILENT if _died(first.received, deaths) else UNKNOWN,
-        attempts=tuple(case.told),
+        attempts=told,
         gaps=own(_gaps(case, start)),
         doubles=own(_doubles(case)),
-        owner_heard=any(one.owner_heard is not None for one in case.orders),
+        owner_heard=any(one.owner_heard is not None for one in told),
         start_known=down is not None,
         caveats=tuple(_caveats(owner, case)),
         lane=down.lane.key if down else None,
@@ -165,9 +231,14 @@ def _end_without_log(case: _Case) -> float | None:
     return max((one.released or one.settled or 0.0 for one in case.orders if _ended(one)), default=None)
 
 
+def _is_lost(hold: Span, case: _Case) -> bool:
+    """Whether the holder's log ends while it was held, and others go on."""
+    return hold.end is None and hold.until != case.end
+
+
 def _caveats(owner: int, case: _Case) -> Iterator[str]:
     for one in case.orders:
-        if any(hold.end is None for hold in one.holds):
+        if any(_is_lost(hold, case) for hold in one.holds):
             yield (
                 f"until when node {one.recovery_node} held it: its log ends while it did; the kernel ends a lease "
                 "ADDRESS_LEASE seconds later (10 unless set)"
@@ -187,7 +258,7 @@ def _gaps(case: _Case, start: float) -> Spans:
     if (down is None and case.has_log) or (not holds and (heard or _is_planned(down))):
         return ()  # it was there, its machine answered, or nothing is known
     end = case.end
-    if last and (last.end is None or down is None):
+    if last and (_is_lost(last, case) or down is None):
         end = last.until
     elif down and down.there is not None:
         end = down.there

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
+from typing import NamedTuple
+
+from .parser import Line
 
 CAUSES = ("master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop")
 """Why a connection was lost, as the worker's own lines say; version 1.0 did not, and its reasons are read instead."""
 SILENT, UNKNOWN = "silent", "unknown"
 """Further causes of an absence: nothing was logged, as after a kill or a power cut; no log shows why."""
-
+JOINS_KEPT = 2000
 
 BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
 """How grave a sentence or a row is."""
@@ -28,11 +32,43 @@ CAUSE_WORDS = {
     SILENT: "nothing was logged",
     UNKNOWN: "the logs do not say why",
 }
+INCIDENTS = {
+    "owner_returned": (PLAIN, "let {address} go: its owner is back ({mac})"),
+    "own_conflict": (BAD, "saw its own address {address} used by {mac}, and claimed it back"),
+    "address_conflict": (BAD, "saw {address} in use by another machine ({mac}) and let it go"),
+    "address_lost": (BAD, "lost {address}: it was removed from the interface, or its lease ran out"),
+    "address_restored": (GOOD, "took {address} again: nobody else answers for it"),
+    "address_adopted": (PLAIN, "found {address} still on its interface and keeps it"),
+    "carrier_lost": (BAD, "has no carrier on {interface}"),
+    "carrier_restored": (PLAIN, "has a carrier on {interface} again"),
+    "crashed": (BAD, "crashed: {error}"),
+    "hung": (BAD, "hung for {since_s} s ({thread}); its watchdog ended it"),
+    "interface_missing": (BAD, "does not find its interface {interface}: {reason}"),
+    "interface_found": (PLAIN, "found its interface {interface}"),
+    "join_refused": (BAD, "was refused by its master: {reason}"),
+    "log_lines_lost": (WARN, "lost {count} lines of {file}: its disk was slow or full"),
+    "network_unusable": (BAD, "cannot change addresses: {reason}"),
+    "notify_failed": (WARN, "ran its NOTIFY_COMMAND in vain ({change})"),
+    "order_refused": (WARN, "refused an invalid order: {reason}"),
+    "release_failed": (BAD, "could not give {address} back: {reason}"),
+}
+"""Lines of comms.log that are told as they stand: how grave each is, and in which words."""
+MASTER_EVENTS = {
+    "started": (PLAIN, "the master started"),
+    "stopping": (PLAIN, "the master was told to stop"),
+    "node_dead": (WARN, "the master took node {node} for dead: no ping for {silent_s} s"),
+    "node_closed": (WARN, "the master took node {node} for dead: its connection closed"),
+    "takeover_ordered": (PLAIN, "the master ordered node {by} to take the address of node {node}"),
+    "takeover_withdrawn": (PLAIN, "the master withdrew its order to node {by} about node {node}: {reason}"),
+    "join_refused": (WARN, "the master refused a machine that called itself node {node}: {reason}"),
+    "nobody_left": (WARN, "the master found nobody left to take the address of node {node}"),
+}
+"""Of master.log, what the workers' own logs do not say as well; `node_closed` is a `node_dead` with that cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """`end`: None while it lasts where the logs end. `until`: the last moment at which it is known to last."""
+    """`end`: None while it lasts where the logs end. `until`: the last moment at which it is known to last, else its end."""
 
     start: float
     end: float | None
@@ -42,13 +78,13 @@ class Span:
     @property
     def duration_s(self) -> float:
         """At least so long where `end` is None."""
-        return max(0.0, (self.until if self.end is None else self.end) - self.start)
+        return max(0.0, self.until - self.start)
 
 
 @dataclass(frozen=True, slots=True)
 class Outage(Span):
-    """A time without a master. `last_answer`: the last acknowledged ping before it; `errors`: of attempts meanwhile;
-    `detail`: what other nodes' logs say of it; `at_start`: no connection came before it in this process.
+    """A time without a master. `last_answer`: the last acknowledged ping before it; `detail`: what other
+    nodes' logs say of it; `at_start`: no connection came before it in this process.
     """
 
     cause: str = UNKNOWN
@@ -58,56 +94,66 @@ class Outage(Span):
     at_start: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Process:
-    """`end`: "stopped" as it was told, "silent" or "open" where its log ends. `run`: its id; empty in version 1.0."""
+    """`end`: "stopped" as it was told, "silent", or "open" where its log ends. `started`: None: not in the log. `run`: its
+    id; empty in version 1.0.
+    """
 
     first: float
     last: float
-    started: float | None
-    end: str
+    zone: tzinfo
+    started: float | None = None
+    end: str = "open"
+    node: int | None = None
     signal: str = ""
     version: str = ""
     run: str = ""
     mac: str = ""
-    zone: tzinfo = timezone.utc
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other process; empty: its start is not in the log."""
+        if self.run or self.started is None:
+            return self.run
+        return f"{self.started} {self.version} {self.mac}"
 
 
-@dataclass(frozen=True, slots=True)
-class Incident:
-    """A line that is told as it stands, such as `address_conflict`."""
-
-    at: float
-    event: str
-    fields: Mapping[str, str]
-    zone: tzinfo = timezone.utc
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
-    """One order at one worker. `settled`: when its outcome was logged, None: it was not, and `pending` says whether
-    it may still come. `released`: None while it is held, where it was not taken, or where the log does not say;
-    `holds` are the times on the interface: an address that was claimed and taken again has several. `takeover_ms`:
-    from the order's arrival. `owner_heard`: when the owner's machine last answered for the address.
+    """One order at one worker, on the clock of that, which is `ahead_s` ahead. `settled`: when its outcome was logged, None:
+    it was not, and `pending` says whether it may still come. `holds` are the times on the interface: an address that was
+    claimed and taken again has several. `takeover_ms`: from the order's arrival. `owner_heard`: when the owner's machine last
+    answered for the address. `repeats`: it confirms one that is held, and is not told.
     """
 
     node: int | None
-    recovery_node: int | None
-    lane: int
     address: str | None
-    outcome: str
-    reason: str | None
     received: float
-    settled: float | None
-    taken: float | None
-    released: float | None
-    takeover_ms: float | None
-    release_reason: str
-    holds: tuple[Span, ...] = ()
-    owner_heard: float | None = None
+    zone: tzinfo
+    process: int
     active_neighbors: tuple[int, ...] = ()
+    outcome: str = ""
+    reason: str | None = None
+    settled: float | None = None
+    takeover_ms: float | None = None
+    holds: list[Span] = field(default_factory=list)
+    release_reason: str = ""
+    owner_heard: float | None = None
+    recovery_node: int | None = None
+    lane: int = 0
+    ahead_s: float = 0.0
     pending: bool = False
-    zone: tzinfo = timezone.utc
+    repeats: bool = False
+
+    @property
+    def taken(self) -> float | None:
+        return self.holds[0].start if self.holds else None
+
+    @property
+    def released(self) -> float | None:
+        """None while it is held, where it was not taken, or where the log does not say."""
+        return self.holds[-1].end if self.holds else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +193,7 @@ class Failover:
         return next((one for one in self.attempts if one.outcome == "taken"), None)
 
 
-@dataclass(frozen=True, slots=True)
-class RoundTrips:
+class RoundTrips(NamedTuple):
     """Nearest ranks, in milliseconds."""
 
     p50: float
@@ -156,78 +201,60 @@ class RoundTrips:
     max: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Lane:
     """One machine that was a node. `node`: None where nothing says its number. `key`: its place in the story.
 
     `pings` counts each keep-alive whose fate is logged once: answered, missed, or sent to a master that never
     acknowledges. `answered_at` and `answered_ms` are as long as each other and sorted by time. `masters`: when each
-    connection was made, and to which URL. `asked`: what other nodes logged too, by which clocks are compared.
+    connection was made, and to which URL. `joins`: when it (None) or another node was back.
+    `incidents`: lines that are told as they stand. `ahead_s`: by how much its clock is ahead, by so many events that
+    others logged too; 0 `clock_events`: nothing tells.
     """
 
-    key: int
-    node: int | None
     name: str
     folders: tuple[str, ...]
-    first: float
-    last: float
-    zone: tzinfo
-    pings: int
-    missed: int
-    rtt: RoundTrips | None
-    outages: tuple[Outage, ...]
-    silences: tuple[Span, ...]
-    stops: tuple[Span, ...]
-    freezes: tuple[Span, ...]
-    processes: tuple[Process, ...]
-    incidents: tuple[Incident, ...]
-    answered_at: Sequence[float] = field(default_factory=lambda: array("d"), repr=False)
-    answered_ms: Sequence[float] = field(default_factory=lambda: array("d"), repr=False)
-    missed_at: Sequence[float] = field(default_factory=lambda: array("d"), repr=False)
-    masters: tuple[tuple[float, str], ...] = ()
-    asked: tuple[tuple[float, str, int], ...] = ()
-    clock_steps: tuple[tuple[float, float], ...] = ()
-    has_comms: bool = True
-    has_info: bool = True
+    key: int = 0
+    node: int | None = None
+    first: float = 0.0
+    last: float = 0.0
+    zone: tzinfo = timezone.utc
     first_zone: tzinfo = timezone.utc
+    pings: int = 0
+    missed: int = 0
+    rtt: RoundTrips | None = None
+    outages: list[Outage] = field(default_factory=list)
+    silences: list[Span] = field(default_factory=list)
+    stops: list[Span] = field(default_factory=list)
+    freezes: list[Span] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
+    incidents: list[Line] = field(default_factory=list)
+    answered_at: array[float] = field(default_factory=lambda: array("d"), repr=False)
+    answered_ms: array[float] = field(default_factory=lambda: array("d"), repr=False)
+    missed_at: array[float] = field(default_factory=lambda: array("d"), repr=False)
+    masters: list[tuple[float, str]] = field(default_factory=list)
+    joins: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=JOINS_KEPT))
+    clock_steps: list[tuple[float, float]] = field(default_factory=list)
+    has_comms: bool = False
+    has_info: bool = False
+    ahead_s: float = 0.0
+    clock_events: int = 0
 
     @property
     def macs(self) -> frozenset[str]:
         return frozenset(one.mac for one in self.processes if one.mac)
 
 
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """How far a lane's clock is ahead, by so many events that others logged too; `events` 0: nothing tells."""
-
-    lane: int
-    ahead_s: float
-    events: int
-    spread_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class MasterEvent:
-    """A line of master.log that the story uses. `node`: whom it is about."""
-
-    at: float
-    event: str
-    node: int | None
-    fields: Mapping[str, str]
-    zone: tzinfo = timezone.utc
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Story:
-    """Lanes by number, failovers by start. `faults`: what is wrong with the set-up itself, such as one NODE_ID on two
-    machines; `caveats`: what the logs do not show. A sentence each.
+    """Lanes by number, failovers by start, lines of master.log. `faults`: what is wrong with the set-up itself, such as one
+    NODE_ID on two machines; `caveats`: what the logs do not show. A sentence each.
     """
 
     lanes: tuple[Lane, ...] = ()
     failovers: tuple[Failover, ...] = ()
     unreadable_lines: int = 0
-    offsets: tuple[Offset, ...] = ()
-    master: tuple[MasterEvent, ...] = ()
+    master: tuple[Line, ...] = ()
     faults: tuple[str, ...] = ()
     caveats: tuple[str, ...] = ()
     since: float = -math.inf
@@ -238,10 +265,6 @@ class Story:
         """Of all lanes, by start."""
         pairs = [(lane, outage) for lane in self.lanes for outage in lane.outages]
         return tuple(sorted(pairs, key=lambda pair: pair[1].start))
-
-    def ahead_s(self, lane: int | None) -> float:
-        """By how much that lane's clock is taken for ahead."""
-        return next((one.ahead_s for one in self.offsets if one.lane == lane), 0.0)
 
 
 def round_trips(milliseconds: Sequence[float]) -> RoundTrips | None:
@@ -273,11 +296,7 @@ def as_json(story: Story) -> dict[str, object]:
                 "to": iso(lane.last, lane.zone),
                 "pings": lane.pings,
                 "missed": lane.missed,
-                "rtt_ms": {
-                    "p50": lane.rtt.p50 if lane.rtt else None,
-                    "p99": lane.rtt.p99 if lane.rtt else None,
-                    "max": lane.rtt.max if lane.rtt else None,
-                },
+                "rtt_ms": lane.rtt._asdict() if lane.rtt else {"p50": None, "p99": None, "max": None},
                 "outages": [
                     {
                         "start": iso(one.start, one.zone),

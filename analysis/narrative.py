@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from .formatting import Times, capital, count, duration, listed, milliseconds, node_name, visible
+from .formatting import Times, capital, count, duration, listed, milliseconds, node_name
 from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Story
 
 SAME_S = 8.0
@@ -117,7 +117,7 @@ def _who_answered(failover: Failover) -> Iterator[str]:
         yield "the master took its order back before anything was taken"
     else:
         verb = {"refused": "refused", "withdrawn": "was told not to"}.get(last.outcome, "failed")
-        yield f"nobody took its address ({node_name(last.recovery_node)} {verb}: {visible(last.reason or '')})"
+        yield f"nobody took its address ({node_name(last.recovery_node)} {verb}: {last.reason or ''})"
 
 
 def _how_it_ended(failover: Failover, times: Times) -> str:

@@ -1,216 +1,338 @@
-"""The lines of one machine's two logs, followed as they come, and what they amount to."""
+"""The lines of one machine's two logs, followed as they come: its processes, connections, freezes, keep-alives, orders."""
 
 from __future__ import annotations
 
+import math
+import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import timezone
-from itertools import chain, pairwise
+from itertools import pairwise
+from operator import itemgetter
 
+from .causes import of_texts
 from .intervals import last_before
-from .model import Attempt, Lane, Outage, Process, Span, round_trips
+from .model import INCIDENTS, UNKNOWN, Attempt, Lane, Outage, Process, RoundTrips, Span, round_trips
 from .orders import OrderLog
-from .parser import Line, Ping
-from .processes import ASKED_KEPT, ProcessBuilder
+from .parser import Line, Ping, data_of, decimal, number
 
 SENT_KEPT = 1000
 """Pings without an answer that are remembered in case one comes."""
-Extent = tuple[str, float, float]
-"""What tells a process apart, its first line, and its last one in either log."""
+SLOW_START = "start: the first connection was slow"
+SLOW_START_S = 1.0
+"""A first connection within this is a start, not an outage."""
+BEAT_S = 2.5
+"""A worker's loop turns at least so often."""
+AFTER_FREEZE_S = 5.0
+"""Within which a connection that a freeze has cost is seen to be lost."""
+ERRORS_KEPT = 8
+_STOOD_STILL = re.compile(
+    r"(?:stood still|was suspended|frozen|suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII
+)
+_WENT_FORWARD = re.compile(r"clock went forward by (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 
 
 class Pings:
-    """The keep-alives of one lane, sorted by time once `settle` was called."""
+    """The lines of ping.log, sorted by time once `sort` was called."""
 
     def __init__(self) -> None:
         self.at, self.ms = array("d"), array("d")
-        self.late_at, self.missed_at, self.unanswered_at = array("d"), array("d"), array("d")
+        self.missed_at = array("d")
+        self.lines: list[Line] = []
+        """What says, where comms.log is missing, when there was a process and a master."""
+        self.first: Ping | Line | None = None
+        self.last: Ping | Line | None = None
+        self._late_at, self._unanswered_at = array("d"), array("d")
         self._sent: dict[str, float] = {}
-        self.first: float | None = None
-        self.last = 0.0
-        self.zone = timezone.utc
-        self.first_zone = timezone.utc
-        self._sorted = True
+        self._is_sorted = True
 
-    def add(self, ping: Ping) -> None:
-        self._sorted = self._sorted and (not self.at or ping.at >= self.at[-1])
-        self.at.append(ping.at)
-        self.ms.append(ping.rtt_ms)
-        if ping.late:
-            self.late_at.append(ping.at)
-        if self._sent:
-            self._sent.pop(ping.seq, None)
-        self._see(ping)
-
-    def add_other(self, line: Line) -> None:
-        """Any other line. `ping_sent` is of a master that never acknowledges, unless an answer comes after all."""
-        seq = line.fields.get("seq", "")
-        if line.event == "ping_missed":
-            self.missed_at.append(line.at)
+    def add(self, item: Ping | Line) -> None:
+        """Take the next line. `ping_sent` is of a master that never acknowledges, unless an answer comes after all."""
+        self.first, self.last = self.first or item, item
+        if isinstance(item, Ping):
+            self._is_sorted = self._is_sorted and (not self.at or item.at >= self.at[-1])
+            self.at.append(item.at)
+            self.ms.append(item.rtt_ms)
+            if item.late:
+                self._late_at.append(item.at)
+            if self._sent:
+                self._sent.pop(item.seq, None)
+            return
+        seq = item.fields.get("seq", "")
+        if item.event == "ping_missed":
+            self.missed_at.append(item.at)
             self._sent.pop(seq, None)
-        elif line.event == "ping_sent":
-            self._sent[seq] = line.at
-        if line.event != "ping_missed" and (len(self._sent) > SENT_KEPT or line.event != "ping_sent"):
-            self.unanswered_at.extend(self._sent.values())
+            return
+        if item.event == "ping_sent":
+            self._sent[seq] = item.at
+        elif item.event in ("started", "pings_paused", "pings_resumed"):
+            self.lines.append(item)
+        if len(self._sent) > SENT_KEPT or item.event != "ping_sent":
+            self._unanswered_at.extend(self._sent.values())
             self._sent.clear()
-        self._see(line)
 
-    def _see(self, item: Ping | Line) -> None:
-        if self.first is None:
-            self.first, self.first_zone = item.at, item.zone
-        self.last, self.zone = item.at, item.zone
-
-    def unanswered(self) -> Iterator[float]:
-        """When each ping was sent that a master never acknowledged."""
-        return chain(self.unanswered_at, self._sent.values())
-
-    def settle(self) -> None:
+    def sort(self) -> None:
         """Sort what a clock that was put back has left out of order."""
-        if not self._sorted:
+        if not self._is_sorted:
             pairs = sorted(zip(self.at, self.ms, strict=False))
             self.at, self.ms = array("d", (at for at, _ in pairs)), array("d", (ms for _, ms in pairs))
-            self._sorted = True
+            self._is_sorted = True
 
     def last_answer(self, at: float) -> float | None:
         return last_before(self.at, at)
 
+    def counts(self, since: float, until: float) -> tuple[int, int, RoundTrips | None]:
+        """Of those between the two times: how many there are, how many were missed, and how long the others took."""
+        low, high = bisect_left(self.at, since), bisect_right(self.at, until)
+        late, missed, unanswered, sent = (
+            sum(since <= at <= until for at in times)
+            for times in (self._late_at, self.missed_at, self._unanswered_at, self._sent.values())
+        )
+        return high - low - late + missed + unanswered + sent, missed, round_trips(self.ms[low:high])
+
 
 class NodeLog:
-    """The lines of one machine's logs, added in the order of time; none of them is kept whole."""
+    """Lines are added in the order of time. Only those that are told as they stand are kept whole."""
 
     def __init__(self, name: str, folders: Sequence[str], number_in_name: int | None = None) -> None:
         self.name = name
-        self.folders = tuple(folders)
         self.pings = Pings()
-        self.orders = OrderLog()
-        self.processes: list[ProcessBuilder] = []
-        self.has_comms = False
+        self._seen = Lane(name, tuple(folders))
         self._number_in_name = number_in_name
-        self._ping_lines: list[Line] = []
+        self._orders = OrderLog()
+        # of the process that goes on
+        self._down: Outage | None = None
+        self._errors: list[tuple[str, str]] = []
+        self._was_up = self._has_joined = False
 
-    def add_ping(self, item: Ping | Line) -> None:
-        """A line of ping.log."""
-        if isinstance(item, Ping):
-            self.pings.add(item)
-        else:
-            self.pings.add_other(item)
-            if item.event in ("started", "pings_paused", "pings_resumed"):
-                self._ping_lines.append(item)
-
-    def add(self, item: Ping | Line) -> None:
-        """A line of comms.log; the pings up to it are there already."""
-        if isinstance(item, Ping):
-            return
-        self.has_comms = True
-        if item.event == "started" or not self.processes:
-            self.processes.append(ProcessBuilder(item, self.pings.last_answer))
-            self.orders.begin_process()
-        self.processes[-1].add(item)
-        self.orders.add(item)
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return self._seen.folders
 
     @property
     def node(self) -> int | None:
         """Its number as its last process that says one does, else that of the folder's name."""
-        told = (process.node for process in reversed(self.processes) if process.node is not None)
+        told = (process.node for process in reversed(self._seen.processes) if process.node is not None)
         return next(told, self._number_in_name)
 
     @property
     def is_empty(self) -> bool:
-        return not self.processes and self.pings.first is None
+        return not self._seen.processes and self.pings.first is None
 
-    def extents(self) -> list[Extent]:
-        """Of each process, in their order."""
-        ends = [process.first for process in self.processes[1:]] + [float("inf")]
-        found = []
-        for process, end in zip(self.processes, ends, strict=False):
-            lasts = (last_before(times, end) for times in (self.pings.at, self.pings.missed_at))
-            found.append(
-                (process.key, process.first, max(process.last, *(min(at or 0.0, end) for at in lasts)))
-            )
-        if found and not found[0][0] and self.pings.first is not None:
-            found[0] = ("", min(found[0][1], self.pings.first), found[0][2])
+    def add(self, line: Ping | Line) -> None:
+        """A line of comms.log; the pings up to it are there already."""
+        if isinstance(line, Ping):
+            return
+        seen, event, fields = self._seen, line.event, line.fields
+        if event == "started" or not seen.processes:
+            self._begin_process(line)
+        seen.has_comms = True
+        seen.has_info = seen.has_info or line.level in ("INFO", "DEBUG")
+        process = seen.processes[-1]
+        if line.at < process.last - 1.0:
+            seen.clock_steps.append((line.at, line.at - process.last))
+        process.last, process.zone = line.at, line.zone
+        if event == "takeover_refused" and line.node is None:
+            seen.incidents.append(line._replace(event="order_refused"))
+        elif event in INCIDENTS:
+            seen.incidents.append(line)
+        self._orders.add(line)
+        match event:
+            case "started":
+                process.started, process.node = line.at, line.node
+                process.version, process.run = fields.get("version", ""), fields.get("run", "")
+                process.mac = fields.get("mac", "")
+            case "connecting" | "connect_failed" if process.end != "stopped":
+                self._tries(process, line)
+            case "connected":
+                self._goes_up(process, line)
+            case "disconnected":
+                self._goes_down(process, line)
+            case "pings_paused":
+                self._loses(line)
+            case "pings_resumed":
+                self._closes(line.at)
+            case "stopping" | "stopped":
+                process.end, process.signal = "stopped", fields.get("signal", process.signal)
+            case "was_frozen":
+                self._froze(process, line)
+            case "sent":
+                self._sends(process, line)
+            case "received" if fields.get("event") == "restore":
+                about = number(data_of(line).get("restore_node"))
+                if about is not None:
+                    seen.joins.append((line.at, about))
+            case _:
+                pass
+
+    def processes(self) -> list[Process]:
+        """Each with its first and its last line in either log."""
+        found = [replace(process) for process in self._seen.processes]
+        if found:
+            found[-1].last = self._last_sign(found[-1])
+            if not found[0].key and self.pings.first:
+                found[0].first = min(found[0].first, self.pings.first.at)
         return found
 
     def lane(self, key: int, since: float, until: float) -> tuple[Lane, list[Attempt]]:
         """What it all amounts to; pings between `since` and `until` are counted."""
-        self._follow_pings_alone()
-        node, pings = self.node, self.pings
-        processes, outages = self._finished()
+        if not self._seen.processes:
+            return self._by_pings_alone().lane(key, since, until)
+        seen, pings, node, processes = self._seen, self.pings, self.node, self.processes()
         first, last = processes[0].first, max(process.last for process in processes)
-        first_zone = self.processes[0].zone
-        if pings.first is not None and pings.first < first:
-            first, first_zone = pings.first, pings.first_zone
-        ends = {place + 1: (process.end, process.last) for place, process in enumerate(processes)}
-        low, high = bisect_left(pings.at, since), bisect_right(pings.at, until)
-        late, missed, unanswered = (
-            sum(since <= at <= until for at in times)
-            for times in (pings.late_at, pings.missed_at, pings.unanswered())
-        )
-        lane = Lane(
+        first_zone, zone = seen.first_zone, seen.processes[-1].zone
+        if pings.first and pings.last:
+            first, first_zone = min(
+                (first, first_zone), (pings.first.at, pings.first.zone), key=itemgetter(0)
+            )
+            zone = pings.last.zone if pings.last.at >= last else zone
+        count, missed, rtt = pings.counts(since, until)
+        lane = replace(
+            seen,
             key=key,
             node=node,
             name=f"node {node}" if node is not None else f"the node of {self.name}",
-            folders=self.folders,
             first=first,
             last=last,
-            zone=pings.zone if pings.last >= last else self.processes[-1].zone,
-            pings=high - low - late + missed + unanswered,
+            zone=zone,
+            first_zone=first_zone,
+            pings=count,
             missed=missed,
-            rtt=round_trips(pings.ms[low:high]),
-            outages=tuple(sorted(outages, key=lambda one: one.start)),
-            silences=tuple(_between(processes, "silent")),
-            stops=tuple(_between(processes, "stopped")),
-            freezes=tuple(chain.from_iterable(process.freezes for process in self.processes)),
-            processes=tuple(processes),
-            incidents=tuple(chain.from_iterable(process.incidents for process in self.processes)),
+            rtt=rtt,
+            outages=sorted(
+                [*seen.outages, *self._outage(None, processes[-1].last)], key=lambda one: one.start
+            ),
+            silences=list(_between(processes, "silent")),
+            stops=list(_between(processes, "stopped")),
+            processes=processes,
             answered_at=pings.at,
             answered_ms=pings.ms,
             missed_at=pings.missed_at,
-            masters=tuple(sorted(chain.from_iterable(process.masters for process in self.processes))),
-            asked=tuple(chain.from_iterable(process.asked for process in self.processes))[-ASKED_KEPT:],
-            clock_steps=tuple(chain.from_iterable(process.clock_steps for process in self.processes)),
-            has_comms=self.has_comms,
-            has_info=bool(pings.at) or any(process.has_info for process in self.processes),
-            first_zone=first_zone,
+            masters=sorted(seen.masters),
+            has_info=seen.has_info or bool(pings.at),
         )
-        return lane, self.orders.attempts(node, key, ends)
+        return lane, self._orders.attempts(lane)
 
-    def _finished(self) -> tuple[list[Process], list[Outage]]:
-        processes: list[Process] = []
-        outages: list[Outage] = []
-        extents = self.extents()
-        for place, (builder, (_, first, last)) in enumerate(zip(self.processes, extents, strict=False)):
-            process, its = builder.finish(last, superseded=place + 1 < len(extents))
-            processes.append(replace(process, first=first, last=last))
-            outages += its
-        return processes, outages
-
-    def _follow_pings_alone(self) -> None:
+    def _by_pings_alone(self) -> NodeLog:
         """Without a comms.log the keep-alive says, coarsely, when there was a process and when a master."""
-        pings = self.pings
-        if self.has_comms or pings.first is None:
+        alone = NodeLog(self.name, self.folders, self._number_in_name)
+        alone.pings = self.pings
+        first, lines = self.pings.first, self.pings.lines
+        if first and not (lines and lines[0].at <= first.at):
+            alone.add(Line(first.at, first.zone, "", "unknown", {}))
+        for line in lines:
+            alone.add(line)
+        alone._seen.has_comms = False
+        return alone
+
+    def _last_sign(self, process: Process, until: float = math.inf) -> float:
+        """Its last line in either log."""
+        lasts = (last_before(times, until) for times in (self.pings.at, self.pings.missed_at))
+        return max(process.last, *(at or 0.0 for at in lasts))
+
+    def _begin_process(self, line: Line) -> None:
+        if self._seen.processes:
+            process = self._seen.processes[-1]
+            process.last = self._last_sign(process, line.at)
+            process.end = "silent" if process.end == "open" else process.end
+            self._seen.outages += self._outage(None, process.last)
+        else:
+            self._seen.first_zone = line.zone
+        self._seen.processes.append(Process(line.at, line.at, line.zone))
+        self._orders.begin_process()
+        self._down, self._was_up, self._has_joined = None, False, False
+
+    def _opens(
+        self, line: Line, start: float, reason: str, cause: str = "", *, at_start: bool = False
+    ) -> Outage:
+        """An outage begins."""
+        last_answer = self.pings.last_answer(start)
+        self._down = Outage(start, None, start, line.zone, cause, reason, "", last_answer, at_start)
+        self._errors = []
+        return self._down
+
+    def _outage(self, end: float | None, until: float) -> list[Outage]:
+        """The one that goes on, as it ends; none where it is no more than a start."""
+        down = self._down
+        if down is None or (down.at_start and not self._errors and until - down.start <= SLOW_START_S):
+            return []
+        cause = of_texts(down.cause, "" if down.at_start else down.reason, self._errors)
+        cause = cause or ("no_answer" if down.at_start else UNKNOWN)
+        return [replace(down, end=end, until=max(until, down.start) if end is None else end, cause=cause)]
+
+    def _closes(self, end: float) -> None:
+        self._seen.outages += self._outage(end, end)
+        self._down = None
+
+    def _tries(self, process: Process, line: Line) -> None:
+        down = self._down
+        if not down and process.started is not None and not self._was_up:
+            down = self._opens(line, process.started, SLOW_START, at_start=True)
+        elif not down:
+            down = self._opens(line, line.at, "its beginning is not in the log")
+        if line.event == "connect_failed":
+            error = line.fields.get("error", "no error logged"), line.fields.get("cause", "")
+            if down.at_start and not self._errors:
+                self._down = replace(down, reason=f"start: {error[0]}")
+            if error not in self._errors:
+                self._errors = [*self._errors[1 - ERRORS_KEPT :], error]
+
+    def _goes_up(self, process: Process, line: Line) -> None:
+        self._seen.masters.append((line.at, line.fields.get("master", "")))
+        if not self._down and process.started is not None and not self._was_up:
+            self._opens(line, process.started, SLOW_START, at_start=True)
+        self._closes(line.at)
+        self._was_up, self._has_joined = True, False
+
+    def _goes_down(self, process: Process, line: Line) -> None:
+        if process.end == "stopped" or line.fields.get("cause") == "own_stop":
+            return  # a worker that leaves has no outage
+        connected_s = decimal(line.fields.get("connected_s"))
+        if self._down and connected_s and line.at - connected_s >= self._down.start:
+            # LOG_LEVEL=WARNING leaves out the line that said that it was connected
+            self._closes(line.at - connected_s)
+        self._loses(line)
+        self._was_up = True
+
+    def _loses(self, line: Line) -> None:
+        if not self._down:
+            cause, freezes = line.fields.get("cause", ""), self._seen.freezes
+            if not cause and freezes and freezes[-1].until >= line.at - AFTER_FREEZE_S:
+                cause = "frozen"
+            self._opens(line, line.at, line.fields.get("reason", "no reason logged"), cause)
+
+    def _froze(self, process: Process, line: Line) -> None:
+        reason = line.fields.get("reason", "")
+        forward = _WENT_FORWARD.search(reason)
+        if forward:
+            self._seen.clock_steps.append((line.at, float(forward[1])))
+        still = _STOOD_STILL.search(reason)
+        if still:
+            # it woke so much later than it was to: it slept before that, and was last heard of earlier still
+            overslept = line.at - float(still[1])
+            start = max(overslept - BEAT_S, self.pings.last_answer(overslept) or 0.0, process.first)
+            self._seen.freezes.append(Span(min(start, line.at), line.at, line.at, line.zone))
+
+    def _sends(self, process: Process, line: Line) -> None:
+        is_first_join = line.fields.get("event") == "join" and not self._has_joined
+        if process.node is not None and not is_first_join:
             return
-        self.processes.clear()
-        first = Line(pings.first, pings.first_zone, "INFO", "unknown", {})
-        starts = bool(self._ping_lines) and self._ping_lines[0].at <= first.at
-        for line in self._ping_lines if starts else [first, *self._ping_lines]:
-            if line.event == "started" or not self.processes:
-                self.processes.append(ProcessBuilder(line, pings.last_answer))
-                self.orders.begin_process()
-            if line.event == "started":
-                self.processes[-1].add(line)
-            elif line.event == "pings_paused":
-                self.processes[-1].pings_pause(line)
-            elif line.event == "pings_resumed":
-                self.processes[-1].pings_resume(line.at)
+        data = data_of(line)
+        if process.node is None:
+            process.node = number(data.get("NODE_ID"))
+        if is_first_join:
+            self._has_joined = True
+            if not process.mac and isinstance(data.get("mac"), str):
+                process.mac = data["mac"][:64]
+            self._seen.joins.append((line.at, None))
 
 
 def _between(processes: Sequence[Process], end: str) -> Iterator[Span]:
     """From each process that ended so to the next."""
     for one, following in pairwise(processes):
         if one.end == end:
-            yield Span(one.last, max(one.last, following.first), max(one.last, following.first), one.zone)
+            back = max(one.last, following.first)
+            yield Span(one.last, back, back, one.zone)
     if processes and processes[-1].end == end == "stopped":
         yield Span(processes[-1].last, None, processes[-1].last, processes[-1].zone)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
-from .causes import beside_others
+from . import causes, clocks
 from .caveats import caveats, one_number
-from .clocks import offsets as clock_offsets
 from .failovers import failovers_of
-from .model import Attempt, Lane, MasterEvent, Span, Story
-from .nodelog import Extent, NodeLog
+from .model import MASTER_EVENTS, Attempt, Lane, Span, Story
+from .nodelog import NodeLog
 from .parser import Line, Ping
 from .reader import Folder
 
@@ -25,10 +25,6 @@ QUIET_S, QUIET_PINGS, QUIET_LEAST_S = 90.0, 3, 5.0
 """After its last line a process that goes on is due: without a master it logs a failed attempt at least once in 90 s,
 with one it pings; three intervals, since answers that were late come together.
 """
-MASTER_EVENTS = frozenset(
-    "started stopping node_alive node_dead takeover_ordered takeover_withdrawn join_refused nobody_left".split()  # noqa: SIM905
-)
-"""Of master.log, what the workers' own logs do not say as well."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +32,20 @@ class Reading:
     """What was read of all folders: a log for each machine, the master's lines, and how many lines did not fit."""
 
     logs: tuple[NodeLog, ...]
-    master: tuple[MasterEvent, ...] = ()
+    master: tuple[Line, ...] = ()
     unreadable: int = 0
 
 
 def read(folders: Sequence[Folder]) -> Reading:
     """Read them, those of one machine as one log."""
     by_number: dict[int | None, list[tuple[Folder, NodeLog]]] = {}
-    master: list[MasterEvent] = []
+    master: list[Line] = []
     for folder in folders:
         log = _log_of([folder])
         master += (
-            MasterEvent(line.at, line.event, line.node, line.fields, line.zone)
+            line
             for line in folder.read("master")
-            if isinstance(line, Line) and line.event in MASTER_EVENTS
+            if isinstance(line, Line) and line.event in (*MASTER_EVENTS, "node_alive")
         )
         folder.finish()
         if not log.is_empty:
@@ -59,7 +55,7 @@ def read(folders: Sequence[Folder]) -> Reading:
     logs = [
         log for _, those in sorted(by_number.items(), key=lambda one: one[0] or 0) for log in _machines(those)
     ]
-    master.sort(key=lambda event: event.at)
+    master.sort(key=lambda line: line.at)
     return Reading((*logs, *nameless), tuple(master), unreadable)
 
 
@@ -72,8 +68,8 @@ def _log_of(folders: Sequence[Folder]) -> NodeLog:
         numbers.pop() if len(numbers) == 1 else None,
     )
     for item in _merged(folders, "ping"):
-        log.add_ping(item)
-    log.pings.settle()
+        log.pings.add(item)
+    log.pings.sort()
     for item in _merged(folders, "comms"):
         log.add(item)
     return log
@@ -112,24 +108,20 @@ def _machines(those: Sequence[tuple[Folder, NodeLog]]) -> list[NodeLog]:
 
 def _at_one_time(one: NodeLog, other: NodeLog) -> bool:
     """Whether two processes that are not the same both wrote for a while."""
-    mine, theirs = sorted(one.extents(), key=_first), sorted(other.extents(), key=_first)
+    mine, theirs = (sorted(log.processes(), key=lambda process: process.first) for log in (one, other))
     place, left = 0, COMPARED
-    for key, first, last in mine:
-        while place < len(theirs) and theirs[place][2] < first:
+    for process in mine:
+        while place < len(theirs) and theirs[place].last < process.first:
             place += 1
-        for their_key, their_first, their_last in islice(theirs, place, None):
+        for their in islice(theirs, place, None):
             left -= 1
-            if their_first > last or left < 0:
+            if their.first > process.last or left < 0:
                 break
-            start, end = max(first, their_first), min(last, their_last)
-            same = (key and key == their_key) or _share_pings(one, other, start, end)
+            start, end = max(process.first, their.first), min(process.last, their.last)
+            same = (process.key and process.key == their.key) or _share_pings(one, other, start, end)
             if end - start > TWO_MACHINES_S and not same:
                 return True
     return False
-
-
-def _first(extent: Extent) -> float:
-    return extent[1]
 
 
 def _share_pings(one: NodeLog, other: NodeLog, start: float, end: float) -> bool:
@@ -151,46 +143,37 @@ def tell(reading: Reading, since: float = float("-inf"), until: float = float("i
         lanes.append(lane)
         attempts += its
     attempts.sort(key=lambda attempt: attempt.received)
-    lanes = _named(lanes)
-    offsets = clock_offsets(lanes, attempts, reading.master)
-    ahead = {one.lane: one.ahead_s for one in offsets}
-    lanes = _with_ends(lanes, ahead)
-    told = beside_others(lanes, offsets)
+    _name(lanes)
+    clocks.compare(lanes, attempts, reading.master)
+    _find_silent_ends(lanes)
+    causes.compare(lanes)
     story = Story(
-        lanes=told,
-        failovers=failovers_of(told, attempts, ahead, reading.master),
+        lanes=tuple(lanes),
+        failovers=failovers_of(lanes, attempts, reading.master),
         unreadable_lines=reading.unreadable,
-        offsets=offsets,
         master=reading.master,
-        faults=tuple(one_number(told)),
+        faults=tuple(one_number(lanes)),
         since=since,
         until=until,
     )
     return replace(story, caveats=tuple(caveats(story)))
 
 
-def _named(lanes: Sequence[Lane]) -> list[Lane]:
+def _name(lanes: Sequence[Lane]) -> None:
     """Two machines with one number are told apart by their folders."""
-    numbers = [lane.node for lane in lanes]
-    return [
-        replace(lane, name=f"{lane.name} ({lane.folders[0]})")
-        if lane.node is not None and numbers.count(lane.node) > 1
-        else lane
-        for lane in lanes
-    ]
-
-
-def _with_ends(lanes: Sequence[Lane], ahead: Mapping[int, float]) -> list[Lane]:
-    """A lane whose log ends long before the others' do has fallen silent."""
-    newest = max((lane.last - ahead.get(lane.key, 0.0) for lane in lanes), default=0.0)
-    found = []
+    numbers = Counter(lane.node for lane in lanes)
     for lane in lanes:
-        end = newest + ahead.get(lane.key, 0.0)
+        if lane.node is not None and numbers[lane.node] > 1:
+            lane.name = f"{lane.name} ({lane.folders[0]})"
+
+
+def _find_silent_ends(lanes: Sequence[Lane]) -> None:
+    """A lane whose log ends long before the others' do has fallen silent."""
+    newest = max((lane.last - lane.ahead_s for lane in lanes), default=0.0)
+    for lane in lanes:
+        end = newest + lane.ahead_s
         if lane.processes[-1].end == "open" and lane.has_info and end - lane.last > patience_s(lane):
-            silence = Span(lane.last, None, end, lane.zone)
-            lane = replace(lane, silences=(*lane.silences, silence))  # noqa: PLW2901
-        found.append(lane)
-    return found
+            lane.silences.append(Span(lane.last, None, end, lane.zone))
 
 
 def patience_s(lane: Lane) -> float:

@@ -2,134 +2,100 @@
 
     python -m bench.reconnect [ROUNDS]
 
-The worker runs with its default settings. The master is stopped (SIGSTOP) and continued, its link is cut and restored,
-it disconnects the client, and it is killed and started again after 3 s. Both clients meet each fault together; the
+The worker runs with its default settings. The master is stopped (SIGSTOP) and continued, it disconnects the client, it
+is killed and started again after 3 s, and its link is cut and restored. Both clients meet each fault together; the
 medians of ROUNDS rounds (default 3) are printed. "never" is not within 60 s. The cut link needs Linux, root and network
 namespaces, and is left out without them.
 """
 
 from __future__ import annotations
 
-import contextlib
-import math
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from statistics import median
 
-from bench.measure import BARE, WORKER, Master, Peer, machine, median
+from bench.measure import BARE, WORKER, Client, machine, rounds, table
+from tests.lab.cluster import PORT, Director
+from tests.lab.masters import Master
 from tests.lab.netns import Lab, in_namespace, why_not
 
 LIMIT_S = 60.0
-Times = dict[str, tuple[float, float]]
-"""For each client the seconds until it noticed and until it was back, infinity: not within LIMIT_S."""
+Action = Callable[[], object]
+Times = tuple[float, float]
+"""Seconds until a client noticed, and from the end of the fault until it was back."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What happens to a master. `lasts_s` None: until every client has noticed or LIMIT_S is over."""
-
-    begin: Callable[[], None]
-    end: Callable[[], None]
-    lasts_s: float | None
-
-
-def meet(fault: Fault, clients: dict[str, Peer]) -> Times:
-    began_s = ended_s = time.monotonic()
-    fault.begin()
-    if fault.lasts_s is not None:
-        time.sleep(fault.lasts_s)
-        fault.end()
+def meet(clients: list[Client], begin: Action, end: Action, lasts_s: float | None = None) -> list[Times]:
+    """`lasts_s` None: until every client has noticed, or LIMIT_S is over."""
+    for client in clients:
+        client.connected_s()
+    time.sleep(5)  # so that each has pinged
+    began_s = time.monotonic()
+    begin()
+    if lasts_s is not None:
+        time.sleep(lasts_s)
+        end()
         ended_s = time.monotonic()
-    down = {
-        name: client.wait("down", began_s + LIMIT_S - time.monotonic()) for name, client in clients.items()
-    }
-    if fault.lasts_s is None:
-        fault.end()
+    down_s = [client.wait("down", began_s + LIMIT_S - time.monotonic()) for client in clients]
+    if lasts_s is None:
+        end()
         ended_s = time.monotonic()
-    up = {
-        name: client.wait("up", max(0.1, ended_s + LIMIT_S / 2 - time.monotonic()))
-        for name, client in clients.items()
-    }
-    return {name: (_since(began_s, down[name]), _since(ended_s, up[name])) for name in clients}
+    up_s = [client.wait("up", max(0.1, ended_s + LIMIT_S / 2 - time.monotonic())) for client in clients]
+    return [(down - began_s, max(0.0, up - ended_s)) for down, up in zip(down_s, up_s, strict=True)]
 
 
-def _since(began_s: float, at_s: float | None) -> float:
-    return math.inf if at_s is None else max(0.0, at_s - began_s)
-
-
-@contextlib.contextmanager
-def running(url: str, start: Callable[[Callable[[], Peer]], Peer]) -> Iterator[dict[str, Peer]]:
-    clients = {name: start(lambda name=name: Peer(name, url)) for name in (WORKER, BARE)}  # type: ignore[misc]
-    try:
-        for name, client in clients.items():
-            if client.wait("up", 20) is None:
-                sys.exit(f"{name} did not connect")
-        time.sleep(5)  # so that each has pinged
-        yield clients
-    finally:
-        for client in clients.values():
-            client.end()
-
-
-def local_faults() -> Iterator[tuple[str, Times]]:
+def one_round() -> Iterator[tuple[str, list[Times]]]:
     master = Master()
 
-    def restart() -> None:
-        nonlocal master
-        master = Master(port=master.port)
+    def stop() -> None:
+        master.send(signal.SIGSTOP)
 
-    faults = {
-        "stopped": Fault(
-            lambda: master.process.send_signal(signal.SIGSTOP),
-            lambda: master.process.send_signal(signal.SIGCONT),
-            lasts_s=None,
-        ),
-        "disconnects it": Fault(lambda: master.kick(), lambda: None, lasts_s=0.0),
-        "killed, back after 3 s": Fault(lambda: master.end(), restart, lasts_s=3.0),
-    }
-    try:
-        for name, fault in faults.items():
-            with running(master.url, lambda make: make()) as clients:
-                yield name, meet(fault, clients)
-    finally:
-        master.end()
+    def go_on() -> None:
+        master.send(signal.SIGCONT)
 
-
-def cut_link() -> Iterator[tuple[str, Times]]:
+    faults: list[tuple[str, Action, Action, float | None]] = [
+        ("stopped", stop, go_on, None),
+        ("disconnects it", master.kick, lambda: None, 0.0),
+        ("killed, back after 3 s", master.kill, master.start, 3.0),
+    ]
+    for name, begin, end, lasts_s in faults:
+        with closing(Client(WORKER, master.url)) as worker, closing(Client(BARE, master.url)) as bare:
+            yield name, meet([worker, bare], begin, end, lasts_s)
+    master.close()
+    if why_not():
+        return
     with Lab(nodes=(1,)) as lab:
-        master = in_namespace(lab.master.ns, lambda: Master(lab.master.ip, 5000))
-        try:
-            fault = Fault(lab.master.cut, lab.master.mend, lasts_s=None)
-            with running(master.url, lambda make: in_namespace(lab.node(1).ns, make)) as clients:
-                yield "link cut", meet(fault, clients)
-        finally:
-            master.end()
+        Director(lab.master)
+        url = f"http://{lab.master.ip}:{PORT}"
+
+        def client(name: str) -> Client:
+            return in_namespace(lab.node(1).ns, lambda: Client(name, url))
+
+        with closing(client(WORKER)) as worker, closing(client(BARE)) as bare:
+            yield "link cut", meet([worker, bare], lab.master.cut, lab.master.mend)
 
 
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    found: dict[str, list[Times]] = {}
-    for _ in range(rounds):
-        for faults in (local_faults, *(() if why_not() else (cut_link,))):
-            for name, times in faults():
-                found.setdefault(name, []).append(times)
-    print(f"seconds until a client noticed and until it was back, medians of {rounds}; {machine()}")
-    print(f"{'':24}" + "".join(f"{name:>24}" for name in (WORKER, BARE)))
-    print(f"{'the master is':24}" + f"{'noticed':>14}{'back':>10}" * 2)
-    for name, times in found.items():
-        cells = (
-            f"{_text(median(one[client][0] for one in times)):>14}{_text(median(one[client][1] for one in times)):>10}"
-            for client in (WORKER, BARE)
-        )
-        print(f"{name:24}" + "".join(cells))
+    count = rounds(3)
+    found: dict[str, list[list[Times]]] = {}
+    for _ in range(count):
+        for fault, times in one_round():
+            found.setdefault(fault, []).append(times)
+    table(
+        f"seconds until a client noticed and until it was back, medians of {count}; {machine()}",
+        [
+            "the master is",
+            *(f"{client} {change}" for client in (WORKER, BARE) for change in ("noticed", "back")),
+        ],
+        [
+            [fault, *(median(one[client][change] for one in times) for client in (0, 1) for change in (0, 1))]
+            for fault, times in found.items()
+        ],
+    )
     if why_not():
         print(f"no cut link: {why_not()}")
-
-
-def _text(value_s: float) -> str:
-    return "never" if math.isinf(value_s) else f"{value_s:.1f}"
 
 
 if __name__ == "__main__":

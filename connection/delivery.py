@@ -70,12 +70,12 @@ class Delivery:
             self._forget(lambda kept: kept.after < ack_id)
             return True
 
-    def undelivered(self, heard_s: float) -> tuple[object, ...]:
+    def undelivered(self, heard_s: float, haste_s: float) -> tuple[object, ...]:
         """What no acknowledgement proves to have been read: what arrived at its machine was not where the master hung,
-        or a proxy lost it. A master that acknowledges nothing has read what was sent before it last spoke, at the
-        monotonic time `heard_s`. The lock is held.
+        or a proxy lost it. A master that acknowledges nothing has read what was sent `haste_s` before it last spoke, at
+        the monotonic time `heard_s`. The lock is held.
         """
-        since_s = -math.inf if self._acknowledges else heard_s - HASTE_S
+        since_s = -math.inf if self._acknowledges else heard_s - haste_s
         return tuple(kept.what for kept in self._kept if kept.at_s > since_s)
 
     def _forget(self, done: Callable[[_Kept], bool]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +19,6 @@ from connection.proxies import Proxy, proxy_of
 from connection.resolve import Resolver, connect
 from connection.tls import client_context
 
-FURTHER_S = 4.0
-"""Seconds that a further socket of a connection may take to be made."""
 READ_BYTES = 1 << 16
 HEAD_BYTES = 1 << 16
 """Bytes of the head of an HTTP answer, beyond which it is no answer."""
@@ -38,7 +37,8 @@ class Dialer:
     """Makes sockets to one master, for one attempt, until the monotonic time `ends_s`.
 
     Every socket is kept, so that `cut` can shut it down from any thread: that wakes whoever waits on it, where
-    closing would not. `phase` says what is being waited for, `reached` that a machine has answered.
+    closing would not. `phase` says what is being waited for, `reached` that a machine has answered, `fault` what went
+    wrong first with a connection over them, None: nothing.
     """
 
     def __init__(self, target: Target, resolver: Resolver, ends_s: float) -> None:
@@ -48,14 +48,23 @@ class Dialer:
         self.host, self.port = parts.hostname or "", parts.port or (443 if self.secure else 80)
         self.ends_s = ends_s
         self.phase = "starting"
+        self.fault: Failure | None = None
         self.reached = False
         self.local_ip: str | None = None
-        self.proxy: Proxy | None = proxy_of(target.url)
-        self._context = client_context(target.ca_file) if self.secure else None
+        self._ca_file = target.ca_file
         self._resolver = resolver
         self._address: tuple[str, str] | None = None
         self._cut = False
         self._sockets: list[socket.socket] = []
+
+    @cached_property
+    def proxy(self) -> Proxy | None:
+        """The proxy on the way, None: there is none."""
+        return proxy_of(self.url)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext | None:
+        return client_context(self._ca_file) if self.secure else None
 
     @property
     def wanted(self) -> bool:
@@ -66,7 +75,7 @@ class Dialer:
         """A connected socket with TLS where the URL says https; through the proxy, where there is one: by a tunnel,
         unless the request itself is made to the proxy. Raises Failure.
         """
-        proxy = self.proxy
+        proxy, context = self.proxy, self._context
         if proxy and proxy.scheme != "http":
             raise proxy_refused(
                 str(proxy),
@@ -83,14 +92,15 @@ class Dialer:
         if not proxy:
             self.local_ip = sock.getsockname()[0]
         try:
-            return self._secured(sock) if self._context else sock
+            return self._secured(sock, context) if context else sock
         except OSError as exc:
             sock.close()
             raise explain(exc, self.url) from exc
 
-    def extend(self) -> None:
-        """Give a further socket time: the attempt is over, the connection goes on."""
-        self.ends_s = max(self.ends_s, time.monotonic() + FURTHER_S)
+    def note(self, failure: Failure) -> Failure:
+        """Keep the first fault: the libraries between keep only its text, or nothing."""
+        self.fault = self.fault or failure.bare()
+        return failure
 
     def useless(self) -> None:
         """What answers at the address is no good: another one comes first next time."""
@@ -162,10 +172,9 @@ class Dialer:
             # for a master without TLS polling needs no tunnel
             raise proxy_refused(str(proxy), self.url, f"it says {said!r}", answered=not self.secure)
 
-    def _secured(self, sock: socket.socket) -> ssl.SSLSocket:
+    def _secured(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
         self.phase = "in the TLS handshake"
-        assert self._context  # noqa: S101 - for the type
-        secured = self._context.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
+        secured = context.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
         self._keep(secured)
         secured.do_handshake()
         return secured

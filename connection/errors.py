@@ -65,15 +65,13 @@ def explain(exc: BaseException, url: str) -> Failure:
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, what it was raised from, and those that libraries wrap as arguments."""
-    seen: set[int] = set()
+    """The exception, and what it was raised from."""
+    seen: list[BaseException] = []
     following: BaseException | None = exc
-    while following is not None and id(following) not in seen:
-        seen.add(id(following))
+    while following is not None and following not in seen:
+        seen.append(following)
         yield following
-        wrapped = following.args[0] if following.args else None
-        inner = wrapped if isinstance(wrapped, BaseException) else None
-        following = inner or following.__cause__ or following.__context__
+        following = following.__cause__ or following.__context__
 
 
 def _known(exc: BaseException, url: str) -> Failure | None:

@@ -29,6 +29,8 @@ LASTED_S = 10.0
 """Seconds from which on a connection was worth the master's turn; after a shorter one it is the next master's."""
 WAKE_S = 0.5
 """At least between two attempts that a change of the network brings about."""
+ROOM = 32
+"""Bytes of a packet around its data, at most."""
 SAY_FIRST, SAY_EVERY_S = 3, 60.0
 """Of the same failure, the first few are logged, then one a minute with the number of the silent ones."""
 
@@ -47,8 +49,10 @@ def back_off(
 
 
 class Connection:
-    """`lost_s` is the monotonic time since which there is no master, None: there is one; `made` counts those that
-    a master accepted. `release_s` is MASTER_LOSS_RELEASE, 0: none; attempts come well within it.
+    """Its state is for reading: `up` is the connection that the master accepted, None: there is none now, and `up_s`
+    the monotonic time since which it stands; `lost_s` that since which there is none; `made` counts them.
+
+    `release_s` is MASTER_LOSS_RELEASE, 0: none; attempts come well within it.
     """
 
     def __init__(
@@ -61,6 +65,8 @@ class Connection:
         *,
         release_s: float = 0.0,
     ) -> None:
+        self.up: Connected | None = None
+        self.up_s = 0.0
         self.lost_s: float | None = None
         self.made = 0
         longest_s = release_s / 4 if release_s else math.inf
@@ -73,8 +79,7 @@ class Connection:
         self._back_off = back_off(*self._delays)
         self._ceiling = 0.0
         self._session: Session | None = None
-        self._up: Connected | None = None
-        self._up_s = self._began_s = 0.0
+        self._began_s = 0.0
         self._turn = self._round = 0
         self._restarted = False
         self._mute: set[str] = set()
@@ -83,16 +88,6 @@ class Connection:
         self._same = 0
         self._last_failure: tuple[str, str] | None = None
         self._said_s = self._froze_s = -math.inf
-
-    @property
-    def up(self) -> Connected | None:
-        """The connection that the master accepted, None: there is none now."""
-        return self._up
-
-    @property
-    def up_s(self) -> float:
-        """The monotonic time since which it stands."""
-        return self._up_s
 
     @property
     def url(self) -> str:
@@ -131,12 +126,12 @@ class Connection:
     def tick(self, now: float) -> None:
         session = self._session
         if self._deadline_s <= now and session:
-            if session.reached and now < self._began_s + session.limit_s:
+            if session.dialer.reached and now < self._began_s + session.limit_s:
                 self._deadline_s = self._began_s + session.limit_s
                 return
-            session.useless()
+            session.dialer.useless()
             session.abandon()
-            if session.reached:
+            if session.dialer.reached:
                 self._blocked.add(self.url)
             limit_s = self._deadline_s - self._began_s
             self._failed(unanswered(session.target.url, limit_s, session.phase), now)
@@ -145,7 +140,7 @@ class Connection:
 
     def wake(self, now: float) -> None:
         """The network has changed: try at once, where nothing has answered yet."""
-        if self._session and not (self._up or self._session.reached):
+        if self._session and not (self.up or self._session.dialer.reached):
             if self._restarted or now < self._began_s + WAKE_S:
                 return  # a network that changes all the time must leave an attempt its time
             self._restarted = True
@@ -167,7 +162,7 @@ class Connection:
         session = self._session
         if session is None or up.session is not session:
             return False
-        self._up, self._up_s = up, now
+        self.up, self.up_s = up, now
         self._deadline_s = math.inf
         self._restarted = False
         self.lost_s = None
@@ -189,20 +184,20 @@ class Connection:
         session = self._session
         if session is None or down.session is not session:
             return None
-        if self._up is None:
-            session.useless()
+        if self.up is None:
+            session.dialer.useless()
             if down.failure.blocked:
                 self._blocked.add(self.url)
             self._failed(down.failure, now)
             return None
-        lasted_s = now - self._up_s
+        lasted_s = now - self.up_s
         reason, cause = str(down.failure), down.failure.cause
         if session.last_packet_s < self._froze_s and cause in ("master_gone", "no_answer", "network"):
             cause = "frozen"
         self._log.warning("disconnected", reason=reason, cause=cause, connected_s=lasted_s)
-        mute = session.last_packet_s <= self._up_s
+        mute = session.last_packet_s <= self.up_s
         (self._mute.add if mute else self._mute.discard)(self.url)
-        self._session = self._up = None
+        self._session = self.up = None
         self.lost_s = now
         lasted = not mute and lasted_s >= max(LASTED_S, self._ceiling)
         if lasted:
@@ -213,7 +208,7 @@ class Connection:
 
     def drop(self, reason: str) -> None:
         """End the connection; `Disconnected` follows. An attempt that is under way is another one's, and goes on."""
-        if self._up and self._session:
+        if self.up and self._session:
             self._session.end(Failure(reason))
 
     def close(self, timeout_s: float) -> None:
@@ -221,12 +216,12 @@ class Connection:
         self._retry_s = self._deadline_s = math.inf
         if self._session:
             self._session.leave(timeout_s)
-        if self._up:
-            connected_s = time.monotonic() - self._up_s
+        if self.up:
+            connected_s = time.monotonic() - self.up_s
             self._log.info(
                 "disconnected", reason="this worker stops", cause="own_stop", connected_s=connected_s
             )
-            self._up = None
+            self.up = None
 
     def send(
         self,
@@ -240,7 +235,7 @@ class Connection:
         session; `order` is the number of the order that it answers. What is larger than the master takes is cut.
         """
         session = self._session
-        if session is None or self._up is None:
+        if session is None or self.up is None:
             return False
         limit = session.max_payload
         if limit and isinstance(data, dict) and len(encode(data)) + len(event) + ROOM > limit:
@@ -254,7 +249,7 @@ class Connection:
     def ping(self, seq: int, data: str) -> bool:
         """Queue a keep-alive whose acknowledgement will carry `seq`. The ping thread's; not logged here."""
         session = self._session
-        return session is not None and self._up is not None and session.send("ping", data, ack_id=seq)
+        return session is not None and self.up is not None and session.send("ping", data, ack_id=seq)
 
     def acknowledge(self, session: object, ack_id: int, data: Any) -> None:
         """Acknowledge an event of the master; one of a connection that is over has nobody to hear it."""
@@ -304,7 +299,3 @@ class Connection:
             self._round = min(self._round + 1, 10)
         delay, self._ceiling = next(self._back_off)
         self._retry_s = now + delay
-
-
-ROOM = 32
-"""Bytes of a packet around its data, at most."""

@@ -47,7 +47,6 @@ class _Family:
 class _Name:
     families: dict[int, _Family] = field(default_factory=lambda: {family: _Family() for family in FAMILIES})
     failed_s: dict[str, float] = field(default_factory=dict)
-    took_s: float = 0.0
 
 
 class Resolver:
@@ -94,12 +93,6 @@ class Resolver:
             raise next((exc for exc in errors if exc.errno != socket.EAI_NONAME), errors[-1])
         raise TimeoutError(f"no answer from the name server about {host}")
 
-    def seconds(self, host: str) -> float:
-        """How long the last look-up of an address of `host` took; 0 where none has ended."""
-        with self._changed:
-            name = self._names.get(host.rstrip("."))
-            return name.took_s if name else 0.0
-
     def failed(self, host: str, address: str) -> None:
         """This address answered nothing useful: it comes last next time."""
         with self._changed:
@@ -112,10 +105,10 @@ class Resolver:
             if one.running == 0 or (one.running < AT_ONCE and now - one.asked_s > AGAIN_S):
                 one.running += 1
                 one.asked_s = now
-                arguments = (host, family, name, now)
+                arguments = (host, family, name)
                 threading.Thread(target=self._look_up, args=arguments, name="look-up", daemon=True).start()
 
-    def _look_up(self, host: str, family: int, name: _Name, began_s: float) -> None:
+    def _look_up(self, host: str, family: int, name: _Name) -> None:
         error: OSError | None = None
         found: tuple[str, ...] = ()
         try:
@@ -132,7 +125,6 @@ class Resolver:
             one.error = error
             if found:
                 one.found = found
-                name.took_s = one.answered_s - began_s
                 name.failed_s = {key: at for key, at in name.failed_s.items() if key in self._all(name)}
             elif (
                 error

@@ -11,9 +11,9 @@ import time
 from typing import Any
 
 from connection import payload
-from connection.client import WEBSOCKET_SHARE, Client
-from connection.delivery import JOIN_ACK_ID, Delivery
-from connection.dial import Dialer, Target
+from connection.client import Client
+from connection.delivery import HASTE_S, JOIN_ACK_ID, Delivery
+from connection.dial import Target
 from connection.errors import Failure, explain, mismatch, rejected, unanswered
 from connection.messages import (
     ORDERS,
@@ -24,7 +24,7 @@ from connection.messages import (
     order_numbers,
     order_of,
 )
-from connection.protocol import EIO
+from connection.protocol import EIO, heard_v3
 from connection.resolve import Resolver
 from connection.stream import MESSAGE_LIMIT
 from logging_setup import EventLogger, compact_json
@@ -33,13 +33,13 @@ WAIT_S = 0.2
 """Seconds between two looks of a reader, waiting for the owner, whether its connection is still wanted."""
 BACKLOG, STUCK_S, LOOK_S = 500, 5.0, 0.005
 """Packets that wait to be sent, with which no order is taken; seconds in which one must go, and between two looks."""
-HELD_S = 0.2
-"""Seconds that a sender may take; one that takes longer hangs in it, and is woken by the connection's end."""
-HEADER = re.compile(r"([0-6])(?:(\d{1,10})-)?(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
-"""Of a Socket.IO packet: its type, its number of attachments, its namespace, its number."""
+WEBSOCKET_SHARE = 0.4
+"""Of an attempt's time, what a websocket's handshake may take where polling is tried after it."""
+HEADER = re.compile(r"([0-4])(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
+"""Of a Socket.IO packet without binary data: its type, its namespace, its number."""
 
 
-class Session:
+class Session(Client):
     """`start` begins; `Connected` is posted at most once, then or instead `Disconnected` exactly once, unless
     abandoned. `limit_s` is the time it has to be accepted; its owner abandons it past that. `fall_back`: polling is
     tried too where a websocket's handshake is swallowed or cut, which may be an accident the first time.
@@ -55,26 +55,18 @@ class Session:
         *,
         fall_back: bool = False,
     ) -> None:
-        self.target = target
-        self.limit_s = limit_s
-        self.last_packet_s = 0.0
+        super().__init__(target, resolver, limit_s)
         self._callbacks = callbacks
         self._log = log
-        self._resolver = resolver
         self._fall_back = fall_back
-        self._phase = "starting"
+        self._phase = ""
         self._delivery = Delivery()
         # guards the flags: the end is reported once, and so is the beginning
         self._state = threading.Lock()
         self._ended = False
-        self._dialer: Dialer | None = None
-        self._client: Client | None = None
-        self._undecided = self._accepted = False
-        # the reading thread's: what it is about to hand to the library, and attachments that are to come
-        self._kind = ""
-        self._raw = ""
-        self._ack_id: int | None = None
-        self._attachments = self._attached = 0
+        self._undecided = False
+        self._sid: object = None
+        self._attached = 0  # bytes of binary data since the last packet
 
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
@@ -82,23 +74,13 @@ class Session:
     @property
     def phase(self) -> str:
         """What is being waited for."""
-        return self._phase or (self._dialer.phase if self._dialer else "starting")
-
-    @property
-    def reached(self) -> bool:
-        """Whether a machine has answered at the master's address."""
-        return self._dialer is not None and self._dialer.reached
-
-    @property
-    def max_payload(self) -> int | None:
-        """Bytes of the largest packet that the master takes, None: it does not say."""
-        return self._client.max_payload if self._client else None
+        return self._phase or self.dialer.phase
 
     @property
     def on_the_way(self) -> tuple[object, ...]:
         """What was sent with `keep` and the master may not have read yet."""
         with self._delivery.lock:
-            return self._delivery.undelivered(self.last_packet_s)
+            return self._delivery.undelivered(self.last_packet_s, HASTE_S)
 
     def send(self, event: str, data: object, ack_id: int | None = None, keep: object | None = None) -> bool:
         """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
@@ -116,53 +98,34 @@ class Session:
         """End it from any thread, at once: nothing is posted any more, and its threads run out."""
         with self._state:
             self._ended = True
-        self._cut()
-
-    def useless(self) -> None:
-        """Nothing came of this address: another one comes first next time."""
-        if self._dialer:
-            self._dialer.useless()
+        self.dialer.cut()
 
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
-        if self._client and self._send("1"):
-            self._client.flush(timeout_s)
+        if self._send("1"):
+            self.flush(timeout_s)
         self.abandon()
 
     def end(self, failure: Failure, *, goodbye: bool = False) -> None:
-        """The connection is over; `goodbye`: the master said so, and was there to read what had arrived."""
+        """The connection is over; `goodbye`: the master said so, having read what was sent before."""
         with self._state:
             if self._ended:
                 return
             self._ended = True
-        arrived = goodbye and self._client is not None and self._client.all_arrived()
-        lock = self._delivery.lock
-        hangs = not lock.acquire(timeout=HELD_S)
-        if hangs:
-            self._cut()
-            lock.acquire()
-        try:
-            undelivered = () if arrived and not hangs else self._delivery.undelivered(self.last_packet_s)
-        finally:
-            lock.release()
+        with self._delivery.lock:
+            undelivered = self._delivery.undelivered(self.last_packet_s, 0.0 if goodbye else HASTE_S)
         self._callbacks.post(Disconnected(self, failure.bare(), undelivered))
-        self._cut()
-
-    def _cut(self) -> None:
-        if self._dialer:
-            self._dialer.cut()
+        self.dialer.cut()
 
     def _send(self, text: str, ack_id: int | None = None, keep: object | None = None) -> bool:
-        client = self._client
         with self._delivery.lock:
-            if client is None or self._ended or not client.is_up:
+            if self._ended or not self.is_up:
                 return False
-            waiting = client.waiting
-            if self._delivery.has_room(waiting):
-                client.send(text)
+            if self._delivery.has_room(self.waiting):
+                self._eio.send(text)
                 self._delivery.sent(len(text), ack_id, keep)
                 return True
-        self.end(Failure(f"the master does not read: {waiting} packets wait for it"))
+        self._left_unread()
         return False
 
     # making the connection
@@ -172,127 +135,112 @@ class Session:
             self._attempt()
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is a failed attempt
             failure = explain(exc, self.target.url)
-            if self._dialer and failure.cause == "no_answer" and time.monotonic() >= self._dialer.ends_s:
+            if failure.cause == "no_answer" and time.monotonic() >= self.dialer.ends_s:
                 blocked = failure.blocked
                 failure = unanswered(self.target.url, self.limit_s, self.phase)
                 failure.blocked = blocked
             self.end(failure)
-            if self._dialer:
-                self._dialer.close()
-        if self._ended:
-            self._cut()
+            self.dialer.close()
 
     def _attempt(self) -> None:
-        self._dialer = dialer = Dialer(self.target, self._resolver, time.monotonic() + self.limit_s)
-        self._phase = ""
         failure = self._open("websocket") if EIO == 4 else None
-        if failure and not failure.answered and not (failure.blocked and self._fall_back and dialer.reached):
-            raise failure
+        if failure and not failure.answered:
+            cut = failure.blocked and self.dialer.reached
+            if not (cut and self._fall_back):
+                raise failure
         polled = self._open("polling") if failure or EIO == 3 else None
         if polled:
             raise failure if failure and failure.permanent and not polled.permanent else polled
         self._phase = self._phase or "waiting for the master to accept"
 
     def _open(self, transport: str) -> Failure | None:
-        """Make the connection by one transport; why not, None: it stands, and the master may accept."""
-        assert self._dialer  # noqa: S101 - for the type
-        self._client = client = Client(self._dialer, self, self.target.auth, self.limit_s)
         # in version 3 the first poll admits a node, and its transport may change yet
         self._undecided = EIO == 3
-        failure = client.open(transport, WEBSOCKET_SHARE if self._fall_back else 1.0)
+        failure = self.open(transport, WEBSOCKET_SHARE if self._fall_back else 1.0)
         with self._state:
-            self._undecided, accepted = False, self._accepted
-        if failure:
-            self._client = None
-        elif accepted and EIO == 3:
-            self._joined(client)
+            accepted = self._undecided and self._sid
+            self._undecided = False
+        if accepted and not failure:
+            self._joined()
         return failure
 
     # the reading thread's
 
-    def heard(self) -> None:
-        """The master is alive."""
-        self.last_packet_s = time.monotonic()
-
     def message(self, data: Any) -> None:
-        """One Socket.IO packet, or an attachment of one."""
-        client = self._client
-        if client is None:
-            return
+        """One Engine.IO message: a Socket.IO packet, or the binary data of one.
+
+        The library itself would acknowledge an event at once; orders are acknowledged when they are obeyed.
+        """
         self.heard()
-        client.heartbeat()
+        if EIO == 3:
+            heard_v3(self._eio)
         try:
-            self._take(client, data)
+            self._take(data)
         except Exception as exc:  # noqa: BLE001 - a mad master's packet ends no thread
             shown = data if isinstance(data, str) else repr(data)[:200]
             self._log.warning(
                 "received", event="unreadable", error=f"{type(exc).__name__}: {exc}"[:200], data=shown
             )
-        finally:
-            self._kind = ""
 
-    def _take(self, client: Client, data: Any) -> None:
-        if not isinstance(data, str):
-            if not self._attachments:
-                raise ValueError("binary data that no packet has announced")
-            self._attachments -= 1
+    def _take(self, data: Any) -> None:
+        if isinstance(data, bytes):
             self._attached += len(data)
             if self._attached > MESSAGE_LIMIT:
                 self.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
             return
-        self._attachments = 0  # those that are still missing do not come any more
+        self._attached = 0
         header = HEADER.match(data)
         if not header:
-            raise ValueError("it has no type")
-        kind, attachments, namespace, number = header.groups()
-        self._kind, self._raw = kind, data[header.end() :]
-        self._ack_id = None if number is None else int(number)
+            raise ValueError("it has binary data, as no order has, or is of no known type")
+        kind, namespace, number = header.groups()
+        raw = data[header.end() :]
+        if raw[:1].isdigit():
+            raise ValueError("it has a number of too many digits")
         if namespace not in (None, "/"):
-            self._ack_id = None
+            number = None
             if kind != "2":
                 raise ValueError("it is of another namespace")
-        if self._raw[:1].isdigit() or (kind == "2" and not self._raw.startswith("[")):
-            raise ValueError("it is no event")
+        ack_id = None if number is None else int(number)
         match kind:
-            case "0" if EIO == 4 and not self._raw.startswith("{"):
-                self.end(mismatch())
+            case "0":
+                self._accepted(raw)
             case "1":
                 self.end(Failure("the master disconnected this node", "refused"), goodbye=True)
-            case "3":
-                self._acknowledged()
-            case "5" | "6":
-                self._attachments, self._attached = int(attachments or 0), 0
-                raise ValueError("it has binary data, as no order has")
-            case _:
-                # the library would acknowledge an event at once; orders are acknowledged when they are obeyed
-                client.pass_on(kind + self._raw)
+            case "2":
+                self._event(raw, ack_id)
+            case "3" if ack_id is not None:
+                self._acknowledged(ack_id, raw)
+            case "4":
+                said = payload.loads(raw) if raw else None
+                self.end(rejected(said.get("message") if isinstance(said, dict) else said), goodbye=True)
 
-    def triggered(self, event: str, args: tuple[Any, ...]) -> None:
-        """What the library makes of a packet."""
-        if self._kind == "2":
-            self._event(event, args)
-        elif self._kind == "4" and event == "connect_error":
-            said = args[0] if args else None
-            self.end(rejected(said.get("message") if isinstance(said, dict) else said), goodbye=True)
-        elif self._kind == "0" and event == "connect" and self._client:
-            self._joined(self._client)
-
-    def _joined(self, client: Client) -> None:
+    def _accepted(self, raw: str) -> None:
+        """The master let this node in; said again, it means nothing."""
         with self._state:
-            self._accepted = True
+            if self._sid:
+                return
+            said = payload.loads(raw) if EIO == 4 and raw else None
+            # Socket.IO 2 has but Engine.IO's number
+            self._sid = self._eio.sid if EIO == 3 else isinstance(said, dict) and said.get("sid")
             if self._undecided:
                 return
-        sid = client.sid
-        if not isinstance(sid, str) or self._dialer is None:
+        self._joined()
+
+    def _joined(self) -> None:
+        if not isinstance(self._sid, str):
             self.end(mismatch())
             return
-        client.accepted()
+        self.accepted()
         self._phase = "connected"
-        self._callbacks.post(Connected(self, sid, client.transport, self._dialer.local_ip, client.quiet_s))
+        transport = str(self._eio.transport())
+        self._callbacks.post(Connected(self, self._sid, transport, self.dialer.local_ip, self.quiet_s))
 
-    def _event(self, event: Any, args: tuple[Any, ...]) -> None:
-        raw, ack_id = self._raw, self._ack_id
-        name = event if isinstance(event, str) else compact_json([event])
+    def _event(self, raw: str, ack_id: int | None) -> None:
+        said = payload.loads(raw)
+        if not isinstance(said, list) or not said:
+            raise ValueError("it is no event")
+        name = said[0] if isinstance(said[0], str) else compact_json(said[:1])
+        args = tuple(said[1:])
         number = next(order_numbers) if name in ORDERS else None
         self._log.info("received", event=name, data=payload.shown(name, args, raw), order=number)
         if number:
@@ -308,24 +256,24 @@ class Session:
         """Take no order while many answers wait to be sent: TCP pushes back on the master. One that takes none of them
         for long is left.
         """
-        client, since_s = self._client, time.monotonic()
-        waiting = client.waiting if client else 0
-        while client and not self._ended and client.waiting >= BACKLOG:
-            if client.waiting < waiting:
-                waiting, since_s = client.waiting, time.monotonic()
+        waiting, since_s = self.waiting, time.monotonic()
+        while self.waiting >= BACKLOG and not self._ended:
+            if self.waiting < waiting:
+                since_s = time.monotonic()
                 self.heard()
             elif time.monotonic() - since_s > STUCK_S:
-                self.end(Failure(f"the master does not read: {waiting} packets wait for it"))
+                self._left_unread()
+            waiting = self.waiting
             time.sleep(LOOK_S)
 
-    def _acknowledged(self) -> None:
-        ack_id = self._ack_id
-        if ack_id is None:
-            return
+    def _left_unread(self) -> None:
+        self.end(Failure(f"the master does not read: {self.waiting} packets wait for it"))
+
+    def _acknowledged(self, ack_id: int, raw: str) -> None:
         # whatever else a mad master acknowledges would fill the inbox
         asked = self._delivery.acknowledged(ack_id)
         if ack_id == JOIN_ACK_ID:
             if asked:
-                self._callbacks.post(JoinAcknowledged(self, payload.reason(self._raw)))
+                self._callbacks.post(JoinAcknowledged(self, payload.reason(raw)))
             return
         self._callbacks.acknowledged(ack_id)

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-import select
+import selectors
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from http.client import parse_headers
 from io import BytesIO
 from typing import Any, TypeVar
 
 import websocket
 
-from connection.dial import READ_BYTES, NotHttp, read_head
+from connection.dial import READ_BYTES, Dialer, NotHttp, read_head
 from connection.errors import Failure, explain, explain_answer, no_handshake
-
-if sys.platform == "linux":
-    import fcntl
-    import termios
 
 T = TypeVar("T")
 MESSAGE_LIMIT = 8 << 20
@@ -39,27 +34,24 @@ LONGEST_S = 86_400.0
 class Stream:
     """What websocket-client gets as its `socket`.
 
-    With TLS one call at a time enters OpenSSL, whose connections are not for two threads at once
-    (openssl-threads(7)): left to themselves a reader takes what the writer was told for its own answer, and the
-    connection for ended, under load within a second or two. Waiting is done outside, so neither waits for the other.
+    One call at a time enters it, for OpenSSL's connections are not for two threads at once (openssl-threads(7)): left
+    to themselves a reader takes what the writer was told for its own answer, and the connection for ended, under load
+    within a second or two. Waiting is done outside, so neither waits for the other.
     """
 
     def __init__(
         self,
         sock: socket.socket,
-        url: str,
+        dialer: Dialer,
         ends_s: float,
         heard: Callable[[], None],
         opened: Callable[[bytes], None] | None,
-        wanted: Callable[[], bool],
     ) -> None:
-        self.fault: Failure | None = None
         self._sock = sock
-        self._url = url
-        self._turn = threading.Lock() if isinstance(sock, ssl.SSLSocket) else None
+        self.dialer = dialer
+        self._turn = threading.Lock()
         self._heard = heard
         self._greeted = opened
-        self._wanted = wanted
         self._timeout_s: float | None = None
         self._ends_s = ends_s
         self._ahead = b""
@@ -67,8 +59,7 @@ class Stream:
         self._opened = False
         self._taken = self._arrived = 0
         self._began_s = 0.0
-        if self._turn:
-            sock.setblocking(False)
+        sock.setblocking(False)
 
     def recv(self, size: int) -> bytes:
         """At most `size` bytes. The socket is read in large pieces: a burst costs as much as its system calls."""
@@ -78,11 +69,13 @@ class Stream:
         self._at += len(piece)
         self._taken += len(piece)
         if self._opened and self._taken > MESSAGE_LIMIT:
-            raise self.failed(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
+            raise self.dialer.note(
+                Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
+            )
         return piece
 
     def send(self, data: bytes) -> int:
-        return self._in_turn(lambda: self._sock.send(data))
+        return self._in_turn(lambda: self._sock.send(data), write=True)
 
     def message_begins(self) -> None:
         """What is read from here on belongs to the next message."""
@@ -94,26 +87,18 @@ class Stream:
         if greeted:
             opened = message.encode() if isinstance(message, str) else b""
             if not opened.startswith(b"0{"):
-                raise self.failed(no_handshake(self._url, f"its websocket says {message[:40]!r}"))
+                raise self.dialer.note(no_handshake(self.dialer.url, f"its websocket says {message[:40]!r}"))
             try:
                 greeted(opened)
             except Failure as exc:
-                raise self.failed(exc) from None
+                raise self.dialer.note(exc) from None
         elif isinstance(message, str) and message[:1] not in PACKET_TYPES:
-            self.failed(
+            self.dialer.note(
                 Failure(f"the master sent what is no Engine.IO packet: {message[:40]!r}", "not_a_master")
             )
 
-    def failed(self, failure: Failure) -> Failure:
-        """Note the first thing that went wrong: the libraries between keep only its text, or nothing."""
-        self.fault = self.fault or failure.bare()
-        return failure
-
     def settimeout(self, value: float | None) -> None:
         self._timeout_s = value
-        if not self._turn:
-            with suppress(OSError):  # it was closed
-                self._sock.settimeout(value)
 
     def gettimeout(self) -> float | None:
         return self._timeout_s
@@ -125,39 +110,26 @@ class Stream:
         socket.socket.shutdown(self._sock, how)
 
     def close(self) -> None:
-        with self._turn or nullcontext():
+        with self._turn:
             self._sock.close()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def undelivered(self) -> int | None:
-        """Bytes that the other machine has not acknowledged (tcp(7), SIOCOUTQ); None: it is not known."""
-        if sys.platform != "linux":
-            return None
-        try:
-            answer = fcntl.ioctl(self._sock, termios.TIOCOUTQ, b"\0" * 4)
-        except (OSError, ValueError):  # it was closed
-            return None
-        return int.from_bytes(answer, sys.byteorder)
 
     def _fill(self) -> bytes:
         if not self._opened:
             self._opened = True
             return self._handshake()
-        if not self._wanted():
+        if not self.dialer.wanted:
             raise ConnectionAbortedError("the connection is over")  # there may be megabytes left to read
         try:
             data = self._in_turn(lambda: self._sock.recv(READ_BYTES))
         except TimeoutError:
-            self.failed(Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True))
+            self.dialer.note(Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True))
             raise
         except ConnectionResetError:
-            self.failed(Failure("the connection was reset", "master_gone", blocked=True))
+            self.dialer.note(Failure("the connection was reset", "master_gone", blocked=True))
             raise
         now = time.monotonic()
         if not data:
-            self.failed(Failure("the master closed the connection", "master_gone", blocked=True))
+            self.dialer.note(Failure("the master closed the connection", "master_gone", blocked=True))
         elif not self._arrived:
             self._began_s = now
         self._arrived += len(data)
@@ -179,11 +151,11 @@ class Stream:
                 return b"\r\n".join(lines) + rest
             headers = parse_headers(BytesIO(head.partition(b"\r\n")[2]))
             body = self._body(rest, headers.get("content-length", ""))
-            raise explain_answer(status, headers.get("content-type", ""), body, self._url)
+            raise explain_answer(status, headers.get("content-type", ""), body, self.dialer.url)
         except NotHttp as exc:
-            raise self.failed(no_handshake(self._url, f"it says {exc}")) from exc
+            raise self.dialer.note(no_handshake(self.dialer.url, f"it says {exc}")) from exc
         except (OSError, Failure) as exc:
-            raise self.failed(explain(exc, self._url)) from exc
+            raise self.dialer.note(explain(exc, self.dialer.url)) from exc
 
     def _body(self, body: bytes, length: str) -> bytes:
         """The start of a refusal, as far as it comes."""
@@ -197,9 +169,7 @@ class Stream:
         self.settimeout(max(0.001, self._ends_s - time.monotonic()))
         return self._in_turn(lambda: self._sock.recv(READ_BYTES))
 
-    def _in_turn(self, call: Callable[[], T]) -> T:
-        if not self._turn:
-            return call()
+    def _in_turn(self, call: Callable[[], T], *, write: bool = False) -> T:
         end_s = math.inf if self._timeout_s is None else time.monotonic() + self._timeout_s
         while True:
             with self._turn:
@@ -207,14 +177,16 @@ class Stream:
                     raise ConnectionAbortedError("the socket was closed")
                 try:
                     return call()
+                except BlockingIOError:
+                    pass
                 except ssl.SSLWantReadError:
-                    wants_write = False
+                    write = False
                 except ssl.SSLWantWriteError:
-                    wants_write = True
+                    write = True
             left_s = end_s - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError("timed out")
-            wait_ready(self._sock, write=wants_write, limit_s=left_s)
+            wait_ready(self._sock, write=write, limit_s=left_s)
 
 
 def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
@@ -222,15 +194,13 @@ def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
 
     Raises OSError: it was closed.
     """
-    wait_s = min(limit_s, LONGEST_S)
-    try:
-        if not hasattr(select, "poll"):
-            return any(select.select([] if write else [sock], [sock] if write else [], [], wait_s))
-        poll = select.poll()
-        poll.register(sock, select.POLLOUT if write else select.POLLIN)
-        return bool(poll.poll(wait_s * 1000))
-    except ValueError as exc:  # its number is -1
-        raise ConnectionAbortedError("the socket was closed") from exc
+    # not every system has the one that takes descriptors above 1023
+    with getattr(selectors, "PollSelector", selectors.SelectSelector)() as selector:
+        try:
+            selector.register(sock, selectors.EVENT_WRITE if write else selectors.EVENT_READ)
+        except ValueError as exc:  # its number is -1
+            raise ConnectionAbortedError("the socket was closed") from exc
+        return bool(selector.select(min(limit_s, LONGEST_S)))
 
 
 class WebSocket(websocket.WebSocket):  # type: ignore[misc]
@@ -238,20 +208,20 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
 
     def recv(self) -> Any:
         stream = self.sock
-        if stream is None:
-            return super().recv()
         stream.message_begins()
         try:
             message = super().recv()
         except (websocket.WebSocketException, ValueError) as exc:
-            stream.failed(Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master"))
+            stream.dialer.note(
+                Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master")
+            )
             self._forget()
             raise
         except Exception:
             self._forget()
             raise
         if not message and not self.connected:
-            stream.failed(Failure("the master closed the websocket", "master_gone", blocked=True))
+            stream.dialer.note(Failure("the master closed the websocket", "master_gone", blocked=True))
         else:
             stream.message_ends(message)
         return message

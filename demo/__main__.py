@@ -5,6 +5,7 @@ No root: the addresses are simulated. Exit code 0 only if the logs tell exactly 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -25,19 +26,10 @@ LIMIT_S = 45.0
 """For everything up to the story."""
 SEEN_S = 2.0
 """For each part of the story, so that there is something to see in it."""
-KEPT = (
-    "PATH",
-    "SYSTEMROOT",
-    "HOME",
-    "USERPROFILE",
-    "TMPDIR",
-    "TEMP",
-    "TMP",
-    "LANG",
-    "LC_ALL",
-    "TZ",
-    "LD_LIBRARY_PATH",
-)
+KEPT = {
+    *("PATH", "SYSTEMROOT", "HOME", "USERPROFILE", "TMPDIR", "TEMP", "TMP"),
+    *("LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH"),
+}
 """What processes get of this one's environment: nothing that would set up a worker, and no proxy."""
 
 
@@ -50,7 +42,7 @@ class Demo:
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._url = ""
         self._end_s = time.monotonic() + LIMIT_S
-        self._env = {name: os.environ[name] for name in KEPT if name in os.environ}
+        self._env = {name: value for name, value in os.environ.items() if name in KEPT}
 
     def run(self) -> None:
         """Raises DemoError where the story is not right."""
@@ -64,12 +56,16 @@ class Demo:
         say("Node 2 is killed, as by a power cut. Its neighbors are nodes 1 and 3.")
         self._processes["node 2"].kill()
         self._processes["node 2"].wait()
-        state = self._wait("a neighbor to take node 2's address", lambda state: _holder(state))
-        say(f"Node {_holder(state)} has taken node 2's address. A moment later node 2 is back.")
+        state = self._wait(
+            "a neighbor to take node 2's address", lambda state: "2" in state["recovery_mapper"]
+        )
+        holder = state["recovery_mapper"]["2"]["recovery_node"]
+        say(f"Node {holder} has taken node 2's address. A moment later node 2 is back.")
         time.sleep(SEEN_S)
         self._start_worker(2)
         self._wait(
-            "the address to be given back", lambda state: "2" in state["active"] and not _holder(state)
+            "the address to be given back",
+            lambda state: "2" in state["active"] and "2" not in state["recovery_mapper"],
         )
         time.sleep(SEEN_S)
         say("The address is node 2's again. Everything stops; this is what the logs tell:\n")
@@ -80,21 +76,17 @@ class Demo:
         """End every process, gently. The master is frozen before (where there is no such signal: ended), or it would
         have the address of the worker that ends first taken by one that is still there.
         """
-        workers = {**self._processes}
-        master = workers.pop("master", None)
-        if master:
-            master.send_signal(getattr(signal, "SIGSTOP", signal.SIGTERM))
-        for process in workers.values():
+        workers = [process for name, process in self._processes.items() if name != "master"]
+        if "master" in self._processes:
+            self._processes["master"].send_signal(getattr(signal, "SIGSTOP", signal.SIGTERM))
+        for process in workers:
             process.terminate()
-        for process in workers.values():
-            try:
+        for process in workers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        if master:
-            master.kill()
-            master.wait()
+        for process in self._processes.values():
+            process.kill()
+            process.wait()
 
     def _start_master(self) -> None:
         FOLDER.mkdir(parents=True)
@@ -161,12 +153,6 @@ class Demo:
         if failover["node"] != 2 or len(taken) != 1 or not taken[0]["released"]:
             raise DemoError(f"the story should be one takeover and one return, and is {failover}")
         print(f"\nThe same as a picture: {page}")
-
-
-def _holder(state: dict[str, Any]) -> str | None:
-    """The node that holds node 2's address, None: none does."""
-    case = state["recovery_mapper"].get("2")
-    return case["recovery_node"] if case else None
 
 
 def _folder(node: int) -> Path:

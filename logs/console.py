@@ -7,57 +7,51 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable
+import time
 
-from logs.buffer import LineBuffer
+from logs.writer import LineQueue
 
 QUEUE_LIMIT = 1 << 20
 """Bytes that wait for a stderr that nobody reads; further lines are dropped and counted."""
+FAREWELL_S = 0.3
+"""How long the end waits for a stderr that is slow to take the last lines."""
 _PIPE_BUF = 4096
 """A pipe or a socket that select calls writable takes this much without blocking (POSIX: write)."""
 
 
-class Console(LineBuffer):
-    """The queue of stderr, and stderr. Only the writer's thread calls `write`."""
+class Console(LineQueue):
+    """Stderr and its queue; where there is no stderr, or nobody is at its other end anymore, lines are dropped."""
 
     def __init__(self) -> None:
-        super().__init__(QUEUE_LIMIT)
+        super().__init__("stderr", QUEUE_LIMIT)
         self._fd = _open_stderr()
+        self._patient_until_s = 0.0
 
-    def append(self, line: bytes) -> None:
+    def put(self, line: bytes) -> None:
         if self._fd is not None:
-            super().append(line)
+            super().put(line)
 
-    def takes_more(self, within_s: float) -> bool:
-        """Whether lines wait, and stderr takes one within that time."""
-        return self._fd is not None and bool(self._queue) and within_s > 0 and _writable(self._fd, within_s)
+    def drain(self, *, closing: bool) -> None:
+        self._patient_until_s = time.monotonic() + (FAREWELL_S if closing else 0)
+        super().drain(closing=closing)
 
-    def write(self, batch: list[bytes], lost: int, lost_line: Callable[[str, int], bytes]) -> None:
-        """Write as much as stderr takes at once; after the lines, the number of those that were lost."""
-        self._pending = batch
-        try:
-            while self._fd is not None and self._pending and _writable(self._fd):
-                self._write_some(self._fd)
-            if self._fd is not None and lost and not self._pending and _writable(self._fd):
-                os.write(self._fd, lost_line("stderr", lost))
-                self._reported_lost = lost
-        except OSError as exc:
-            # a full disk may have room again; otherwise nobody is at the other end anymore
-            if exc.errno not in (errno.EAGAIN, errno.ENOSPC, errno.EDQUOT):
-                self._fd = None
+    def write(self, data: bytes) -> int:
+        """Write whole lines, or what is left of one, if stderr takes them without blocking."""
+        if self._fd is None:
+            return len(data)
+        if os.name == "posix":  # elsewhere that cannot be asked
+            wait_s = max(0.0, self._patient_until_s - time.monotonic())
+            if not select.select([], [self._fd], [], wait_s)[1]:
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return os.write(self._fd, data[: data.rfind(b"\n", 0, _PIPE_BUF) + 1])
 
-    def _write_some(self, fd: int) -> None:
-        size = count = 0
-        for line in self._pending:
-            if size + len(line) > _PIPE_BUF:
-                break
-            size += len(line)
-            count += 1
-        data = b"".join(self._pending[:count])
-        taken = os.write(fd, data)
-        self._written_bytes += taken
-        rest = data[taken:]
-        self._pending[:count] = [rest] if rest else []
+    def failed(self, exc: Exception) -> None:
+        if not isinstance(exc, OSError):
+            super().failed(exc)
+        elif exc.errno == errno.EAGAIN:
+            self.retry_s = 0.0  # as soon as there are more lines
+        elif exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+            self._fd = None
 
 
 def open_missing_streams() -> None:
@@ -101,8 +95,3 @@ def _open_stderr() -> int | None:
         return None
     except OSError:
         return fd  # another user's terminal, after su: it may block, but it is read
-
-
-def _writable(fd: int, within_s: float = 0.0) -> bool:
-    """Whether it takes a line within that time; assumed where that cannot be asked (Windows)."""
-    return os.name != "posix" or bool(select.select([], [fd], [], within_s)[1])

@@ -6,115 +6,102 @@ import contextlib
 import errno
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from logs.buffer import LineBuffer
+from logs.console import Console
+from logs.format import line_now
+from logs.writer import RETRY_S, LineQueue
 
 QUEUE_LIMIT = 8 << 20
 """Bytes that wait for a disk that is slow or full; further lines are dropped and counted."""
-RETRY_S = 1.0
-CHUNK = 1 << 20
 _FLAGS = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_CLOSED = -1
 
 
-class LogFile(LineBuffer):
-    """The queue of a file, and the file. Only the writer's thread calls `write` and `close`.
+class LogFile(LineQueue):
+    """A file and its queue. `problem` is why the last write failed, None: it did not; the console says so once."""
 
-    `problem` is why the last write failed, None: it did not.
-    """
-
-    def __init__(self, path: Path, max_bytes: int, backup_count: int) -> None:
-        super().__init__(QUEUE_LIMIT)
+    def __init__(self, path: Path, max_bytes: int, backup_count: int, console: Console | None) -> None:
+        super().__init__(path.name, QUEUE_LIMIT)
         self.path = path
         self.problem: str | None = None
+        self._console = console
         self._max_bytes = max_bytes
         self._backup_count = backup_count
-        self._fd: int | None = None
+        self._fd = _CLOSED
         self._size = 0
-        self._checked_at = self._failed_at = self._rotate_after = float("-inf")
+        self._reopen = False
+        self._failed_at = self._rotate_after = float("-inf")
 
-    def is_open(self) -> bool:
-        return self._fd is not None
+    @property
+    def opened(self) -> bool:
+        """Whether it is open, by the name it had at the last `reopen`."""
+        return self._fd != _CLOSED and not self._reopen
 
-    def stuck(self) -> bool:
-        """Whether a write failed less than RETRY_S ago, so that another is not worthwhile."""
-        return time.monotonic() - self._failed_at < RETRY_S
+    def reopen(self) -> None:
+        """Close the file at the next turn, and open it by its name."""
+        self._reopen = True
+        self.retry_s = 0.0
 
-    def write(self, batch: list[bytes], lost: int, lost_line: Callable[[str, int], bytes]) -> None:
-        """Write the lines, only whole ones, then, where some were lost, the line with their number."""
-        self._pending = batch
-        now = time.monotonic()
-        try:
-            if self._fd is None or now - self._checked_at >= RETRY_S:
-                self._checked_at = now
-                self._follow()
-            while self._pending:
-                chunk = self._next_chunk(now)
-                if chunk:
-                    self._write_whole(chunk)
-                else:
-                    self._rotate(now)
-            if lost:
-                self._write_whole(lost_line(self.path.name, lost))
-                self._reported_lost = lost
-            self.problem = None
-        except OSError as exc:
+    def drain(self, *, closing: bool) -> None:
+        """Write everything that waits into the file that has the name now."""
+        self._follow()
+        super().drain(closing=closing)
+        if self.problem:
+            after_s = time.monotonic() - self._failed_at
+            reason, self.problem = self.problem, None
+            self.put(line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason))
+            super().drain(closing=closing)
+
+    def failed(self, exc: Exception) -> None:
+        if not isinstance(exc, OSError):
+            super().failed(exc)
+            return
+        self._close()
+        reason = why_not_written(exc, self.path)
+        if not self.problem:
             self._failed_at = time.monotonic()
-            self.problem = why_not_written(exc, self.path)
-            self.close()
+            if self._console:
+                self._console.put(line_now("WARNING", "log_failed", file=self.path.name, reason=reason))
+        self.problem = reason
 
-    def close(self) -> None:
-        """Close the file; the next `write` opens it again by its name.
+    def write(self, data: bytes) -> int:
+        """Append the lines that still fit into the file. When the disk takes a part, only its whole lines stay."""
+        if self._max_bytes and time.monotonic() >= self._rotate_after:
+            end = data.rfind(b"\n", 0, max(0, self._max_bytes - self._size)) + 1
+            if not end and self._size:
+                self._rotate()
+                return 0
+            data = data[: end or data.find(b"\n") + 1]
+        written = os.write(self._fd, data)
+        whole = data.rfind(b"\n", 0, written) + 1
+        if whole < written:
+            os.ftruncate(self._fd, os.fstat(self._fd).st_size - (written - whole))
+        if not whole:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._size += whole
+        return whole
+
+    def _close(self) -> None:
+        """Close the file; `_follow` opens it again by its name.
 
         Some file systems (NFS, quotas) report only now what went wrong with an earlier write: the next one fails too.
         """
-        if self._fd is not None:
-            fd, self._fd = self._fd, None
+        if self._fd != _CLOSED:
+            fd, self._fd = self._fd, _CLOSED
             with contextlib.suppress(OSError):
                 os.close(fd)
 
-    def _next_chunk(self, now: float) -> bytes:
-        """The lines that still fit into the file, about 1 MiB at most; empty: it is time to rotate."""
-        limit = CHUNK
-        if self._max_bytes and now >= self._rotate_after:
-            limit = min(CHUNK, self._max_bytes - self._size)
-        size = count = 0
-        for line in self._pending:
-            if size + len(line) > limit and (count or self._size):
-                break
-            size += len(line)
-            count += 1
-        return b"".join(self._pending[:count])
-
-    def _write_whole(self, data: bytes) -> None:
-        """Append `data`; when the disk takes a part, keep its whole lines and raise OSError."""
-        if self._fd is None:
-            raise OSError(f"{self.path} is not open")
-        written = 0
-        try:
-            while written < len(data):
-                written += os.write(self._fd, data[written:])
-        finally:
-            whole = data.rfind(b"\n", 0, written) + 1
-            if whole < written:
-                os.ftruncate(self._fd, os.fstat(self._fd).st_size - (written - whole))
-            self._size += whole
-            if self._pending:
-                self._written_bytes += whole
-                del self._pending[: data.count(b"\n", 0, whole)]
-
     def _follow(self) -> None:
         """Open the file, anew if it was moved away or its folder removed; end a line that a crash cut."""
-        if self._fd is not None:
-            try:
+        if self._fd != _CLOSED:
+            with contextlib.suppress(FileNotFoundError):
                 there, ours = os.lstat(self.path), os.fstat(self._fd)
-                if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                if os.path.samestat(there, ours) and not self._reopen:
                     self._size = ours.st_size
                     return
-            except FileNotFoundError:
-                pass
-            self.close()
+            self._close()
+        self._reopen = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, _FLAGS, 0o644)
         self._size = os.fstat(self._fd).st_size
@@ -124,13 +111,13 @@ class LogFile(LineBuffer):
                 os.write(self._fd, b"\n")
                 self._size += 1
 
-    def _rotate(self, now: float) -> None:
+    def _rotate(self) -> None:
         """Rename the file to NAME.1, NAME.1 to NAME.2, and so on.
 
         Where that fails, go on in the same file and try again a second later: on Windows while it is tailed, forever
         where the file itself is a mount point.
         """
-        self.close()
+        self._close()
         try:
             if self._backup_count:
                 for n in range(self._backup_count - 1, 0, -1):
@@ -143,7 +130,7 @@ class LogFile(LineBuffer):
         except FileNotFoundError:
             pass
         except OSError:
-            self._rotate_after = now + RETRY_S
+            self._rotate_after = time.monotonic() + RETRY_S
         self._follow()
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from functools import lru_cache
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -22,6 +21,8 @@ _FRAME = len("[2026-11-24 22:47:01.123+0000] : [CRITICAL] - []\n")
 _BODY_LIMIT = LINE_LIMIT - _FRAME
 _FIELDS_LEFT_OUT = "fields_left_out"
 """The field that counts the fields for which a line had no room."""
+Excerpt = Callable[[str], tuple[str, int]]
+"""Gives what a line can take of a long text, and the number of bytes, escaped, that this leaves out."""
 
 # C0, DEL and C1 controls, line and paragraph separators, bidirectional controls (UAX #9), lone surrogates
 _UNSAFE = "\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
@@ -34,7 +35,7 @@ _ESCAPED = r'\\(?:[nrt"\\]|x[0-9a-f]{2}|u[0-9a-f]{4})'
 _ESCAPE = re.compile(_ESCAPED)
 _WHOLE_ESCAPES = re.compile(rf"(?:[^\\]|{_ESCAPED})*")
 _LINE = re.compile(
-    r"\[((\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d))\.(\d{3})([+-]\d{4})\] : "
+    r"\[(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}[+-]\d\d)(\d\d)\] : "
     rf"\[({'|'.join(LEVELS)})\] - \[([a-z][a-z0-9_]*)(.*)\]",
     re.ASCII,
 )
@@ -74,23 +75,6 @@ class Entry:
     event: str
     fields: Mapping[str, str]
     left_out: int = 0
-
-
-class Excerpt(str):
-    """The beginning of a longer text, of which `left_out` bytes (escaped) are missing."""
-
-    __slots__ = ("left_out",)
-    left_out: int
-
-    @classmethod
-    def of(cls, text: str, length: int, head: str) -> Excerpt:
-        """`head`, which represents the first `length` characters of `text`."""
-        excerpt = cls(head)
-        step = 65536  # in slices, so that a megabyte is not in memory twice
-        excerpt.left_out = sum(
-            len(escape(text[at : at + step]).encode()) for at in range(length, len(text), step)
-        )
-        return excerpt
 
 
 def _escape_one(match: re.Match[str]) -> str:
@@ -144,122 +128,82 @@ def compact_json(data: object) -> str:
 
 @dataclass
 class _Field:
-    """A field on its way into a line: the value as escaped bytes, and how many of them were cut."""
+    """A field on its way into a line: the value as escaped text, and how many of its bytes were cut."""
 
     key: str
-    value: bytes
+    value: str
     quoted: bool
     left_out: int
 
-    def __bytes__(self) -> bytes:
+    def __str__(self) -> str:
         value = self.value
         if self.left_out:
-            value += f"…({self.left_out}{_MARK_END}".encode()
-        elif value.endswith(_MARK_END.encode()):
-            value = _protected(value.decode()).encode()
-        return (
-            b' %s="%s"' % (self.key.encode(), value)
-            if self.quoted
-            else b" %s=%s" % (self.key.encode(), value)
-        )
+            value += f"…({self.left_out}{_MARK_END}"
+        elif value.endswith(_MARK_END):  # it was not cut, but ends as if it were
+            value = _MARK.sub(r"\\u2026(\1 bytes left out)", value)
+        return f' {self.key}="{value}"' if self.quoted else f" {self.key}={value}"
 
     def cut(self, excess: int) -> None:
         """Make it shorter by at least `excess` bytes, or as short as it can be."""
+        data = self.value.encode()
         # its mark, which may be new or get longer, and its quotes
-        grown = len(f"…({self.left_out + len(self.value)}{_MARK_END}".encode()) + 2
-        keep = max(0, len(self.value) - excess - (0 if self.left_out else grown))
-        whole = _WHOLE_ESCAPES.match(self.value[:keep].decode(errors="ignore"))
-        kept = whole.group().encode() if whole else b""
-        self.left_out += len(self.value) - len(kept)
-        self.value, self.quoted = kept, True
+        grown = len(f"…({self.left_out + len(data)}{_MARK_END}".encode()) + 2
+        whole = _WHOLE_ESCAPES.match(data[: max(0, len(data) - excess - grown)].decode(errors="ignore"))
+        self.value = whole.group() if whole else ""
+        self.left_out += len(data) - len(self.value.encode())
+        self.quoted = True
 
 
-def format_message(event: str, fields: Mapping[str, object]) -> str:
+def format_message(event: str, fields: Mapping[str, object], excerpt: Excerpt | None = None) -> str:
     """The message of a line: the event's name, then its fields; those that are None are left out.
 
     The longest values are cut until the message fits. Raises ValueError for an invalid name.
     """
     if not _is(_NAME, event):
         raise ValueError(f"invalid event name {event!r}")
-    parts = [event]
-    cut = False
+    parts = []
     for key, value in fields.items():
         if value is None:
             continue
         if not _is(_KEY, key):
             raise ValueError(f"invalid field name {key!r}")
-        text = as_text(value)
-        cut = cut or isinstance(value, Excerpt)
-        parts.append(f"{key}={_quoted(text)}" if not text or _TO_QUOTE.search(text) else f"{key}={text}")
-    body = " ".join(parts)
-    # no character takes more than four bytes
-    if cut or (len(body) * 4 > _BODY_LIMIT and len(body.encode()) > _BODY_LIMIT):
-        return _fit(event, fields)
-    return body
+        text, left_out = excerpt(as_text(value)) if excerpt else (as_text(value), 0)
+        quoted = not text or left_out > 0 or _TO_QUOTE.search(text) is not None
+        parts.append(_Field(key, escape(text), quoted, left_out))
 
+    def excess() -> int:
+        return sum(len(str(part).encode()) for part in parts) - (_BODY_LIMIT - len(event))
 
-def _quoted(text: str) -> str:
-    escaped = escape(text)
-    return f'"{_protected(escaped) if escaped.endswith(_MARK_END) else escaped}"'
-
-
-def _protected(escaped: str) -> str:
-    """The text of a value that was not cut, but ends as if it were."""
-    return _MARK.sub(r"\\u2026(\1 bytes left out)", escaped)
-
-
-def _fit(event: str, fields: Mapping[str, object]) -> str:
-    pieces = []
-    for key, value in fields.items():
-        if value is None:
-            continue
-        text = as_text(value)
-        quoted = not text or isinstance(value, Excerpt) or _TO_QUOTE.search(text) is not None
-        left_out = value.left_out if isinstance(value, Excerpt) else 0
-        pieces.append(_Field(key, escape(text).encode(), quoted, left_out))
-    room = _BODY_LIMIT - len(event)
-    for piece in sorted(pieces, key=lambda piece: len(piece.value), reverse=True):
-        excess = sum(len(bytes(each)) for each in pieces) - room
-        if excess <= 0:
+    for part in sorted(parts, key=lambda part: len(part.value), reverse=True):
+        over = excess()
+        if over <= 0:
             break
-        piece.cut(excess)
-    dropped = 0
-    while sum(len(bytes(each)) for each in pieces) > room:
+        part.cut(over)
+    kept = len(parts)
+    while excess() > 0:
         # nothing that comes from a peer can be that many fields; still, no line is too long
-        pieces = [piece for piece in pieces if piece.key != _FIELDS_LEFT_OUT]
-        pieces.pop()
-        dropped += 1
-        pieces.append(_Field(_FIELDS_LEFT_OUT, str(dropped).encode(), quoted=False, left_out=0))
-    return event + b"".join(map(bytes, pieces)).decode()
+        kept -= 1
+        dropped = sum(value is not None for value in fields.values()) - kept
+        parts[kept:] = [_Field(_FIELDS_LEFT_OUT, str(dropped), quoted=False, left_out=0)]
+    return event + "".join(map(str, parts))
 
 
-def format_line(when: datetime, level: str, event: str, fields: Mapping[str, object]) -> str:
+def format_line(
+    when: datetime, level: str, event: str, fields: Mapping[str, object], excerpt: Excerpt | None = None
+) -> str:
     """A complete line without its newline. `when` must know its offset from UTC, in whole minutes."""
-    offset = when.strftime("%z")[:5]
-    if not offset:
+    if when.utcoffset() is None:
         raise ValueError(f"{when!r} does not know its offset from UTC")
     if level not in LEVELS:
         raise ValueError(f"invalid level {level!r}; expected one of {', '.join(LEVELS)}")
-    stamp = f"{when:%Y-%m-%d %H:%M:%S}.{when.microsecond // 1000:03d}{offset}"
-    return f"[{stamp}] : [{level}] - [{format_message(event, fields)}]"
+    iso = when.isoformat(" ", "milliseconds")
+    stamp = iso[:26] + iso[27:29]  # without the colon in the offset
+    return f"[{stamp}] : [{level}] - [{format_message(event, fields, excerpt)}]"
 
 
-class Stamp:
-    """Formats times of the wall clock as a line's timestamp. The part above a second is kept for the next call."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._head = self._offset = ""
-
-    def __call__(self, now_s: float) -> str:
-        second, fraction = divmod(now_s, 1)
-        if second != self._second:
-            local = time.localtime(second)
-            self._head = time.strftime("%Y-%m-%d %H:%M:%S", local)
-            sign, minutes = ("-", -local.tm_gmtoff) if local.tm_gmtoff < 0 else ("+", local.tm_gmtoff)
-            self._offset = f"{sign}{minutes // 3600:02d}{minutes // 60 % 60:02d}"
-            self._second = int(second)
-        return f"{self._head}.{int(fraction * 1000):03d}{self._offset}"
+def line_now(level: str, event: str, **fields: object) -> bytes:
+    """A line about the logs themselves, with its newline."""
+    return f"{format_line(datetime.now().astimezone(), level, event, fields)}\n".encode()
 
 
 def parse_line(text: str) -> Entry:
@@ -267,13 +211,11 @@ def parse_line(text: str) -> Entry:
     line = _LINE.fullmatch(text.removesuffix("\n"))
     if not line:
         raise LineError("not of the form [TIMESTAMP] : [LEVEL] - [event key=value …]")
-    date, *numbers, millis, offset, level, event, rest = line.groups()
+    stamp, offset_minutes, level, event, rest = line.groups()
     try:
-        # strptime, which looks its format up each time, takes twice as long as all the rest
-        year, month, day, hour, minute, second = map(int, numbers)
-        when = datetime(year, month, day, hour, minute, second, int(millis) * 1000, _zone(offset))
+        when = datetime.fromisoformat(f"{stamp}:{offset_minutes}")
     except ValueError as exc:
-        raise LineError(f"no such time: {date} {offset}") from exc
+        raise LineError(f"no such time: {stamp}{offset_minutes}") from exc
     left_out = 0
     cut = _MARK.search(rest)
     if cut:
@@ -296,13 +238,6 @@ def parse_line(text: str) -> Entry:
         elif key is not None and bare is not None:
             fields[key] = bare
     return Entry(when, level, event, fields, left_out)
-
-
-@lru_cache(maxsize=64)
-def _zone(text: str) -> timezone:
-    """Raises ValueError for an offset that no zone can have."""
-    offset = timedelta(hours=int(text[1:3]), minutes=int(text[3:5]))
-    return timezone(-offset if text.startswith("-") else offset)
 
 
 def _unescaped(text: str) -> str:

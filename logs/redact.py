@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterable
 from itertools import groupby
 
-from logs.format import LINE_LIMIT, Excerpt, as_text
-from logs.records import Message, message_of
+from logs.format import LINE_LIMIT, escape
 
 _DEEP = 16
 """Backslashes that may stand before one character: four layers of JSON, each in a text of the next."""
 _NAMED = {"\n": "n", "\r": "r", "\t": "t", "\b": "b", "\f": "f"}
 
 
-class Redactor(logging.Filter):
+class Redactor:
     """Replaces secrets by `***`: as they are, and as JSON, Python and URLs spell them, one inside the other too.
 
-    As a filter of a handler it lets every record through, redacted. `margin` is the length of the longest text that
-    it replaces.
+    `margin` is the length of the longest text that it replaces.
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        super().__init__()
         longest_first = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
         self.margin = max((_longest(secret) for secret in longest_first), default=0)
         self._plain = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
@@ -37,21 +33,17 @@ class Redactor(logging.Filter):
             return self._spelled.sub("***", text)
         return self._plain.sub("***", text)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        message = message_of(record)
-        cleaned = {key: self._clean(value) for key, value in message.fields.items()}
-        record.msg, record.args = Message(message.event, cleaned), None
-        return True
-
-    def _clean(self, value: object) -> object:
-        if value is None:
-            return None
-        text = as_text(value)
+    def excerpt(self, text: str) -> tuple[str, int]:
+        """The text as a line can take it, and the number of bytes, escaped, that are left out of it."""
         if len(text) <= 2 * (LINE_LIMIT + self.margin):
-            return self(text)
-        # more than a line can take; the end of the slice may be half a secret, so it goes with the margin
+            return self(text), 0
+        # the end of the slice may be half a secret, so it goes with the margin
         head = self(text[: 2 * LINE_LIMIT + self.margin])
-        return Excerpt.of(text, LINE_LIMIT, head[: max(0, min(LINE_LIMIT, len(head) - self.margin))])
+        step = 65536  # so that megabytes are not in memory twice
+        rest = (text[at : at + step] for at in range(LINE_LIMIT, len(text), step))
+        return head[: max(0, min(LINE_LIMIT, len(head) - self.margin))], sum(
+            len(escape(part).encode()) for part in rest
+        )
 
 
 def _spellings(secret: str) -> str:

@@ -1,1 +1,4 @@
-"""The master: who is alive, who answers for whom, and the page that shows it. Imports nothing of the worker."""
+"""The master: who is alive, who answers for whom, and the page that shows it.
+
+Of the worker's packages it imports `logs` alone: its lines are the worker's. The protocol it spells itself.
+"""

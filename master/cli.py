@@ -8,38 +8,9 @@ from master import settings
 from master.settings import SettingsError
 
 
-def _serve(arguments: argparse.Namespace) -> int:
-    from master.service import StartError, serve
-
-    chosen = settings.load(arguments)
-    try:
-        return serve(chosen)
-    except StartError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-
-
-def _status(arguments: argparse.Namespace) -> int:
-    from master.status import status
-
-    return status(arguments)
-
-
-def _restore(arguments: argparse.Namespace) -> int:
-    from master.status import restore
-
-    return restore(arguments)
-
-
-def _conformance(arguments: argparse.Namespace) -> int:
-    from master.conformance import conformance
-
-    return conformance(arguments)
-
-
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser("python -m master", description="The master of the failover workers.")
-    commands = root.add_subparsers(required=True, metavar="COMMAND")
+    commands = root.add_subparsers(required=True, dest="command", metavar="COMMAND")
 
     serve = commands.add_parser(
         "serve",
@@ -47,16 +18,13 @@ def parser() -> argparse.ArgumentParser:
         description="Runs the master. Secrets are never arguments: see MASTER_TOKEN.",
     )
     settings.add_arguments(serve)
-    serve.set_defaults(run=_serve)
 
     status = commands.add_parser("status", help="show the cluster as a table")
     status.add_argument("--json", action="store_true", help="print what GET /json says")
     status.add_argument("--watch", action="store_true", help="go on until Ctrl-C")
-    status.set_defaults(run=_status)
 
     restore = commands.add_parser("restore", help="have the address of a node given back")
     restore.add_argument("node", metavar="N", type=int)
-    restore.set_defaults(run=_restore)
 
     conformance = commands.add_parser(
         "conformance",
@@ -72,7 +40,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="S",
         help="an order is waited for S seconds (default: 15)",
     )
-    conformance.set_defaults(run=_conformance)
 
     for command in (status, restore):
         command.add_argument(
@@ -87,9 +54,26 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     chosen = parser().parse_args(arguments)
     try:
-        return int(chosen.run(chosen))
+        return _run(chosen)
     except SettingsError as exc:
         print(exc, file=sys.stderr)
         return exc.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    """Each command imports what it alone needs."""
+    match chosen.command:
+        case "serve":
+            from master.service import serve
+
+            return serve(settings.load(chosen))
+        case "conformance":
+            from master.conformance import conformance
+
+            return conformance(chosen)
+        case command:
+            from master import status
+
+            return status.status(chosen) if command == "status" else status.restore(chosen)

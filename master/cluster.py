@@ -21,7 +21,6 @@ from master.members import Change, Connection, JoinRefusedError, Member, Members
 from master.messages import Join, RecoverAnswer, RestoreAnswer
 from master.orders import YIELDED_S, Orders, Send
 from master.state import State
-from master.takeovers import as_json
 
 ROUND_S = 5.0
 CONFLICT_SHOWN_S = 300.0
@@ -59,19 +58,8 @@ class Cluster:
 
     def load(self, state: State) -> None:
         """Go on from another state than the one that was reached here."""
-        self.state = state
+        self.state = self._orders.state = state
         self.members.load(state.members)
-        self._orders.load(state)
-        self._takeovers, self._unclaimed = state.takeovers, state.unclaimed
-
-    @property
-    def epoch(self) -> float:
-        """The wall clock at the monotonic clock's zero, in seconds since the epoch."""
-        return self._orders.epoch
-
-    @epoch.setter
-    def epoch(self, seconds: float) -> None:
-        self._orders.epoch = seconds
 
     def joined(self, sid: str, join: Join, now: float) -> None:
         """Raises JoinRefusedError."""
@@ -90,8 +78,12 @@ class Cluster:
         if changes or before is None or (before.ip, before.neighbors) != (join.ip, join.neighbors):
             info(
                 "node_joined",
-                node=join.node, system=join.system, ip=join.ip, neighbors=join.neighbors, mac=join.mac,
-            )  # fmt: skip
+                node=join.node,
+                system=join.system,
+                ip=join.ip,
+                neighbors=",".join(map(str, join.neighbors)),
+                mac=join.mac,
+            )
             if join.ip is None:
                 warning("node_unprotected", node=join.node, reason="it has no primary_ip with a netmask")
         for change in changes:
@@ -119,9 +111,6 @@ class Cluster:
         if changes:
             self._orders.settle(now)
 
-    def answered(self, sid: str, _now: float) -> None:
-        self.members.answered(sid)
-
     def left(self, sid: str, now: float, planned: bool = False) -> None:
         for change in self.members.left(sid, now, planned):
             self._follow(change, now)
@@ -129,7 +118,7 @@ class Cluster:
 
     def answered_recover(self, sid: str, answer: RecoverAnswer, now: float) -> None:
         worker = self.members.speaker(sid)
-        takeover = self._takeovers.get(answer.node)
+        takeover = self.state.takeovers.get(answer.node)
         if worker is None:
             warning("ignored", event="update node", reason="its connection has not joined or does not count")
         elif answer.address:
@@ -143,7 +132,7 @@ class Cluster:
 
     def answered_restore(self, sid: str, answer: RestoreAnswer, now: float) -> None:
         worker = self.members.speaker(sid)
-        takeover = self._takeovers.get(answer.node)
+        takeover = self.state.takeovers.get(answer.node)
         if worker is None:
             warning("ignored", event="restore node", reason="its connection has not joined or does not count")
         elif takeover and takeover.holder == worker.number and answer.done:
@@ -151,7 +140,7 @@ class Cluster:
             self._orders.release(takeover, answer.reason or f"node {worker.number} gave it back")
             takeover.tried = {worker.number}
             if answer.reason and not asked and not self.members.serves(answer.node):
-                takeover.not_before = self.epoch + now + YIELDED_S
+                takeover.not_before = self.members.epoch + now + YIELDED_S
         elif takeover and takeover.holder == worker.number:
             warning("restore_failed", node=takeover.number, by=worker.number, reason=answer.reason)
         self._orders.settle(now)
@@ -162,7 +151,7 @@ class Cluster:
         Where the node is dead nobody takes the address again before the node was back. Raises KeyError for a node
         that is not known, NotHeldError where no other node holds its address.
         """
-        takeover = self._takeovers.get(number)
+        takeover = self.state.takeovers.get(number)
         if takeover is None and self.members.get(number) is None:
             raise KeyError(number)
         by = (takeover.order.by if takeover.order else takeover.holder) if takeover else None
@@ -180,13 +169,13 @@ class Cluster:
             self._send(connection.sid, ASK, {})
         for change in self.members.find_silent(now):
             self._follow(change, now)
-        for takeover in self._takeovers.values():
+        for takeover in self.state.takeovers.values():
             if takeover.order and now >= takeover.order.since + self._order_timeout:
                 takeover.tried.add(takeover.order.by)
                 self._orders.withdraw(takeover, f"no answer in {self._order_timeout:g} s")
         if now >= self._round:
             self._round = now + ROUND_S
-            for takeover in self._takeovers.values() if self.leads else ():
+            for takeover in self.state.takeovers.values() if self.leads else ():
                 self._orders.begin_round(takeover)
                 if takeover.giving_back:
                     self._orders.ask_back(takeover)
@@ -198,18 +187,18 @@ class Cluster:
     def resumed(self, now: float, stood_s: float) -> None:
         """The master itself was frozen for `stood_s` until now: that time counts against nobody."""
         self.members.resumed(now, stood_s)
-        for takeover in self._takeovers.values():
+        for takeover in self.state.takeovers.values():
             if takeover.order:
                 takeover.order.since = min(now, takeover.order.since + stood_s)
 
     def next_due(self) -> float:
         """When `tick` has something to do next."""
-        overdue = [t.order.since + self._order_timeout for t in self._takeovers.values() if t.order]
-        held_off = [t.not_before - self.epoch for t in self._takeovers.values() if t.not_before]
+        overdue = [t.order.since + self._order_timeout for t in self.state.takeovers.values() if t.order]
+        held_off = [t.not_before - self.members.epoch for t in self.state.takeovers.values() if t.not_before]
         return min([self._round, self.members.next_due(), *overdue, *held_off])
 
     def as_json(self) -> dict[str, dict[str, Any]]:
-        return as_json(self.members, self._takeovers)
+        return self.state.as_json()
 
     def _may_join(self, number: int) -> bool:
         return self._nodes is None or number in self._nodes
@@ -222,22 +211,22 @@ class Cluster:
         member, before = change.member, change.before
         takeover = self._orders.of(member.number)
         if before:
-            for other in self._takeovers.values():
+            for other in self.state.takeovers.values():
                 if other.order and other.order.sid == before.sid:
                     level = logging.INFO if change.planned else logging.WARNING
                     self._orders.withdraw(other, "its connection is gone or silent", level)
         if before and not (member.current and member.current.sid == joining):
             self._forget_holdings(member, before)
         if member.current is None and before:
-            member.since = self.epoch + now
-            member.last_ping = self.epoch + before.pulse.pinged if before.pulse.pinged else 0.0
+            member.since = self.members.epoch + now
+            member.last_ping = self.members.epoch + before.pulse.pinged if before.pulse.pinged else 0.0
             takeover.is_planned = change.planned
             log_death(member, before, now, change.planned)
             self._orders.begin_round(takeover)
         elif before is None:
-            away_s = round(self.epoch + now - member.since, 1) if member.since else None
+            away_s = round(self.members.epoch + now - member.since, 1) if member.since else None
             info("node_alive", node=member.number, system=member.join.system, away_s=away_s)
-            member.since = self.epoch + now
+            member.since = self.members.epoch + now
             takeover.set_aside = takeover.stranded = False
             takeover.in_use, takeover.not_before = 0, 0.0
             if member.join.carrier:
@@ -247,7 +236,7 @@ class Cluster:
     def _forget_holdings(self, worker: Member, before: Connection) -> None:
         """What a dead node held is held by nobody. One that was only frozen finds the `restore` when it thaws."""
         self._forget_unclaimed(worker)
-        for takeover in self._takeovers.values():
+        for takeover in self.state.takeovers.values():
             if takeover.holder == worker.number:
                 if before.is_open:
                     self._send(before.sid, "restore", {"restore_node": takeover.number})
@@ -255,8 +244,8 @@ class Cluster:
                 self._orders.begin_round(takeover)
 
     def _forget_unclaimed(self, worker: Member) -> None:
-        for ip in [ip for ip, holder in self._unclaimed.items() if holder == worker.number]:
-            del self._unclaimed[ip]
+        for ip in [ip for ip, holder in self.state.unclaimed.items() if holder == worker.number]:
+            del self.state.unclaimed[ip]
 
     def _reconcile(self, worker: Member, join: Join, now: float) -> None:
         """Believe what a worker says that it holds: it may have restarted since, or this master may have."""
@@ -273,15 +262,15 @@ class Cluster:
                     holder=worker.number,
                     reason="its owner is not known yet",
                 )
-                self._unclaimed[join.secondary_ip] = worker.number
+                self.state.unclaimed[join.secondary_ip] = worker.number
         is_complete = join.held is not None or join.secondary_ip is None
-        for takeover in self._takeovers.values():
+        for takeover in self.state.takeovers.values():
             if is_complete and takeover.holder == worker.number and takeover.number not in held:
                 self._orders.release(takeover, f"node {worker.number} no longer holds it")
                 self._orders.begin_round(takeover)
         for number, ip in held.items():
             self._claim(worker, number, ip, now)
-        holder = self.members.get(self._unclaimed.pop(join.ip or "", 0))
+        holder = self.members.get(self.state.unclaimed.pop(join.ip or "", 0))
         if holder and join.ip:
             self._claim(holder, worker.number, join.ip, now)
 
@@ -303,7 +292,7 @@ class Cluster:
             took_ms = round((now - takeover.order.since) * 1000, 1)
         if takeover.holder is None:
             info("takeover_done", node=number, address=ip, by=worker.number, took_ms=took_ms)
-            takeover.held_since = self.epoch + now
+            takeover.held_since = self.members.epoch + now
         takeover.order, takeover.holder, takeover.ip = None, worker.number, ip
         if self.members.serves(number):
             self._orders.ask_back(takeover)

@@ -1,15 +1,18 @@
 """What every request passes before it is handled: bounds and refusals that do not depend on what it asks for."""
 
 import ipaddress
-import json
 import socket
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
-from master.listener import Bucket, Listener, Peer, Rates
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from master.listener import Listener, Peer
 from master.logs import Limited
+from master.rates import Bucket, Rates
+from master.sessions import Sessions
 
 MESSAGE_LIMIT = 64 * 1024
 """Bytes of a message or a request's body."""
@@ -22,93 +25,66 @@ REQUESTS_PER_S, REQUESTS_AT_ONCE = 100.0, 200.0
 
 _OWN_PORTS = (("http", 80), ("ws", 80), ("https", 443), ("wss", 443))
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Message, Receive, Send], Awaitable[None]]
-
-
-class Sessions(Protocol):
-    def has_joined(self, session: str) -> bool:
-        """Whether a worker has joined in this Engine.IO session."""
-
-    def has_room(self) -> bool:
-        """Whether a new Engine.IO session by polling may begin; those by websocket are bounded as connections."""
-
 
 class Guard:
     """An ASGI application around another."""
 
     def __init__(
-        self, app: App, listener: Listener, sessions: Sessions, hosts: frozenset[str], limited: Limited
+        self, app: ASGIApp, listener: Listener, sessions: Sessions, hosts: frozenset[str], limited: Limited
     ) -> None:
         """`hosts`: the names by which the master may be asked, besides localhost, this machine's and IP addresses."""
         self._app, self._listener, self._sessions, self._limited = app, listener, sessions, limited
         self._hosts = hosts | {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
         self._requests = Rates(REQUESTS_PER_S, REQUESTS_AT_ONCE)
 
-    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        peer = self._listener.get(tuple(scope["client"]) if scope["client"] else None)
+        asked = HTTPConnection(scope)
+        peer = self._listener.get(asked.client)
         if peer is None:
-            await _refuse(scope, send, 503, "this connection is just being ended")
+            await _refuse(503, "this connection is just being ended")(scope, receive, send)
             return
-        headers = {key: value.decode("latin-1") for key, value in scope["headers"]}
-        query = parse_qs(scope["query_string"].decode("latin-1"))
-        peer.session = query.get("sid", [None])[0]
+        peer.session = asked.query_params.get("sid")
         has_joined = peer.session is not None and self._sessions.has_joined(peer.session)
-        refusal = self._refusal(scope, headers, query, peer, has_joined)
+        refusal = self._refusal(asked, peer, has_joined)
         if refusal:
-            await _refuse(scope, send, *refusal)
+            await refusal(scope, receive, send)
             return
         if has_joined:
-            self._listener.admit(peer)
+            peer.deadline = None
         if scope["type"] == "websocket":
             await self._app(scope, self._paced(receive, peer), self._watched(send, peer))
             return
-        scope["admit"] = lambda: self._listener.admit(peer)
+        scope["peer"] = peer
         try:
             await self._app(scope, receive, self._watched(send, peer))
         finally:
-            self._listener.suspend(peer)
+            peer.suspend()
 
-    def _refusal(
-        self,
-        scope: Message,
-        headers: dict[bytes, str],
-        query: dict[str, list[str]],
-        peer: Peer,
-        has_joined: bool,
-    ) -> tuple[int, str] | None:
-        host = headers.get(b"host", "")
+    def _refusal(self, asked: HTTPConnection, peer: Peer, has_joined: bool) -> Response | None:
+        host, origin, address = asked.headers.get("host", ""), asked.headers.get("origin"), peer.address[0]
         if not self._is_known(host):
-            self._limited.warn(
-                "host_refused", host=host[:100], address=peer.address[0], hint="see --allowed-hosts"
-            )
-            return 421, "this master is not known by that name; see its --allowed-hosts"
-        origin = headers.get(b"origin")
-        if origin is not None and not _is_same(origin, f"{scope['scheme']}://{host}", scope["path"]):
-            return 403, "another site's page may not do this"
-        if b"transfer-encoding" in headers:  # its chunks may have one byte each
-            return 411, "the length of a body must be known; send Content-Length"
-        if (
-            len(headers.get(b"content-length", "")) > 9
-            or int(headers.get(b"content-length") or 0) > MESSAGE_LIMIT
-        ):
-            return 413, f"a body has at most {MESSAGE_LIMIT} bytes"
-        if not has_joined and scope["type"] == "http" and not self._requests.take(peer.address[0]):
-            self._limited.warn(
-                "bound_reached", "requests", bound="requests of an address", address=peer.address[0]
-            )
-            return 429, "too many requests"
-        if scope["path"].startswith("/socket.io"):
-            if "j" in query:
-                return 400, "there is no JSONP"
-            if scope["type"] == "http" and peer.session is None and not self._sessions.has_room():
+            self._limited.warn("host_refused", host=host[:100], address=address, hint="see --allowed-hosts")
+            return _refuse(421, "this master is not known by that name; see its --allowed-hosts")
+        path, is_request = asked.scope["path"], asked.scope["type"] == "http"
+        if origin is not None and not _is_same(origin, f"{asked.scope['scheme']}://{host}", path):
+            return _refuse(403, "another site's page may not do this")
+        if "transfer-encoding" in asked.headers:  # its chunks may have one byte each
+            return _refuse(411, "the length of a body must be known; send Content-Length")
+        length = asked.headers.get("content-length") or "0"
+        if len(length) > 9 or int(length) > MESSAGE_LIMIT:
+            return _refuse(413, f"a body has at most {MESSAGE_LIMIT} bytes")
+        if not has_joined and is_request and not self._requests.take(address):
+            self._limited.warn("bound_reached", "requests", bound="requests of an address", address=address)
+            return _refuse(429, "too many requests")
+        if path.startswith("/socket.io"):
+            if "j" in asked.query_params:
+                return _refuse(400, "there is no JSONP")
+            if is_request and peer.session is None and not self._sessions.has_room():
                 self._limited.warn("bound_reached", "sessions", bound="sessions without a join")
-                return 503, "too many sessions"
+                return _refuse(503, "too many sessions")
         return None
 
     def _is_known(self, host: str) -> bool:
@@ -168,10 +144,5 @@ def _netloc(url: str) -> tuple[str | None, int | None]:
     return parts.hostname, None if (parts.scheme, port) in _OWN_PORTS else port
 
 
-async def _refuse(scope: Message, send: Send, status: int, reason: str) -> None:
-    body = json.dumps({"error": reason}).encode()
-    kind = "http.response" if scope["type"] == "http" else "websocket.http.response"
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers.append((b"connection", b"close"))
-    await send({"type": f"{kind}.start", "status": status, "headers": headers})
-    await send({"type": f"{kind}.body", "body": body})
+def _refuse(status: int, reason: str) -> Response:
+    return JSONResponse({"error": reason}, status, {"connection": "close"})

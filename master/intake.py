@@ -13,8 +13,8 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from master.listener import Bucket
 from master.logs import Limited
+from master.rates import Bucket
 
 SLICE = 256
 """Bytes that are parsed at once: some 40 frames of the smallest kind."""
@@ -40,23 +40,19 @@ class _Turns:
 
     def _turn(self) -> None:
         end = time.monotonic() + TURN_S
-        while self._waiting:
-            # the first stays in the line meanwhile, so that no second turn is scheduled
-            connection = self._waiting[0]
-            try:
-                is_more = connection.parse_next()
-            except Exception:
-                self._waiting.popleft()
-                if self._waiting:
-                    asyncio.get_running_loop().call_soon(self._turn)
-                raise
-            self._waiting.popleft()
-            if is_more:
-                self._waiting.append(connection)
-            if time.monotonic() > end:
-                break
-        if self._waiting:
-            asyncio.get_running_loop().call_soon(self._turn)
+        try:
+            while self._waiting and time.monotonic() < end:
+                # the first stays in the line meanwhile, so that no second turn is scheduled
+                connection = self._waiting[0]
+                try:
+                    is_more = connection.parse_next()
+                finally:
+                    self._waiting.popleft()
+                if is_more:
+                    self._waiting.append(connection)
+        finally:
+            if self._waiting:
+                asyncio.get_running_loop().call_soon(self._turn)
 
 
 _TURNS = _Turns()

@@ -10,11 +10,11 @@ import contextlib
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from master.logs import Limited
+from master.rates import Rates
 
 PENDING_S = 4.5
 SWEEP_S = 0.05
@@ -31,45 +31,13 @@ UNREAD_BYTES = 1024 * 1024
 Address = tuple[str, int]
 
 
-class Bucket:
-    """A rate with a burst."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self, count: float = 1) -> bool:
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._rate)
-        self._at = now
-        if self._left < count:
-            return False
-        self._left -= count
-        return True
-
-
-class Rates:
-    """A bucket for each address."""
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._buckets: dict[str, Bucket] = {}
-
-    def take(self, host: str) -> bool:
-        if len(self._buckets) > 4096:
-            self._buckets.clear()
-        if host not in self._buckets:
-            self._buckets[host] = Bucket(self._rate, self._burst)
-        return self._buckets[host].take()
-
-
 @dataclass
 class Peer:
     """One TCP connection."""
 
     address: Address
     deadline: float | None
-    """When it ends unless it is admitted; None: it is admitted."""
+    """When it ends; None: it is admitted."""
     task: asyncio.Task[None] | None = None
     transport: asyncio.Transport | None = None
     session: str | None = None
@@ -80,6 +48,11 @@ class Peer:
     @property
     def is_closed(self) -> bool:
         return self.transport is not None and self.transport.is_closing()
+
+    def suspend(self) -> None:
+        """Its request is answered: where that was admitted, it has PENDING_S for the next one."""
+        if self.deadline is None:
+            self.deadline = time.monotonic() + PENDING_S
 
     def abort(self) -> None:
         if self.transport:
@@ -92,32 +65,20 @@ class Listener:
     def __init__(self, limit: int, limited: Limited) -> None:
         """`limit`: connections in all."""
         self._limit, self._limited = limit, limited
-        self._pending: dict[Address, Peer] = {}
-        """The oldest first."""
-        self._admitted: dict[Address, Peer] = {}
+        self._peers: dict[Address, Peer] = {}
         self._new = Rates(CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE)
 
     def __len__(self) -> int:
-        return len(self._pending) + len(self._admitted)
+        return len(self._peers)
 
     def get(self, address: Address | None) -> Peer | None:
-        return self._admitted.get(address) or self._pending.get(address) if address else None
-
-    def admit(self, peer: Peer) -> None:
-        if self._pending.pop(peer.address, None):
-            peer.deadline = None
-            self._admitted[peer.address] = peer
+        return self._peers.get(address) if address else None
 
     def admit_session(self, session: str) -> None:
         """All connections that speak for this Engine.IO session."""
-        for peer in [peer for peer in self._pending.values() if peer.session == session]:
-            self.admit(peer)
-
-    def suspend(self, peer: Peer) -> None:
-        """Its request is answered: it has PENDING_S for the next one."""
-        if self._admitted.pop(peer.address, None):
-            peer.deadline = time.monotonic() + PENDING_S
-            self._pending[peer.address] = peer
+        for peer in self._peers.values():
+            if peer.session == session:
+                peer.deadline = None
 
     async def serve(
         self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
@@ -128,30 +89,20 @@ class Listener:
         try:
             while True:
                 try:
-                    connection, peername = await loop.sock_accept(listener)
+                    connection, (host, port, *_) = await loop.sock_accept(listener)
                 except OSError as exc:  # no descriptor is left, or the peer is gone already
                     self._limited.warn("accept_failed", error=str(exc))
                     self._make_room()
                     await asyncio.sleep(0.05)
                     continue
-                self._open((peername[0], peername[1]), connection, factory, tls)
+                if self._has_room_for(host):
+                    peer = self._peers[host, port] = Peer((host, port), time.monotonic() + PENDING_S)
+                    peer.task = loop.create_task(self._establish(peer, connection, factory, tls))
+                else:
+                    connection.close()
                 await asyncio.sleep(0)  # a queue of connections must not hold up the decisions
         finally:
             sweeper.cancel()
-
-    def _open(
-        self,
-        address: Address,
-        connection: socket.socket,
-        factory: Callable[[], asyncio.Protocol],
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        if not self._has_room_for(address[0]):
-            connection.close()
-            return
-        self._admitted.pop(address, None)  # of a connection that is closed and not swept up yet
-        peer = self._pending[address] = Peer(address, time.monotonic() + PENDING_S)
-        peer.task = asyncio.get_running_loop().create_task(self._establish(peer, connection, factory, tls))
 
     async def _establish(
         self,
@@ -174,30 +125,27 @@ class Listener:
         if not self._new.take(host):
             self._limited.warn("bound_reached", "new", bound="new connections a second", address=host)
             return False
-        hosts = (
-            Counter(address[0] for address in self._pending)
-            if len(self._pending) >= MOST_PENDING_OF_ADDRESS
-            else {}
-        )
-        if hosts.get(host, 0) >= MOST_PENDING_OF_ADDRESS:
+        if len(self._pending(host)) >= MOST_PENDING_OF_ADDRESS:
             self._limited.warn(
                 "bound_reached", "pending_of_address", bound="pending of an address", address=host
             )
             self._end_oldest(host)
-        elif len(self._pending) >= MOST_PENDING:
-            self._limited.warn("bound_reached", "pending", bound="pending in all", count=len(self._pending))
+        elif len(self._pending()) >= MOST_PENDING:
+            self._limited.warn("bound_reached", "pending", bound="pending in all", count=MOST_PENDING)
             self._end_oldest()
-        if len(self) < min(self._limit, MOST_OF_ADDRESS):
-            return True
-        of_host = sum(address[0] == host for address in (*self._pending, *self._admitted))
+        of_host = sum(address[0] == host for address in self._peers)
         if len(self) < self._limit and of_host < MOST_OF_ADDRESS:
             return True
         self._limited.warn("bound_reached", "connections", bound="connections", count=len(self), address=host)
         return self._make_room(host if of_host >= MOST_OF_ADDRESS else None)
 
     def end_pending(self) -> None:
-        for peer in list(self._pending.values()):
+        for peer in self._pending():
             peer.abort()
+
+    def _pending(self, host: str | None = None) -> list[Peer]:
+        """Those that are not admitted; of this address, or all."""
+        return [p for p in self._peers.values() if p.deadline is not None and host in (None, p.address[0])]
 
     def _make_room(self, host: str | None = None) -> bool:
         before = len(self)
@@ -207,18 +155,17 @@ class Listener:
         return len(self) < before
 
     def _end_oldest(self, host: str | None = None) -> None:
-        oldest = next((peer for peer in self._pending.values() if host in (None, peer.address[0])), None)
+        oldest = min(self._pending(host), key=lambda peer: peer.deadline or 0.0, default=None)
         if oldest:
             oldest.abort()
             self._forget(oldest)
 
     def _forget(self, peer: Peer) -> None:
-        for known in (self._pending, self._admitted):
-            if known.get(peer.address) is peer:
-                del known[peer.address]
+        if self._peers.get(peer.address) is peer:
+            del self._peers[peer.address]
 
     def _drop_closed(self) -> None:
-        for peer in [p for p in (*self._pending.values(), *self._admitted.values()) if p.is_closed]:
+        for peer in [p for p in self._peers.values() if p.is_closed]:
             self._forget(peer)
 
     async def _sweep(self) -> None:
@@ -226,11 +173,11 @@ class Listener:
             await asyncio.sleep(SWEEP_S)
             self._drop_closed()
             now = time.monotonic()
-            overdue = [p for p in self._pending.values() if p.deadline is not None and now > p.deadline]
+            overdue = [p for p in self._pending() if p.deadline is not None and now > p.deadline]
             for peer in overdue[:MOST_AT_ONCE]:
                 peer.abort()
                 self._forget(peer)
-            for peer in (*self._pending.values(), *self._admitted.values()):
+            for peer in self._peers.values():
                 unsent = peer.transport.get_write_buffer_size() if peer.transport else 0
                 is_stuck = peer.sending_since is not None and now - peer.sending_since > UNREAD_S
                 if is_stuck or unsent > UNREAD_BYTES:

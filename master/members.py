@@ -99,6 +99,8 @@ class Change:
 
 class Members:
     def __init__(self, dead_after: float, now: float) -> None:
+        self.epoch = 0.0
+        """The wall clock at the monotonic clock's zero, in seconds since the epoch."""
         self._dead_after = dead_after
         self._ask_after = max(dead_after - ASK_S, dead_after / 2)
         self._grace_until = self._next_grace = now
@@ -115,10 +117,6 @@ class Members:
 
     def get(self, number: int) -> Member | None:
         return self._members.get(number)
-
-    def is_alive(self, number: int) -> bool:
-        member = self._members.get(number)
-        return member is not None and member.current is not None
 
     def serves(self, number: int) -> bool:
         """Whether it is alive and its interface has a link: nobody else is to have its address."""
@@ -188,11 +186,10 @@ class Members:
 
     def pinged(self, sid: str, now: float) -> list[Change]:
         connection = self._by_sid.get(sid)
-        if connection is None:
+        if connection is None or self.heard(sid, now):
             return []
         connection.pulse.beat(now)
-        member = self._members[connection.join.node]
-        return [] if member.current is connection else self._review(member, now)
+        return self._review(self._members[connection.join.node], now)
 
     def answered(self, sid: str) -> None:
         """The node answered when it was asked."""

@@ -4,11 +4,12 @@ Everything arrives from other machines, so nothing is trusted: whatever does not
 caller logs in one line and forgets.
 """
 
+import contextlib
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, NetmaskValueError
+from ipaddress import IPv4Address, IPv4Network
 
 LARGEST_NODE = 9999
 MOST_ENTRIES = 64
@@ -64,12 +65,7 @@ class RestoreAnswer:
 
 def node_number(value: object) -> int:
     """A NODE_ID as it may come over the wire, an int or its digits as text. Raises MessageError."""
-    if (
-        isinstance(value, str)
-        and value.isascii()
-        and value.isdigit()
-        and len(value) <= len(str(LARGEST_NODE))
-    ):
+    if isinstance(value, str) and re.fullmatch(r"\d{1,4}", value, re.ASCII):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_NODE:
         raise MessageError(f"not a node from 1 to {LARGEST_NODE}: {reprlib.repr(value)}")
@@ -130,30 +126,26 @@ def _text(value: object) -> str:
 
 def _address(value: object) -> str | None:
     """An IPv4 address in its usual spelling; a prefix length after it is dropped."""
+    return _read(value, "an IPv4 address", lambda text: str(IPv4Address(text.partition("/")[0])))
+
+
+def _netmask(value: object) -> str | None:
+    return _read(value, "a netmask", lambda text: str(IPv4Network(f"0.0.0.0/{text}").netmask))
+
+
+def _read(value: object, what: str, read: Callable[[str], str]) -> str | None:
+    """What `read` makes of a text; None where there is none."""
     if value is None:
         return None
-    try:
-        if not isinstance(value, str):
-            raise AddressValueError
-        return str(IPv4Address(value.partition("/")[0]))
-    except AddressValueError:
-        raise MessageError(f"not an IPv4 address: {reprlib.repr(value)}") from None
+    with contextlib.suppress(ValueError):
+        if isinstance(value, str):
+            return read(value)
+    raise MessageError(f"not {what}: {reprlib.repr(value)}")
 
 
 def _mac(value: object) -> str | None:
     """A MAC in lower case with colons. None: there is none, or it is no MAC."""
     return value.lower() if isinstance(value, str) and _MAC.fullmatch(value) else None
-
-
-def _netmask(value: object) -> str | None:
-    if value is None:
-        return None
-    try:
-        if not isinstance(value, str):
-            raise NetmaskValueError
-        return str(IPv4Network(f"0.0.0.0/{value}").netmask)
-    except ValueError:
-        raise MessageError(f"not a netmask: {reprlib.repr(value)}") from None
 
 
 def _held(value: object) -> dict[int, str] | None:

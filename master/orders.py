@@ -6,8 +6,7 @@ from typing import Any
 
 from master.logs import info, log
 from master.members import Member, Members
-from master.state import State
-from master.takeovers import Order, Takeover
+from master.state import Order, State, Takeover
 
 IN_USE_S = (30.0, 60.0, 120.0, 300.0)
 """How long nobody is ordered after the first, second, … refusal because the owner itself answers."""
@@ -20,17 +19,11 @@ Send = Callable[[str, str, dict[str, Any]], None]
 
 class Orders:
     def __init__(self, members: Members, send: Send) -> None:
-        self.epoch = 0.0
-        """The wall clock at the monotonic clock's zero, in seconds since the epoch."""
         self._members, self._send = members, send
-        self.load(State())
-
-    def load(self, state: State) -> None:
-        """Go on from another state than the one that was reached here."""
-        self._takeovers, self._unclaimed = state.takeovers, state.unclaimed
+        self.state = State()
 
     def of(self, number: int) -> Takeover:
-        return self._takeovers.setdefault(number, Takeover(number))
+        return self.state.takeovers.setdefault(number, Takeover(number))
 
     def settle(self, now: float) -> None:
         """Order the next neighbor for every node that needs one."""
@@ -38,7 +31,7 @@ class Orders:
             if self._members.serves(member.number):
                 continue
             takeover = self.of(member.number)
-            if takeover.not_before <= self.epoch + now:
+            if takeover.not_before <= self._members.epoch + now:
                 takeover.not_before = 0.0
             is_unserved = takeover.holder is None and takeover.order is None and not takeover.not_before
             if is_unserved and not takeover.set_aside and member.join.ip:
@@ -77,8 +70,9 @@ class Orders:
 
     def _holds_something(self, number: int) -> bool:
         """Counting what it was just ordered to take."""
-        taken = {t.holder for t in self._takeovers.values()} | set(self._unclaimed.values())
-        return number in taken or any(t.order and t.order.by == number for t in self._takeovers.values())
+        takeovers = self.state.takeovers.values()
+        busy = {t.holder for t in takeovers} | {t.order.by for t in takeovers if t.order}
+        return number in busy or number in self.state.unclaimed.values()
 
     def failed(self, takeover: Takeover, by: int, reason: str, now: float) -> None:
         """The neighbor that was ordered did not take the address."""
@@ -92,10 +86,10 @@ class Orders:
         if is_used:
             wait_s = IN_USE_S[min(takeover.in_use, len(IN_USE_S) - 1)]
             takeover.in_use += 1
-            takeover.not_before = self.epoch + now + wait_s
+            takeover.not_before = self._members.epoch + now + wait_s
             takeover.tried = set()
         elif is_starting:
-            takeover.not_before = self.epoch + now + YIELDED_S
+            takeover.not_before = self._members.epoch + now + YIELDED_S
         else:
             takeover.tried.add(by)
 

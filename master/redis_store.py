@@ -27,12 +27,12 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from master.cluster import Cluster
-from master.logs import LOG, Hold, warning
+from logs.handler import Message
+from master.logs import LOG, Hold, fault, warning
 from master.members import Connection, Pulse
 from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
 from master.state import State, StateError, decode, encode
-from master.store import Decision, Emit, Outcome, StoreLostError, decide
+from master.store import Decision, Emit, Outcome, Store, StoreLostError, decide
 
 STATE, MESSAGES, EVENTS = "failover:state", "failover:messages:", "failover:events"
 """Keys: `VERSION JSON`; the list of messages of the master whose name follows; what all of them decided last."""
@@ -43,7 +43,7 @@ TRIES = 100
 """To make a turn while others write. Each failure is a success of another."""
 
 
-class RedisStore:
+class RedisStore(Store):
     def __init__(
         self,
         url: str,
@@ -57,15 +57,13 @@ class RedisStore:
 
         Raises ValueError for a URL that is invalid, without what it contains.
         """
+        super().__init__(emit, dead_after, order_timeout, nodes)
         self._show = show
         self._shown: frozenset[bytes] | None = None
         self.name = secrets.token_hex(4)
-        self._emit = emit
         self._nodes = nodes
-        self.cluster = Cluster(self._note, dead_after, order_timeout, time.monotonic(), nodes)
         self._redis = _client(url)
         self._version, self._body = 0, ""
-        self._outbox: list[tuple[str, str]] = []
         self._hold = Hold()
         LOG.addFilter(self._hold)
         self._registry = MasterRegistry(self._redis, self.name)
@@ -144,9 +142,10 @@ class RedisStore:
                 version += 1
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.set(STATE, f"{version} {after}")
-                for key, message in self._outbox:
-                    pipe.rpush(key, message)
-                    pipe.expire(key, FORGOTTEN_S)
+                for address, event, data in self._outbox:
+                    name, _, sid = address.partition(":")
+                    pipe.rpush(MESSAGES + name, json.dumps([sid, event, data]))
+                    pipe.expire(MESSAGES + name, FORGOTTEN_S)
                 for record in (record for record in held if record.levelno >= logging.INFO):
                     pipe.rpush(EVENTS, _as_text(self.name, record))
                     pipe.ltrim(EVENTS, -MOST_EVENTS, -1)
@@ -168,9 +167,9 @@ class RedisStore:
         for text in found if self._shown is not None else ():
             if text not in (self._shown or ()):
                 with contextlib.suppress(ValueError, TypeError, KeyError):
-                    name, fields = json.loads(text)
+                    name, shown, event, fields = json.loads(text)
                     if name != self.name:
-                        self._show(logging.makeLogRecord(fields))
+                        self._show(logging.makeLogRecord({**shown, "msg": Message(event, fields)}))
         self._shown = frozenset(found)
 
     def _newest(self, found: bytes | None) -> tuple[int, str, bool]:
@@ -221,11 +220,6 @@ class RedisStore:
         """Its own, and those that lead to a master that is gone."""
         return _master(connection.sid) == self.name or not connection.is_reachable
 
-    def _note(self, sid: str, event: str, data: dict[str, Any]) -> None:
-        """To be sent when the turn succeeds."""
-        name, _, local = sid.partition(":")
-        self._outbox.append((MESSAGES + name, json.dumps([local, event, data])))
-
     async def _send_all(self) -> None:
         """Send this master's messages in the order in which they were decided, whichever master decided them."""
         while True:
@@ -238,15 +232,14 @@ class RedisStore:
                 if found:
                     sid, event, data = json.loads(found[1])
                     await self._emit(str(sid), str(event), dict(data))
-            except Exception:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
-                LOG.log(
-                    logging.ERROR, "fault", exc_info=True, extra={"fields": {"message": repr(found)[:200]}}
-                )
+            except Exception as exc:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
+                fault(exc, message=repr(found)[:200])
 
 
 def _as_text(name: str, record: logging.LogRecord) -> str:
-    kept = ("levelno", "levelname", "msg", "created", "fields")
-    return json.dumps([name, {key: getattr(record, key, None) for key in kept}])
+    message: Any = record.msg
+    kept = {key: getattr(record, key) for key in ("levelno", "levelname", "created")}
+    return json.dumps([name, kept, message.event, message.fields])
 
 
 def _master(sid: str) -> str:

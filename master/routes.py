@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,65 +44,15 @@ MOST_READERS = 32
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Events:
-    """Server-sent events: one look at the cluster serves every reader."""
-
-    def __init__(self, master: Master) -> None:
-        self._master = master
-        self._readers: set[asyncio.Event] = set()
-        self._state: dict[str, Any] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._readers) >= MOST_READERS
-
-    async def stream(self) -> AsyncIterator[bytes]:
-        changed = asyncio.Event()
-        self._readers.add(changed)
-        if self._task is None:
-            self._task = asyncio.create_task(self._look())
-        try:
-            self._state = self._read()
-            last_id = 0
-            while not self._master.is_stopping:
-                events = self._master.events.since(last_id)
-                last_id = events[-1]["id"] if events else last_id
-                data = {"at": view.iso(time.time()), **self._state, "events": events}
-                yield f"event: state\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
-                await changed.wait()
-                changed.clear()
-        finally:
-            self._readers.discard(changed)
-
-    async def _look(self) -> None:
-        shown: tuple[object, ...] = ()
-        shown_at = 0.0
-        while self._readers:
-            state = self._read()
-            pulseless = [{**node, "last_ping": None} for node in state["nodes"]]
-            events = self._master.events.since(0)[-1:]
-            known = (pulseless, events, state["decides"])
-            if known != shown or time.monotonic() - shown_at > REPEAT_S or self._master.is_stopping:
-                shown, shown_at, self._state = known, time.monotonic(), state
-                for reader in self._readers:
-                    reader.set()
-            await asyncio.sleep(LOOK_S)
-        self._task = None
-
-    def _read(self) -> dict[str, Any]:
-        cluster = self._master.cluster
-        return {
-            "nodes": view.nodes(cluster),
-            "layout": view.layout(cluster),
-            "decides": not self._master.is_lost,
-        }
-
-
 class Routes:
     def __init__(self, master: Master, admitted: Tokens) -> None:
         self._master, self._tokens = master, admitted
-        self._events = Events(master)
+        self._readers = 0
+        self._state: dict[str, Any] = {}
+        """What the page is shown, as of `_looked_at`: one look at the cluster serves every reader."""
+        self._known: dict[str, Any] = {}
+        """The same without the pings: when that has changed, all are told."""
+        self._looked_at = 0.0
         pages = [
             *(Route(path, self._guarded(self._file)) for path in FILES),
             Route("/json", self._guarded(self._json)),
@@ -125,7 +75,7 @@ class Routes:
             except PermissionError as exc:
                 challenge = 'Basic realm="failover master", charset="UTF-8"'
                 return _error(401, str(exc), {"WWW-Authenticate": challenge})
-            request.scope["admit"]()
+            request.scope["peer"].deadline = None
             response = await handler(request)
             response.headers.update(HEADERS)
             return response
@@ -134,8 +84,6 @@ class Routes:
 
     async def _file(self, request: Request) -> Response:
         name, kind = FILES[request.url.path]
-        if not (PAGE / name).exists():
-            return _error(404, "there is no page yet")
         return Response((PAGE / name).read_bytes(), media_type=kind)
 
     async def _json(self, _: Request) -> Response:
@@ -144,9 +92,35 @@ class Routes:
 
     async def _stream(self, _: Request) -> Response:
         self._check_reachable()
-        if self._events.is_full:
+        if self._readers >= MOST_READERS:
             return _error(503, f"{MOST_READERS} pages are open already")
-        return StreamingResponse(self._events.stream(), media_type="text/event-stream")
+        return StreamingResponse(self._states(), media_type="text/event-stream")
+
+    async def _states(self) -> AsyncIterator[bytes]:
+        """Server-sent events: the state, and what was logged since the last one."""
+        last_id, shown_at = 0, float("-inf")
+        shown: dict[str, Any] = {}
+        self._readers += 1
+        self._looked_at = 0.0
+        try:
+            while not self._master.is_stopping:
+                self._look()
+                events = self._master.events.since(last_id)
+                if events or self._known != shown or time.monotonic() - shown_at > REPEAT_S:
+                    shown, shown_at = self._known, time.monotonic()
+                    last_id = events[-1]["id"] if events else last_id
+                    data = {"at": view.iso(time.time()), **self._state, "events": events}
+                    yield f"event: state\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+                await asyncio.sleep(LOOK_S)
+        finally:
+            self._readers -= 1
+
+    def _look(self) -> None:
+        if time.monotonic() - self._looked_at >= LOOK_S:
+            cluster, self._looked_at = self._master.cluster, time.monotonic()
+            nodes, decides = view.nodes(cluster), not self._master.is_lost
+            self._state = {"nodes": nodes, "layout": view.layout(cluster), "decides": decides}
+            self._known = {**self._state, "nodes": [{**node, "last_ping": None} for node in nodes]}
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._master.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -174,13 +148,12 @@ class Routes:
         if self._master.is_lost:
             raise StoreLostError("Redis is out of reach; nothing is decided until it is back")
 
-    async def _fault(self, _: Request, exc: Exception) -> Response:
-        code = exc.status_code if isinstance(exc, HTTPException) else 500
-        return _error(code, str(getattr(exc, "detail", exc)), dict(getattr(exc, "headers", None) or {}))
+    async def _fault(self, _: Request, exc: Any) -> Response:
+        return _error(exc.status_code, exc.detail, exc.headers)
 
     async def _lost(self, _: Request, exc: Exception) -> Response:
         return _error(503, str(exc))
 
 
-def _error(code: int, text: str, headers: dict[str, str] | None = None) -> Response:
+def _error(code: int, text: str, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse({"error": text}, code, headers={**HEADERS, **(headers or {})})

@@ -5,6 +5,7 @@ and what follows is sent in the order in which it was decided. HTTP requests tak
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from master.members import JoinRefusedError
 from master.metrics import Metrics
 from master.sessions import Session, Sessions, TextPacket
 from master.settings import Settings
-from master.store import Decision, Emit, Memory, Store, StoreLostError
+from master.store import Decision, Emit, Store, StoreLostError
 from master.tokens import Tokens
 from master.view import RecentEvents
 
@@ -48,8 +49,7 @@ class Master:
         # a gap in the loop's time longer than this was a freeze; less is a busy machine
         self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
         self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
-        self._waiting = 0
-        """Decisions that were taken out of the inbox and are not made yet."""
+        """What is not decided yet, in the order in which it came."""
         self._wakes = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.is_lost = False
@@ -92,7 +92,6 @@ class Master:
 
     async def run(self) -> None:
         """Decide, until `stop`."""
-        batch: list[tuple[Decision, asyncio.Future[Any] | None]] = []
         lost_at = 0.0
         before = time.monotonic()
         sweeper = asyncio.create_task(self.sessions.end_unjoined())
@@ -105,23 +104,19 @@ class Master:
                 await asyncio.sleep(TICK_S)
             if late_s > self._frozen_after:
                 logs.warning("resumed", seconds=late_s)
-                batch.insert(0, (_resumed(late_s), None))
+                self._inbox.insert(0, (_resumed(late_s), None))
             now = time.monotonic()
-            batch += self._inbox
-            self._inbox = []
-            if batch or now >= self._store.next_due():
-                self._waiting = len(batch)
+            if self._inbox or now >= self._store.next_due():
                 try:
-                    await self._turn(batch)
+                    await self._turn()
                 except StoreLostError as exc:
                     if not self.is_lost:
                         logs.error("state_lost", error=str(exc), hint="nothing is decided until it is back")
                         self.is_lost, lost_at = True, now
                 else:
-                    batch, self._waiting = [], 0
                     if self.is_lost:
                         logs.warning("state_back", after_s=time.monotonic() - lost_at)
-                        self.is_lost = False
+                    self.is_lost = False
             before = time.monotonic()  # waiting for the state is no freeze
         sweeper.cancel()
         await self._store.close()
@@ -129,29 +124,29 @@ class Master:
     async def _wait(self, wait_s: float) -> None:
         if self.is_lost:
             await asyncio.sleep(wait_s)
-        elif wait_s > 0 and not self._inbox:
-            timer = asyncio.get_running_loop().call_later(wait_s, self._wakes.set)
-            await self._wakes.wait()
-            timer.cancel()
         else:
-            await asyncio.sleep(0)
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wakes.wait(), max(wait_s, 0))
         self._wakes.clear()
 
-    async def _turn(self, batch: list[tuple[Decision, asyncio.Future[Any] | None]]) -> None:
+    async def _turn(self) -> None:
+        """Raises StoreLostError; then all of it is still to be decided."""
+        batch = list(self._inbox)
         outcomes = await self._store.turn([decision for decision, _ in batch])
+        del self._inbox[: len(batch)]
         for (_, reply), (result, exc) in zip([*batch, (Cluster.tick, None)], outcomes, strict=True):
             if reply and not reply.done():
                 reply.set_exception(exc) if exc else reply.set_result(result)
             elif exc and not isinstance(exc, (JoinRefusedError, KeyError, NotHeldError)):
                 # a fault of one decision must not end the master
-                logs.LOG.error("fault", exc_info=exc, extra={"fields": {}})
+                logs.fault(exc)
 
     def stop(self) -> None:
         self.is_stopping = True
         self._wakes.set()
 
     def _submit(self, decision: Decision, reply: asyncio.Future[Any] | None = None) -> None:
-        if self._waiting + len(self._inbox) < LONGEST_INBOX:
+        if len(self._inbox) < LONGEST_INBOX:
             self._inbox.append((decision, reply))
             self._wakes.set()
         else:
@@ -171,7 +166,10 @@ class Master:
 
     async def _on_connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
         engine = self.sio.manager.eio_sid_from_sid(sid, "/")
-        host = str(environ["asgi.scope"]["client"][0])
+        client = environ["asgi.scope"]["client"]
+        host, peer = str(client[0]), self._listener.get(tuple(client))
+        if peer:
+            peer.session = engine  # a websocket that was not polling before does not say it
         shown = auth.get("token") if isinstance(auth, dict) else None
         try:
             nodes = self._tokens.nodes(shown)
@@ -218,13 +216,8 @@ class Master:
             return self._refuse(sid, session, join.node, str(exc))
         except StoreLostError:
             pass  # it is decided when the state is back
-        if self.sessions.get(sid):
-            self.sessions.joined(session, join)
-            self._listener.admit_session(session.engine)
-            environ = self.sio.get_environ(sid)  # none where it has just been closed
-            peer = self._listener.get(tuple(environ["asgi.scope"]["client"])) if environ else None
-            if peer and self.sessions.is_websocket(session):
-                self._listener.admit(peer)
+        session.join = join
+        self._listener.admit_session(session.engine)
         return None
 
     def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
@@ -269,7 +262,7 @@ class Master:
         address = self._store.address(sid)
 
         def answered(*_: object) -> None:
-            self._submit(lambda cluster, now: cluster.answered(address, now))
+            self._submit(lambda cluster, _: cluster.members.answered(address))
 
         await self.sio.emit(event, data, to=sid, callback=answered if event == ASK else None)
 
@@ -279,10 +272,10 @@ def _resumed(stood_s: float) -> Decision:
 
 
 def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
-    if settings.redis_url is None:
-        return Memory(emit, settings.dead_after, settings.order_timeout, settings.nodes)
+    if settings.redis is None:
+        return Store(emit, settings.dead_after, settings.order_timeout, settings.nodes)
     from master.redis_store import RedisStore  # its import takes 0.2 s, and most masters are alone
 
     return RedisStore(
-        settings.redis_url, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
+        settings.redis, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
     )

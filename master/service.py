@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import functools
 import gc
 import ipaddress
+import logging
 import os
 import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable, Coroutine
 
 import socketio
 import uvicorn
 
-from master import logs, view
+from master import logs, tokens, view
 from master.guard import MESSAGE_LIMIT, Guard
 from master.intake import Http, WebSocket
 from master.listener import Listener
@@ -26,6 +29,8 @@ SPARE_DESCRIPTORS = 64
 """That are left for logs, Redis and the rest."""
 STOP_S = 0.6
 """For connections to end by themselves when the master stops."""
+LAST_LINES_S = 1.0
+"""For the disk to take the last lines of the log."""
 NOTIFY_S = 5.0
 COLLECT_S, COLLECTING_S = 5.0, 0.4
 """Seconds between collections of garbage, and for one."""
@@ -39,31 +44,33 @@ class Server(uvicorn.Server):
     """uvicorn with a listener of our own, which bounds connections before anything is kept of them."""
 
     def __init__(
-        self, config: uvicorn.Config, master: Master, listener: Listener, sock: socket.socket
+        self,
+        config: uvicorn.Config,
+        master: Master,
+        listener: Listener,
+        sock: socket.socket,
+        tls: ssl.SSLContext | None,
+        reopen_logs: Callable[[], None],
     ) -> None:
         super().__init__(config)
-        self._master, self._listener, self._sock = master, listener, sock
+        self._master, self._listener, self._sock, self._tls = master, listener, sock, tls
+        self._reopen_logs = reopen_logs
         self._tasks: list[asyncio.Task[None]] = []
-        self._tls: ssl.SSLContext | None = None
-
-    def use_tls(self, context: ssl.SSLContext | None) -> None:
-        self._tls = context
+        self.failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=[])
-
-        def connection() -> asyncio.Protocol:
-            protocol: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
-                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-            return protocol
-
+        connection = functools.partial(
+            Http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
         self._tasks = [
             asyncio.create_task(self._until_stopped(self._master.run())),
             asyncio.create_task(self._until_stopped(self._listener.serve(self._sock, connection, self._tls))),
             asyncio.create_task(self._notify()),
             asyncio.create_task(self._collect()),
         ]
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reopen_logs)
         host, port = self._sock.getsockname()[:2]
         scheme = "https" if self._tls else "http"
         url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
@@ -82,16 +89,14 @@ class Server(uvicorn.Server):
         self._listener.end_pending()
         await super().shutdown(sockets=[])
 
-    async def _until_stopped(self, work) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
         """What must not end by itself; a fault ends the master, so that a supervisor starts it anew."""
         try:
             await work
-        except Exception:  # noqa: BLE001 - the top of the task
-            logs.LOG.critical("fault", exc_info=True, extra={"fields": {}})
+        except Exception as exc:  # noqa: BLE001 - the top of the task
+            logs.fault(exc, logging.CRITICAL)
             self.should_exit = True
             self.failed = True
-
-    failed = False
 
     async def _collect(self) -> None:
         """Have garbage collected when nothing is due: with a thousand connections it takes 0.2 s."""
@@ -124,18 +129,23 @@ def notify(state: str) -> None:
 
 
 def serve(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT. Raises StartError."""
+    """Until SIGTERM or SIGINT."""
     try:
-        writer = logs.set_up(settings.log_level, settings.log_dir)
+        log = logs.set_up(settings.log_level, settings.log_dir)
     except OSError as exc:
-        raise StartError(f"--log-dir: {exc}") from None
+        print(f"--log-dir: {exc}", file=sys.stderr)
+        return 1
     try:
-        return _serve(settings)
+        return _serve(settings, log.reopen)
+    except StartError as exc:
+        print(exc, file=sys.stderr)
+        return 1
     finally:
-        writer.stop()  # when all is written
+        log.writer.close(LAST_LINES_S)
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
+    """Raises StartError."""
     tls = _tls(settings)
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
@@ -145,10 +155,14 @@ def _serve(settings: Settings) -> int:
         master = Master(settings, settings.tokens, listener, limited)
     except ValueError as exc:
         raise StartError(f"REDIS_URL: {exc}") from None
-    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=_ranges(settings.nodes))
+    nodes = ",".join(map(str, sorted(settings.nodes)))
+    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=nodes)
     if settings.tokens.is_open and not ipaddress.ip_address(host).is_loopback:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
+    if settings.token_file and tokens.is_exposed(settings.token_file):
+        hint = "other users can read or write it; chmod 640"
+        logs.warning("token_file_readable", file=str(settings.token_file), reason=hint)
     app = socketio.ASGIApp(master.sio, Routes(master, settings.tokens).app)
     guard = Guard(app, listener, master.sessions, settings.allowed_hosts, limited)
     config = uvicorn.Config(
@@ -167,13 +181,12 @@ def _serve(settings: Settings) -> int:
         timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type]
         h11_max_incomplete_event_size=16 * 1024,
     )
-    server = Server(config, master, listener, sock)
-    server.use_tls(tls)
+    server = Server(config, master, listener, sock, tls, reopen_logs)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped
-    for name, handler in (("SIGHUP", lambda *_: logs.reopen()), ("SIGUSR1", None), ("SIGUSR2", None)):
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
         if hasattr(signal, name):  # what the worker knows must not end the master
-            signal.signal(getattr(signal, name), handler or signal.SIG_IGN)
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     asyncio.run(server.serve())
     logs.info("stopped")
     return 70 if server.failed else 0
@@ -218,14 +231,3 @@ def _connection_limit(wanted: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wider, hard))
             soft = wider
     return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_DESCRIPTORS))
-
-
-def _ranges(numbers: frozenset[int]) -> str:
-    """`1-3,7`."""
-    parts: list[list[int]] = []
-    for number in sorted(numbers):
-        if parts and number == parts[-1][-1] + 1:
-            parts[-1][1:] = [number]
-        else:
-            parts.append([number])
-    return ",".join("-".join(map(str, part)) for part in parts)

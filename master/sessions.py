@@ -43,8 +43,6 @@ class Sessions:
     def __init__(self, sio: socketio.AsyncServer) -> None:
         self._sio = sio
         self._by_sid: dict[str, Session] = {}
-        self._joined: set[str] = set()
-        """The Engine.IO sessions in which a worker joined."""
 
     def get(self, sid: str) -> Session | None:
         return self._by_sid.get(sid)
@@ -56,25 +54,19 @@ class Sessions:
         self._by_sid[sid] = Session(engine, host, nodes)
         return True
 
-    def joined(self, session: Session, join: messages.Join) -> None:
-        session.join = join
-        self._joined.add(session.engine)
-
     def end(self, sid: str) -> Session | None:
-        session = self._by_sid.pop(sid, None)
-        if session:
-            self._joined.discard(session.engine)
-        return session
+        return self._by_sid.pop(sid, None)
 
-    def has_joined(self, session: str) -> bool:
-        return session in self._joined
-
-    def is_websocket(self, session: Session) -> bool:
-        socket = self._sio.eio.sockets.get(session.engine)  # none where it has just been closed
-        return socket is not None and bool(socket.upgraded)
+    def has_joined(self, engine: str) -> bool:
+        """Whether a worker has joined in this Engine.IO session."""
+        return engine in self._joined()
 
     def has_room(self) -> bool:
-        return len(self._sio.eio.sockets) - len(self._joined) < MOST_UNJOINED
+        """Whether a new Engine.IO session by polling may begin; those by websocket are bounded as connections."""
+        return len(self._sio.eio.sockets) - len(self._joined()) < MOST_UNJOINED
+
+    def _joined(self) -> set[str]:
+        return {session.engine for session in self._by_sid.values() if session.join}
 
     async def end_polling(self) -> None:
         """Answer the polls that are open, so that their workers look for another master at once."""
@@ -89,12 +81,8 @@ class Sessions:
         seen: dict[str, float] = {}
         while True:
             await asyncio.sleep(0.1)
-            now = time.monotonic()
-            seen = {
-                session: seen.get(session, now)
-                for session in self._sio.eio.sockets
-                if session not in self._joined
-            }
+            now, joined = time.monotonic(), self._joined()
+            seen = {s: seen.get(s, now) for s in self._sio.eio.sockets if s not in joined}
             overdue = [session for session, since in seen.items() if now - since > UNJOINED_S][:MOST_AT_ONCE]
             # it would wait until the peer has fetched what is left for it
             ends = [asyncio.wait_for(self._sio.eio.disconnect(session), 0.2) for session in overdue]

@@ -1,11 +1,13 @@
 """The settings of `serve`, from flags, the environment and `.env`, in this order; every fault at once."""
 
+# ruff: noqa: RUF009 - _option() returns a field, as dataclasses.field() does
+
 import argparse
 import logging
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,23 +32,6 @@ def default_env_file() -> Path:
     """`.env` beside master/, else that of the installed master."""
     beside = Path(__file__).resolve().parent.parent / ".env"
     return INSTALLED_ENV_FILE if not beside.exists() and os.access(INSTALLED_ENV_FILE, os.R_OK) else beside
-
-
-@dataclass(frozen=True)
-class Settings:
-    host: str
-    port: int
-    tls_cert: Path | None
-    tls_key: Path | None
-    redis_url: str | None
-    dead_after: float
-    order_timeout: float
-    nodes: frozenset[int]
-    allowed_hosts: frozenset[str]
-    max_connections: int
-    log_dir: Path | None
-    log_level: str
-    tokens: Tokens
 
 
 class SettingsError(Exception):
@@ -112,50 +97,58 @@ def _file(text: str) -> Path:
     return Path(text)
 
 
-def _token(text: str) -> str:
-    if not text.isprintable():
-        raise ValueError("a text of printable characters")
-    return text
-
-
 @dataclass(frozen=True)
 class Option:
     variable: str
-    read: Any
+    read: Callable[[str], Any]
     """Turns its text into its value. Raises ValueError with what is expected."""
     default: str | None
     help: str
     is_secret: bool = False
 
 
-OPTIONS = {
-    "host": Option("MASTER_HOST", str, "127.0.0.1", "the address to listen on"),
-    "port": Option("MASTER_PORT", lambda text: _whole(text, 0, 65535), "5000", "the port; 0: a free one"),
-    "token_file": Option(
+def _option(
+    variable: str, read: Callable[[str], Any], default: str | None, shown: str, is_secret: bool = False
+) -> Any:
+    return field(metadata={"option": Option(variable, read, default, shown, is_secret)}, repr=not is_secret)
+
+
+@dataclass(frozen=True)
+class Settings:
+    host: str = _option("MASTER_HOST", str, "127.0.0.1", "the address to listen on")
+    port: int = _option("MASTER_PORT", lambda text: _whole(text, 0, 65535), "5000", "the port; 0: a free one")
+    token_file: Path | None = _option(
         "MASTER_TOKEN_FILE",
         _file,
         None,
         "a file with lines TOKEN or NODE_ID TOKEN; MASTER_TOKEN: one token for all",
-    ),
-    "tls_cert": Option("MASTER_TLS_CERT", _file, None, "certificate (chain), PEM"),
-    "tls_key": Option("MASTER_TLS_KEY", _file, None, "its private key, PEM"),
-    "redis": Option("REDIS_URL", _redis, None, "where several masters share their state", is_secret=True),
-    "dead_after": Option("MASTER_DEAD_AFTER", _seconds, "2.5", "a node that is silent for S seconds is dead"),
-    "order_timeout": Option(
+    )
+    tls_cert: Path | None = _option("MASTER_TLS_CERT", _file, None, "certificate (chain), PEM")
+    tls_key: Path | None = _option("MASTER_TLS_KEY", _file, None, "its private key, PEM")
+    redis: str | None = _option("REDIS_URL", _redis, None, "where several masters share their state", True)
+    dead_after: float = _option(
+        "MASTER_DEAD_AFTER", _seconds, "2.5", "a node that is silent for S seconds is dead"
+    )
+    order_timeout: float = _option(
         "MASTER_ORDER_TIMEOUT",
         _seconds,
         "40",
         "S seconds for the answer to an order; more than CONFLICT_WAIT",
-    ),
-    "nodes": Option("MASTER_NODES", _nodes, "1-9", "the numbers that may join"),
-    "allowed_hosts": Option(
+    )
+    nodes: frozenset[int] = _option("MASTER_NODES", _nodes, "1-9", "the numbers that may join")
+    allowed_hosts: frozenset[str] = _option(
         "MASTER_ALLOWED_HOSTS", _names, "", "names by which it may be asked, besides this machine's own"
-    ),
-    "max_connections": Option(
+    )
+    max_connections: int = _option(
         "MASTER_MAX_CONNECTIONS", lambda text: _whole(text, 16, 100_000), "1024", "connections in all"
-    ),
-    "log_dir": Option("MASTER_LOG_DIR", Path, None, "also log to master.log in this folder"),
-    "log_level": Option("MASTER_LOG_LEVEL", _level, "INFO", "DEBUG, INFO, WARNING or ERROR"),
+    )
+    log_dir: Path | None = _option("MASTER_LOG_DIR", Path, None, "also log to master.log in this folder")
+    log_level: str = _option("MASTER_LOG_LEVEL", _level, "INFO", "DEBUG, INFO, WARNING or ERROR")
+    tokens: Tokens = field(default=Tokens(), repr=False)
+
+
+OPTIONS: dict[str, Option] = {
+    each.name: each.metadata["option"] for each in fields(Settings) if each.name != "tokens"
 }
 
 
@@ -176,6 +169,7 @@ def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict
 
     Raises SettingsError.
     """
+    logging.getLogger("dotenv.main").setLevel(logging.CRITICAL)
     try:
         lines = dotenv_values(env_file, interpolate=False, encoding="utf-8-sig") if env_file.is_file() else {}
     except (OSError, UnicodeDecodeError) as exc:
@@ -188,15 +182,12 @@ def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict
     return {**values, **{name: value for name, value in environ.items() if value}}
 
 
-def secret(values: Mapping[str, str], name: str) -> str | None:
-    """A secret, or the first line of the file that NAME_FILE names. Raises ValueError."""
-    path = values.get(f"{name}_FILE")
-    if name in values or path is None:
-        return values.get(name)
+def _redis_url(path: Path) -> str | None:
+    """Raises ValueError."""
     try:
-        return tokens.read_file(Path(path)).partition("\n")[0].strip() or None
+        return tokens.read_file(path).partition("\n")[0].strip() or None
     except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"{name}_FILE: {path}: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from None
+        raise ValueError(f"REDIS_URL_FILE: {path}: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from None
 
 
 def own_token(values: Mapping[str, str]) -> str | None:
@@ -219,8 +210,8 @@ def load(arguments: argparse.Namespace) -> Settings:
         text = flag if flag is not None else values.get(option.variable, option.default)
         source = f"--{name.replace('_', '-')}" if flag is not None else option.variable
         try:
-            if name == "redis" and flag is None:
-                text = secret(values, "REDIS_URL")
+            if name == "redis" and text is None and "REDIS_URL_FILE" in values:
+                text = _redis_url(Path(values["REDIS_URL_FILE"]))
             found[name] = None if text is None else option.read(text)
             if name == "redis" and flag and urlsplit(flag).password:
                 raise ValueError(
@@ -231,27 +222,19 @@ def load(arguments: argparse.Namespace) -> Settings:
             faults.append(f"{source}:{shown} expected {exc}")
             is_usage = is_usage or flag is not None
     try:
-        found["tokens"] = _tokens(values, found.pop("token_file", None))
+        found["tokens"] = _tokens(values, found.get("token_file"))
     except ValueError as exc:
         faults.append(str(exc))
     if (found.get("tls_cert") is None) != (found.get("tls_key") is None):
         faults.append("--tls-cert and --tls-key: expected both or none")
     if faults:
         raise SettingsError(faults, is_usage)
-    found["redis_url"] = found.pop("redis")
-    return Settings(**{field.name: found[field.name] for field in fields(Settings)})
+    return Settings(**found)
 
 
 def _tokens(values: Mapping[str, str], path: Path | None) -> Tokens:
     """Raises ValueError."""
-    read = tokens.read(path) if path else Tokens()
-    shared = values.get("MASTER_TOKEN")
-    if shared:
-        try:
-            read = Tokens((_token(shared), *read.shared), read.bound)
-        except ValueError as exc:
-            raise ValueError(f"MASTER_TOKEN: expected {exc}") from None
-    return read
-
-
-logging.getLogger("dotenv.main").setLevel(logging.CRITICAL)
+    read, shared = tokens.read(path) if path else Tokens(), values.get("MASTER_TOKEN")
+    if shared and not shared.isprintable():
+        raise ValueError("MASTER_TOKEN: expected a text of printable characters")
+    return Tokens((shared, *read.shared), read.bound) if shared else read

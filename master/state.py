@@ -1,16 +1,15 @@
 """What a master must not forget, and its form as text, in which several masters share it.
 
-What only one of them can tell is left out: when something was heard last or ordered, by its own clock.
+What only one of them can tell is left out of that: when something was heard last or ordered, by its own clock.
 """
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from master.members import Connection, Member, Pulse
 from master.messages import Join
-from master.takeovers import Order, Takeover
 
 FORM = 2
 """Of the text; counted up with each change that an older master could not read."""
@@ -21,41 +20,93 @@ class StateError(Exception):
 
 
 @dataclass
+class Order:
+    """A `recover` that waits for its answer."""
+
+    by: int
+    sid: str
+    since: float
+
+
+@dataclass
+class Takeover:
+    """What others do about the address of one node."""
+
+    number: int
+    order: Order | None = None
+    tried: set[int] = field(default_factory=set)
+    """Who failed in this round."""
+    stranded: bool = False
+    """It was logged that nobody is left to ask; not again before something changes."""
+    holder: int | None = None
+    ip: str | None = None
+    """The address that `holder` holds."""
+    held_since: float = 0.0
+    """Seconds since the epoch."""
+    giving_back: bool = False
+    """The holder was ordered to restore and has not answered yet."""
+    set_aside: bool = False
+    """Given back by hand: nobody is to take it until the node was back."""
+    is_planned: bool = False
+    """The node was stopped: that nobody answers for it is no surprise."""
+    in_use: int = 0
+    """How often a neighbor found the address in use by its owner while the node was away."""
+    not_before: float = 0.0
+    """Seconds since the epoch before which nobody is ordered to take it."""
+
+
+@dataclass
 class State:
     members: dict[int, Member] = field(default_factory=dict)
     takeovers: dict[int, Takeover] = field(default_factory=dict)
     unclaimed: dict[str, int] = field(default_factory=dict)
     """Addresses held for a node that has not joined yet, and who holds them."""
 
+    def as_json(self) -> dict[str, dict[str, Any]]:
+        """What `/json` shows; every key is a NODE_ID as text."""
+        shown: dict[str, dict[str, Any]] = {"active": {}, "inactive": {}, "recovery_mapper": {}}
+        for number in sorted(self.members.keys() | self.takeovers.keys()):
+            member, takeover = self.members.get(number), self.takeovers.get(number) or Takeover(number)
+            join = member.join if member else None
+            holds = {str(t.number): t.ip for t in self.takeovers.values() if t.holder == number}
+            shown["active" if member and member.current else "inactive"][str(number)] = {
+                "system": join.system if join else None,
+                "neighbors": [str(neighbor) for neighbor in join.neighbors] if join else [],
+                "primary_ip": join.ip if join else takeover.ip,
+                "primary_netmask": join.netmask if join else None,
+                "holds": holds,
+                "ordered": str(takeover.order.by) if takeover.order else None,
+                "set_aside": takeover.set_aside,
+            }
+            if takeover.holder is not None:
+                shown["recovery_mapper"][str(number)] = {
+                    "recovery_node": str(takeover.holder),
+                    "ip": takeover.ip,
+                    "netmask": join.netmask if join else None,
+                    "giving_back": takeover.giving_back,
+                }
+        return shown
+
 
 def encode(state: State, is_silent: Callable[[Connection], bool]) -> str:
     """Equal states give equal texts."""
-    members = {}
-    for member in state.members.values():
-        connections = [
-            {
-                "sid": c.sid,
-                "number": c.number,
-                "join": asdict(c.join),
-                "is_open": c.is_open,
-                "is_silent": is_silent(c),
-            }
-            for c in member.connections
-        ]
-        current = member.current and member.current.sid
-        members[member.number] = {
-            "join": asdict(member.join),
-            "connections": connections,
-            "current": current,
-            "since": member.since,
-            "last_ping": member.last_ping,
-        }
-    takeovers = {}
-    for takeover in state.takeovers.values():
-        order = takeover.order and {"by": takeover.order.by, "sid": takeover.order.sid}
-        takeovers[takeover.number] = {**vars(takeover), "tried": sorted(takeover.tried), "order": order}
-    whole = {"form": FORM, "members": members, "takeovers": takeovers, "unclaimed": state.unclaimed}
-    return json.dumps(whole, sort_keys=True, separators=(",", ":"))
+
+    def plain(value: Any) -> object:
+        match value:
+            case set():
+                return sorted(value)
+            case Member():
+                return {**vars(value), "current": value.current and value.current.sid}
+            case Connection():
+                kept = {key: vars(value)[key] for key in ("sid", "number", "join", "is_open")}
+                return {**kept, "is_silent": is_silent(value)}
+            case Order():
+                return {"by": value.by, "sid": value.sid}
+            case _:
+                return vars(value)
+
+    whole = {"form": FORM, **vars(state)}
+    return json.dumps(whole, default=plain, sort_keys=True, separators=(",", ":"))
 
 
 def decode(text: str, now: float) -> State:

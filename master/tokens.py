@@ -10,8 +10,6 @@ from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 
-from master.logs import warning
-
 PIPE_S = 5.0
 """For which a pipe may keep the start waiting."""
 
@@ -116,6 +114,9 @@ def read(path: Path) -> Tokens:
                 raise ValueError(f"{path}, line {number}: expected TOKEN, or NODE_ID TOKEN")
     if not shared and not bound:
         raise ValueError(f"{path}: it contains no token")
-    if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP:
-        warning("token_file_readable", file=str(path), reason="other users can read or write it; chmod 640")
     return Tokens(tuple(shared), tuple(bound))
+
+
+def is_exposed(path: Path) -> bool:
+    """Whether other users can read or write it."""
+    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP)

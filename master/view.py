@@ -2,15 +2,14 @@
 
 import itertools
 import logging
-import time
-from collections import deque
+from collections import defaultdict, deque
 from datetime import datetime, timezone
+from ipaddress import IPv4Interface
 from typing import Any
 
+from logs.format import as_text
 from master.cluster import Cluster
-from master.logs import format_message
-from master.members import Member
-from master.takeovers import Takeover
+from master.state import Takeover
 
 MOST_EVENTS = 200
 TEXTS = {
@@ -63,20 +62,21 @@ class RecentEvents(logging.Handler):
         self._ids = itertools.count(1)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.msg in HIDDEN:
+        message: Any = record.msg
+        event, fields = message.event, {k: v for k, v in message.fields.items() if v is not None}
+        if event in HIDDEN:
             return
-        fields: dict[str, Any] = {k: v for k, v in getattr(record, "fields", {}).items() if v is not None}
         try:
-            text = TEXTS[record.msg].format_map({k: _short(v) for k, v in fields.items()})
+            text = TEXTS[event].format_map({k: as_text(v) for k, v in fields.items()})
         except (KeyError, IndexError):
-            text = format_message(record.msg, fields, 500)
+            text = str(message)
         node = fields.get("node")
         self._events.append(
             {
                 "id": next(self._ids),
                 "at": iso(record.created),
                 "level": record.levelname,
-                "event": record.msg,
+                "event": event,
                 "text": text[:500],
                 "node": node if isinstance(node, int) else None,
             }
@@ -86,67 +86,50 @@ class RecentEvents(logging.Handler):
         return [event for event in self._events if event["id"] > last_id]
 
 
-def _short(value: object) -> object:
-    return round(value, 2) if isinstance(value, float) else value
-
-
 def nodes(cluster: Cluster) -> list[dict[str, Any]]:
     """Every node that joined or is named as a neighbor, by number."""
-    members = {member.number: member for member in cluster.members}
+    members, takeovers, epoch = cluster.state.members, cluster.state.takeovers, cluster.members.epoch
     named = {neighbor for member in members.values() for neighbor in member.join.neighbors}
-    takeovers = cluster.state.takeovers
-    holds: dict[int, list[int]] = {}
+    holds = defaultdict(list)
     for takeover in takeovers.values():
-        if takeover.holder is not None:
-            holds.setdefault(takeover.holder, []).append(takeover.number)
-    epoch = time.time() - time.monotonic()
-    return [
-        _node(number, members.get(number), takeovers.get(number) or Takeover(number), holds, cluster, epoch)
-        for number in sorted(members.keys() | named)
-    ]
-
-
-def _node(
-    number: int,
-    member: Member | None,
-    takeover: Takeover,
-    holds: dict[int, list[int]],
-    cluster: Cluster,
-    epoch: float,
-) -> dict[str, Any]:
-    join, current = (member.join, member.current) if member else (None, None)
-    address = None
-    if join and join.ip and join.netmask:
-        address = f"{join.ip}/{sum(int(part).bit_count() for part in join.netmask.split('.'))}"
-    last_ping = member.last_ping if member else 0.0
-    if current:
-        last_ping = epoch + current.pulse.pinged if current.pulse.pinged else 0.0
-    conflict = cluster.conflicts.get(number)
-    return {
-        "node": number,
-        "system": join.system if join else None,
-        "address": address or takeover.ip,
-        "alive": current is not None,
-        "state": "never" if member is None else "alive" if current else "dead",
-        "since": iso(member.since) if member and member.since else None,
-        "last_ping": iso(last_ping) if last_ping else None,
-        "neighbors": list(join.neighbors) if join else [],
-        "carrier": join.carrier if join else True,
-        "held_by": takeover.holder,
-        "held_since": iso(takeover.held_since) if takeover.holder is not None else None,
-        "holds": sorted(holds.get(number, [])),
-        "ordered_at": takeover.order.by if takeover.order else None,
-        "set_aside": takeover.set_aside,
-        "stopped": current is None and takeover.is_planned,
-        "in_use": current is None and takeover.in_use > 0,
-        "conflict": conflict[0] if conflict else None,
-    }
+        holds[takeover.holder].append(takeover.number)
+    shown = []
+    for number in sorted(members.keys() | named):
+        member, takeover = members.get(number), takeovers.get(number) or Takeover(number)
+        join, current = (member.join, member.current) if member else (None, None)
+        address = str(IPv4Interface(f"{join.ip}/{join.netmask}")) if join and join.ip else None
+        last_ping = member.last_ping if member else 0.0
+        if current:
+            last_ping = epoch + current.pulse.pinged if current.pulse.pinged else 0.0
+        conflict = cluster.conflicts.get(number)
+        shown.append(
+            {
+                "node": number,
+                "system": join.system if join else None,
+                "address": address or takeover.ip,
+                "alive": current is not None,
+                "state": "never" if member is None else "alive" if current else "dead",
+                "since": iso(member.since) if member and member.since else None,
+                "last_ping": iso(last_ping) if last_ping else None,
+                "neighbors": list(join.neighbors) if join else [],
+                "carrier": join.carrier if join else True,
+                "held_by": takeover.holder,
+                "held_since": iso(takeover.held_since) if takeover.holder is not None else None,
+                "holds": sorted(holds[number]),
+                "ordered_at": takeover.order.by if takeover.order else None,
+                "set_aside": takeover.set_aside,
+                "stopped": current is None and takeover.is_planned,
+                "in_use": current is None and takeover.in_use > 0,
+                "conflict": conflict[0] if conflict else None,
+            }
+        )
+    return shown
 
 
 def layout(cluster: Cluster) -> dict[str, int] | None:
     """The grid whose neighborhoods are the nodes' own, numbered by rows. None: they form no grid."""
     joins = {member.number: set(member.join.neighbors) for member in cluster.members}
-    last = max([*joins, *(n for neighbors in joins.values() for n in neighbors)], default=0)
+    last = max(set().union(joins, *joins.values()), default=0)
     if not joins or last > 400:
         return None
     for columns in sorted(range(2, last + 1), key=lambda c: (c != 3, c)):

@@ -6,8 +6,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from network.base import Network, NetworkError
-
-_BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
+from settings.types import BACKENDS
 
 
 def resolve(backend: str) -> tuple[str, str]:
@@ -49,7 +48,7 @@ def open_network(
         from network.simulated import Simulated
 
         return Simulated(node_id)
-    if name not in _BACKENDS.get(sys.platform, ()):
+    if name not in BACKENDS.get(sys.platform, ()):
         raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
     folder = Path(journal_dir).resolve()
     local = _local(node_id, interface, lease_s, folder)

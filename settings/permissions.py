@@ -17,20 +17,14 @@ def exposed_secret(path: Path, what: str, account: int) -> Iterator[str]:
     if status and stat.S_ISREG(status.st_mode) and _others(status, stat.S_IRGRP, stat.S_IROTH, account):
         remedy = "chmod o-r" if status.st_mode & stat.S_IROTH else f"chown {account}"
         yield f"{what} {quoted(str(path))} can be read by other users; fix this with: {remedy} {_argument(path)}"
-    yield from exposed_folder(path.parent, f"the folder of {what}", account)
+    yield from exposed_to_writers(path.parent, f"the folder of {what}", account)
 
 
-def exposed_folder(folder: Path, what: str, account: int) -> Iterator[str]:
-    status = _status(folder)
-    if status and not status.st_mode & stat.S_ISVTX and _others(status, stat.S_IWGRP, stat.S_IWOTH, account):
-        yield f"{what}, {quoted(str(folder))}, can be written by other users; fix this with: chmod go-w {_argument(folder)}"
-
-
-def exposed_program(path: Path, what: str, account: int) -> Iterator[str]:
+def exposed_to_writers(path: Path, what: str, account: int) -> Iterator[str]:
+    """A warning about a program or a folder; in a sticky one nobody can replace another user's file."""
     status = _status(path)
-    if status and _others(status, stat.S_IWGRP, stat.S_IWOTH, account):
+    if status and not status.st_mode & stat.S_ISVTX and _others(status, stat.S_IWGRP, stat.S_IWOTH, account):
         yield f"{what} {quoted(str(path))} can be written by other users; fix this with: chmod go-w {_argument(path)}"
-    yield from exposed_folder(path.parent, f"the folder of {what}", account)
 
 
 def owner_of(folder: Path) -> int:
@@ -50,11 +44,9 @@ def _status(path: Path) -> os.stat_result | None:
 def _others(status: os.stat_result, group_bit: int, other_bit: int, account: int) -> bool:
     """Whether the mode lets in anyone but root, root's group, the account and this process."""
     trusted = {0, account, os.geteuid()}
-    if status.st_uid not in trusted:
+    if status.st_uid not in trusted or status.st_mode & other_bit:
         return True
-    if status.st_mode & other_bit:
-        return True
-    return bool(status.st_mode & group_bit and status.st_gid) and bool(_members(status.st_gid) - trusted)
+    return bool(status.st_mode & group_bit and status.st_gid and _members(status.st_gid) - trusted)
 
 
 def _members(gid: int) -> set[int]:

@@ -12,9 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from settings import files
-from settings import types as t
+from settings.types import (
+    DAY_S,
+    ValueType,
+    backend,
+    interface,
+    master_urls,
+    networks,
+    node_number,
+    one_of,
+    seconds,
+    secret,
+    whole,
+)
 
 REQUIRED = "(required)"
+NONE = "(none)"
+_DURATION, _INTERVAL, _COUNT = seconds(), seconds(0.02), whole(0)
+_LEVELS = one_of({level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")})
+_SWITCH = one_of({"0": False, "1": True})
 
 
 @dataclass(frozen=True)
@@ -26,7 +42,7 @@ class Variable:
     """
 
     name: str
-    type: t.ValueType
+    type: ValueType
     default: str
     meaning: str
     attribute: str = ""
@@ -34,10 +50,10 @@ class Variable:
     @property
     def default_text(self) -> str:
         """The default for people."""
+        if self.default == "./":
+            return "the folder of client.py"
         if self.default.startswith("./"):
-            return (
-                f"{self.default[2:]} next to client.py" if self.default != "./" else "the folder of client.py"
-            )
+            return f"{self.default[2:]} next to client.py"
         return self.default.strip("()")
 
     @property
@@ -46,13 +62,13 @@ class Variable:
         return "" if self.default.startswith(("(", "./")) else self.default
 
 
-def setting(name: str, value_type: t.ValueType, default: str, meaning: str) -> Any:
+def setting(name: str, value_type: ValueType, default: str, meaning: str) -> Any:
     """A field of Config with its variable; a secret has a second one, NAME_FILE."""
     rows = [Variable(name, value_type, default, meaning)]
-    if value_type.is_secret:
+    if value_type is secret:
         meaning = f"A file whose first line is that secret; {name} wins over it."
-        rows.append(Variable(f"{name}_FILE", files.secret_file(), default, meaning))
-    return field(metadata={"variables": rows}, repr=not value_type.is_secret)
+        rows.append(Variable(f"{name}_FILE", files.secret_file, default, meaning))
+    return field(metadata={"variables": rows}, repr=value_type is not secret)
 
 
 @dataclass(frozen=True)
@@ -66,121 +82,111 @@ class Config:
     `log_dir` exists. `warnings` are lines for the log; `paths` are the files that were read, each with its variable.
     """
 
-    node_id: int = setting("NODE_ID", files.node_number(), REQUIRED, "This node's number.")
+    node_id: int = setting("NODE_ID", node_number, REQUIRED, "This node's number.")
     password: str | None = setting(
         "PASSWORD",
-        t.secret(),
-        "(none)",
+        secret,
+        NONE,
         "The sudo password, needed only if the worker cannot change addresses itself.",
     )
     masters: tuple[str, ...] = setting(
-        "MASTER_URL", t.master_urls(), "http://localhost:5000", "The master; several are tried in order."
+        "MASTER_URL", master_urls, "http://localhost:5000", "The master; several are tried in order."
     )
     master_token: str | None = setting(
-        "MASTER_TOKEN", t.secret(), "(none)", "The secret that this node shares with the master."
+        "MASTER_TOKEN", secret, NONE, "The secret that this node shares with the master."
     )
     master_ca_file: Path | None = setting(
-        "MASTER_CA_FILE",
-        files.ca_file(),
-        "(the system's)",
-        "CA certificates by which an https master is verified.",
+        "MASTER_CA_FILE", files.ca_file, "(the system's)", "CA certificates that verify an https master."
     )
     interface: str | None = setting(
         "INTERFACE",
-        t.interface(),
+        interface,
         "(the one whose subnet contains the address)",
         "The interface on which addresses are added.",
     )
     neighbors: Mapping[int, tuple[int, ...]] = setting(
         "NETWORK_CONFIG",
-        files.neighbors(),
+        files.neighbors,
         "./network_config.txt",
         "A file with one line per node and its neighbors.",
     )
     allowed_networks: tuple[IPv4Network, ...] | None = setting(
         "ALLOWED_NETWORKS",
-        t.networks(),
+        networks,
         "(the interface's subnets)",
         "The networks from which an address may be taken over.",
     )
     vip_backend: str = setting(
         "VIP_BACKEND",
-        t.backend(),
+        backend,
         "auto",
         "How addresses are changed; simulated: in memory only, for demonstrations.",
     )
     address_lease_s: int = setting(
         "ADDRESS_LEASE",
-        t.whole(3, t.DAY_S, or_zero=True),
+        whole(3, DAY_S, or_zero=True),
         "10",
         "Seconds of kernel lifetime of a held address, renewed by the worker; 0: no lease.",
     )
     master_loss_release_s: float = setting(
         "MASTER_LOSS_RELEASE",
-        t.seconds(),
+        _DURATION,
         "0",
         "Seconds without a master after which held addresses are released; 0: never.",
     )
     join_interval_s: float = setting(
         "JOIN_INTERVAL",
-        t.seconds(0.02, or_zero=True),
+        seconds(0.02, or_zero=True),
         "60",
         "Seconds between refreshing joins; 0: only on connect.",
     )
     conflict_probe_s: float = setting(
         "CONFLICT_PROBE",
-        t.seconds(),
+        _DURATION,
         "0.2",
         "Seconds of ARP probing before an address is taken; 0: no probing.",
     )
     conflict_wait_s: float = setting(
         "CONFLICT_WAIT",
-        t.seconds(),
+        _DURATION,
         "30",
         "Seconds that an order waits for a live owner to fall silent; 0: it is refused at once.",
     )
-    ping_interval_s: float = setting(
-        "PING_INTERVAL", t.seconds(0.02), "2", "Seconds between keep-alive pings."
-    )
+    ping_interval_s: float = setting("PING_INTERVAL", _INTERVAL, "2", "Seconds between keep-alive pings.")
     ping_timeout_s: float = setting(
-        "PING_TIMEOUT", t.seconds(0.02), "2", "Seconds within which a ping must be answered."
+        "PING_TIMEOUT", _INTERVAL, "2", "Seconds within which a ping must be answered."
     )
     ping_max_missed: int = setting(
-        "PING_MAX_MISSED",
-        t.whole(1, 1000),
-        "3",
-        "Missed pings in a row after which the connection is made anew.",
+        "PING_MAX_MISSED", whole(1, 1000), "3", "Missed pings in a row until the connection is made anew."
     )
     reconnect_delay_s: float = setting(
         "RECONNECT_DELAY",
-        t.seconds(0.02),
+        _INTERVAL,
         "0.5",
         "Seconds at most before the first attempt to reconnect; doubled with each attempt.",
     )
     reconnect_delay_max_s: float = setting(
-        "RECONNECT_DELAY_MAX", t.seconds(0.02), "2", "Seconds beyond which that delay does not grow."
+        "RECONNECT_DELAY_MAX", _INTERVAL, "2", "Seconds beyond which that delay does not grow."
     )
     notify_command: Path | None = setting(
         "NOTIFY_COMMAND",
-        files.executable(),
-        "(none)",
+        files.executable,
+        NONE,
         "A program to run after each change of an address, with `taken`, `released` or `lost`, node, address and interface.",
     )
     log_dir: Path = setting(
-        "LOG_DIR", files.log_folder(), "./", "The folder of ping.log and comms.log, created if missing."
+        "LOG_DIR", files.log_folder, "./", "The folder of ping.log and comms.log, created if missing."
     )
-    log_level: str = setting("LOG_LEVEL", t.levels(), "INFO", "The lowest level that both logs record.")
+    log_level: str = setting("LOG_LEVEL", _LEVELS, "INFO", "The lowest level that both logs record.")
     log_max_bytes: int = setting(
-        "LOG_MAX_BYTES", t.whole(0), "10485760", "The size in bytes at which a log is rotated; 0: never."
+        "LOG_MAX_BYTES", _COUNT, "10485760", "The size in bytes at which a log is rotated; 0: never."
     )
-    log_backup_count: int = setting(
-        "LOG_BACKUP_COUNT", t.whole(0), "5", "The number of rotated files that are kept."
-    )
+    log_backup_count: int = setting("LOG_BACKUP_COUNT", _COUNT, "5", "How many rotated files are kept.")
     log_console: bool = setting(
-        "LOG_CONSOLE", t.switch(), "1", "1: stderr repeats both logs; 0: it is silent after the start."
+        "LOG_CONSOLE", _SWITCH, "1", "1: stderr repeats both logs; 0: it is silent after the start."
     )
     metrics_file: Path | None = setting(
-        "METRICS_FILE", files.metrics_file(), "(none)", "A Prometheus textfile, rewritten every 15 s."
+        "METRICS_FILE", files.metrics_file, NONE, "A Prometheus textfile, rewritten every 15 s."
     )
     warnings: tuple[str, ...] = ()
     paths: tuple[tuple[str, Path], ...] = field(default=(), compare=False)

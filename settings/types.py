@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
-from typing import TypeVar
+from typing import Any, TypeVar
 
 DAY_S = 86400
 _URL = re.compile(r"(https?)://(\[[^][]*]|[^:/?#[\]]*)(?::([0-9]{1,5}))?/?", re.ASCII | re.IGNORECASE)
 _LONGEST_SHOWN = 100
+_SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
+BACKENDS = {"linux": ("netlink", "sudo"), "darwin": ("ifconfig", "sudo"), "win32": ("netsh",)}
+"""The values of VIP_BACKEND that work on each system; auto and simulated work on all."""
 
 T = TypeVar("T")
 
@@ -21,14 +24,12 @@ T = TypeVar("T")
 class Fault:
     """One reason why a value is invalid; "" where the expected values say it all.
 
-    `piece` is the part at fault, None: the whole value. `where` is the place of the piece. A `hidden` one may be or
-    contain a secret, and is not shown.
+    `piece` is the part at fault, None: the whole value. `where` is the place of the piece.
     """
 
     reason: str = ""
     piece: str | None = None
     where: str = ""
-    hidden: bool = False
 
 
 class InvalidValue(Exception):
@@ -41,14 +42,30 @@ class InvalidValue(Exception):
 
 @dataclass(frozen=True)
 class ValueType:
-    """`expected` describes the valid values; `parse` raises InvalidValue for any other text.
+    """`expected` describes the valid values; `convert` raises InvalidValue, or what opening a file raises, for others.
 
-    The text of a secret is taken as it is; any other is stripped of surrounding white space.
+    `hides` says of an invalid text whether it may be or contain a secret.
     """
 
     expected: str
-    parse: Callable[[str], object]
-    is_secret: bool = False
+    convert: Callable[[str], Any]
+    hides: Callable[[str], bool]
+
+    def parse(self, text: str) -> Any:
+        """The value. Raises InvalidValue."""
+        try:
+            return self.convert(text)
+        except OSError as exc:
+            raise InvalidValue(exc.strerror or "it cannot be used") from None
+        except (ValueError, RuntimeError):  # a NUL, a lone surrogate; a `~` without a home
+            raise InvalidValue("no file can have that name") from None
+
+
+def expects(
+    expected: str, hides: Callable[[str], bool] = lambda _: False
+) -> Callable[[Callable[[str], Any]], ValueType]:
+    """Make a function that converts a text a ValueType."""
+    return lambda convert: ValueType(expected, convert, hides)
 
 
 def printable(text: str) -> str:
@@ -63,120 +80,94 @@ def quoted(text: str) -> str:
     return f'"{printable(text[:_LONGEST_SHOWN])}"{more}'
 
 
-def whole(least: int, most: int | None = None, *, or_zero: bool = False) -> ValueType:
-    """Whole numbers in plain ASCII digits; `most` None: up to 18 digits."""
-    reach = f"a whole number from {least}" + (f" to {most}" if most else ", at most 18 digits")
-    return _number(reach, r"[0-9]{1,18}", int, (least, most or 10**18), or_zero=or_zero)
+def whole(least: int, most: int = 10**18 - 1, *, or_zero: bool = False) -> ValueType:
+    """Whole numbers in plain ASCII digits."""
+    reach = f" to {most}" if most < 10**18 - 1 else ", at most 18 digits"
+    return _number(f"a whole number from {least}{reach}", r"[0-9]{1,18}", least, most, or_zero=or_zero)
 
 
 def seconds(least: float = 0.0, *, or_zero: bool = False) -> ValueType:
     """Durations in seconds up to a day: plain decimals, without a sign or an exponent."""
     reach = f"seconds from {least:g} to {DAY_S}, such as 2 or 0.5"
-    return _number(reach, r"[0-9]+(\.[0-9]+)?", float, (least, DAY_S), or_zero=or_zero)
+    return _number(reach, r"[0-9]+(\.[0-9]+)?", least, DAY_S, or_zero=or_zero)
 
 
-def _number(
-    reach: str, pattern: str, convert: Callable[[str], float], limits: tuple[float, float], *, or_zero: bool
-) -> ValueType:
-    def parse(text: str) -> float:
-        value = convert(text) if re.fullmatch(pattern, text) else -1
-        if (or_zero and value == 0) or limits[0] <= value <= limits[1]:
+def _number(reach: str, pattern: str, least: float, most: float, *, or_zero: bool) -> ValueType:
+    """Numbers of the type of `least`."""
+
+    @expects(f"0 or {reach}" if or_zero else reach)
+    def number(text: str) -> float:
+        value = type(least)(text) if re.fullmatch(pattern, text) else -1
+        if (or_zero and value == 0) or least <= value <= most:
             return value
         raise InvalidValue("")
 
-    return ValueType(f"0 or {reach}" if or_zero else reach, parse)
+    return number
+
+
+@expects("the number of a node that NETWORK_CONFIG lists, such as 1")
+def node_number(text: str) -> int:
+    number: int = whole(1, 999_999_999).convert(text)
+    return number
 
 
 def one_of(values: Mapping[str, object]) -> ValueType:
-    """One of a few words, in upper or lower case; the value is what the word maps to."""
-    by_word = {word.upper(): value for word, value in values.items()}
+    """One of a few upper-case words, in upper or lower case; the value is what the word maps to."""
+    *most, last = values
 
-    def parse(text: str) -> object:
+    @expects(f"{', '.join(most)} or {last}")
+    def word(text: str) -> object:
         # some letters outside ASCII have an ASCII upper case, such as a dotless i
-        if not text.isascii() or text.upper() not in by_word:
+        if not text.isascii() or text.upper() not in values:
             raise InvalidValue("")
-        return by_word[text.upper()]
+        return values[text.upper()]
 
-    return ValueType(_either(values), parse)
-
-
-def levels() -> ValueType:
-    return one_of({level: level for level in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")})
+    return word
 
 
-def switch() -> ValueType:
-    return one_of({"0": False, "1": True})
-
-
-_SYSTEMS = {"linux": "Linux", "darwin": "macOS", "win32": "Windows"}
-_BACKENDS: Mapping[str, Sequence[str]] = {
-    "auto": (),
-    "netlink": ("linux",),
-    "sudo": ("linux", "darwin"),
-    "netsh": ("win32",),
-    "ifconfig": ("darwin",),
-    "simulated": (),
-}
-"""With the systems on which each works; an empty one works everywhere."""
-
-
-def backend() -> ValueType:
-    def parse(text: str) -> str:
-        systems = _BACKENDS.get(text)
-        if systems is None:
-            raise InvalidValue("")
-        if systems and sys.platform not in systems:
-            raise InvalidValue(f"it works on {' and '.join(_SYSTEMS[name] for name in systems)} only")
+@expects("auto, netlink, sudo, netsh, ifconfig or simulated")
+def backend(text: str) -> str:
+    systems = [name for system, name in _SYSTEMS.items() if text in BACKENDS[system]]
+    if text in ("auto", "simulated") or text in BACKENDS.get(sys.platform, ()):
         return text
+    raise InvalidValue(f"it works on {' and '.join(systems)} only" if systems else "")
 
-    return ValueType(_either(_BACKENDS), parse)
 
-
-def interface() -> ValueType:
+@expects("the name of an interface, such as eth0")
+def interface(text: str) -> str:
     """The name of an interface, whether or not it exists."""
-
-    def parse(text: str) -> str:
-        with suppress(UnicodeEncodeError):
-            name = text.encode("utf-8", "surrogateescape")
-            # An alias on Windows (IF_MAX_STRING_SIZE); an alternative name on Linux has up to 127 bytes (ALTIFNAMSIZ
-            # includes a NUL), and the kernel takes 0xA0 for a space.
-            windows = sys.platform == "win32" and len(text) <= 256 and text.isprintable()
-            if windows or re.fullmatch(rb"(?!\.\.?$)[^/:\0\s\xa0]{1,127}", name):
-                return text
-        raise InvalidValue("no interface can have that name")
-
-    return ValueType("the name of an interface, such as eth0", parse)
+    with suppress(UnicodeEncodeError):
+        name = text.encode("utf-8", "surrogateescape")
+        # An alias on Windows (IF_MAX_STRING_SIZE); an alternative name on Linux has up to 127 bytes (ALTIFNAMSIZ
+        # includes a NUL), and the kernel takes 0xA0 for a space.
+        windows = sys.platform == "win32" and len(text) <= 256 and text.isprintable()
+        if windows or re.fullmatch(rb"(?!\.\.?$)[^/:\0\s\xa0]{1,127}", name):
+            return text
+    raise InvalidValue("no interface can have that name")
 
 
-def secret() -> ValueType:
-    def parse(text: str) -> str:
-        if any(c in text for c in "\0\r\n"):
-            raise InvalidValue(Fault("it contains a line break or a NUL", hidden=True))
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise InvalidValue(Fault("it is not UTF-8 text", hidden=True)) from None
-        return text
-
-    return ValueType("one line of text", parse, is_secret=True)
+@expects("one line of text", hides=lambda _: True)
+def secret(text: str) -> str:
+    if any(c in text for c in "\0\r\n"):
+        raise InvalidValue("it contains a line break or a NUL")
+    if any("\ud800" <= c <= "\udfff" for c in text):
+        raise InvalidValue("it is not UTF-8 text")
+    return text
 
 
-def master_urls() -> ValueType:
+@expects(
+    "http://HOST:PORT or https://HOST:PORT without a path, the port is optional, several with commas",
+    hides=lambda text: any(mark in text for mark in "@?#"),
+)
+def master_urls(text: str) -> tuple[str, ...]:
     """Comma-separated URLs; the value has them in order, normalized and each once."""
-    expected = (
-        "http://HOST:PORT or https://HOST:PORT without a path, the port is optional, several with commas"
-    )
-    # a password may contain a comma, so no piece is shown where there may be one
-    return ValueType(
-        expected, lambda text: _each(text, _master_url, hidden=any(mark in text for mark in "@?#"))
-    )
+    return _each(text, _master_url)
 
 
-def networks() -> ValueType:
+@expects("IPv4 networks such as 10.9.0.0/24, separated by commas")
+def networks(text: str) -> tuple[IPv4Network, ...]:
     """Comma-separated CIDRs; the value has the networks in order and each once."""
-    return ValueType(
-        "IPv4 networks such as 10.9.0.0/24, separated by commas", lambda text: _each(text, _network)
-    )
+    return _each(text, _network)
 
 
 def _master_url(text: str) -> str:
@@ -212,23 +203,17 @@ def _network(text: str) -> IPv4Network:
         raise InvalidValue(str(exc)) from None
 
 
-def _each(text: str, parse: Callable[[str], T], *, hidden: bool = False) -> tuple[T, ...]:
+def _each(text: str, convert: Callable[[str], T]) -> tuple[T, ...]:
     """Every value of a comma-separated text, each once. Raises InvalidValue with the faults of all pieces."""
     pieces = [piece.strip(" \t\r\n") for piece in text.split(",")]
     values: list[T] = []
     faults: list[Fault] = []
     for place, piece in enumerate(pieces, 1):
         try:
-            values.append(parse(piece))
+            values.append(convert(piece))
         except InvalidValue as invalid:
-            where = f"entry {place}" if len(pieces) > 1 else ""
             reason = invalid.faults[0].reason if piece else "it is empty"
-            faults.append(Fault(reason, piece, where, hidden))
+            faults.append(Fault(reason, piece, f"entry {place}" if len(pieces) > 1 else ""))
     if faults:
         raise InvalidValue(*faults)
     return tuple(dict.fromkeys(values))
-
-
-def _either(words: Mapping[str, object]) -> str:
-    *most, last = words
-    return f"{', '.join(most)} or {last}"

@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 import hypothesis
 import pytest
 
+from tests.lab.waiting import SCALE
 from tests.lab.workers import Worker
+
+os.environ.setdefault("PYTEST_TIMEOUT", str(300 * SCALE))
+
+LONGEST = (
+    "integration/test_takeover.py",
+    "integration/test_owner_asks_first.py",
+    "integration/test_install.py",
+    "worker/test_worker.py",
+    "master/test_master.py",
+    "connection/test_connection.py",
+    "connection/test_trials.py",
+    "integration/test_holder.py",
+    "master/test_abuse.py",
+    "master/test_dashboard.py",
+    "analysis/test_story.py",
+    "analysis/test_chromium.py",
+    "worker/test_limits.py",
+    "integration/test_rehearsal.py",
+    "master/test_install_master.py",
+    "master/test_several_masters.py",
+    "integration/test_monitoring.py",
+    "integration/test_netlink.py",
+    "connection/test_bounds.py",
+    "integration/test_bundled.py",
+    "master/test_service.py",
+    "test_demo.py",
+)
+"""The files that take longest, to be begun first: else one of them would run alone at the end."""
 
 # the time of one example says more of the machine than of the code
 hypothesis.settings.register_profile("calm", deadline=None)
@@ -40,3 +70,9 @@ def serve():
             return master
 
         yield keep
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first; the order within a file, and of the others, stays."""
+    places = {f"tests/{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from config import Config
 from logs.format import escape
 from logs.redact import Redactor
-from worker import check_machine
 from worker.assembly import insecure_masters, targets_of, warnings_of
-from worker.check_account import account_items, privilege_items
+from worker.check_account import account_items
 from worker.check_cluster import cluster_items
 from worker.check_item import Item
-from worker.check_master import MasterReport, master_items
+from worker.check_machine import disk_item, machine_items
+from worker.check_master import master_items
 
 
 def check(config: Config, *, as_json: bool = False, account: int | None = None) -> int:
@@ -43,22 +43,14 @@ def check(config: Config, *, as_json: bool = False, account: int | None = None) 
 
 def report(found: Sequence[Item]) -> str:
     """The items for scripts, as one JSON object; `remedy` is null where none is needed."""
-    rows = [
-        {"name": item.name, "ok": item.ok, "text": item.text, "remedy": None if item.ok else item.remedy}
-        for item in found
-    ]
+    rows = [{**asdict(item), "remedy": None if item.ok else item.remedy} for item in found]
     return json.dumps({"ok": all(item.ok for item in found), "items": rows}, indent=1, ensure_ascii=False)
-
-
-def faults_report(faults: Sequence[str]) -> str:
-    """The same for wrong settings."""
-    return report(list(_settings_items(faults)))
 
 
 def items(config: Config, account: int | None = None) -> Iterator[Item]:
     """Every item, as it becomes known."""
     warnings = warnings_of(config)
-    yield from _settings_items(warnings)
+    yield from settings_items(warnings)
     if not warnings:
         neighbors = ", ".join(map(str, config.neighbors[config.node_id])) or "none"
         yield Item(True, "configuration", f"node {config.node_id}, neighbors {neighbors}")
@@ -68,28 +60,23 @@ def items(config: Config, account: int | None = None) -> Iterator[Item]:
             True, f"master {url} privacy", f"{reason}: all can be read on the way{token}; https would hide it"
         )
     yield Item(True, "logs", f"{config.log_dir} is writable")
-    yield check_machine.disk_item(config)
-    # before any thread is started: they act as another user in a child process
+    yield disk_item(config)
+    # before any thread is started: it acts as another user in a child process
     yield from account_items(config, account)
-    yield from privilege_items(config, account)
-    reports = []
+    accepted = []
     for target in targets_of(config):
-        master = MasterReport()
-        yield from master_items(target, master)
-        reports.append((target, master))
-    local_ip = next((master.local_ip for _, master in reports if master.accepted), None)
-    machine = check_machine.Machine(config)
-    yield from machine.items(local_ip, connected=any(master.accepted for _, master in reports))
-    for target, master in reports:
-        if master.accepted:
-            yield from cluster_items(config, target, machine.address)
+        connected = yield from master_items(target)
+        if connected:
+            accepted.append((target, connected))
+    own = yield from machine_items(config, accepted[0][1] if accepted else None)
+    for target, _ in accepted:
+        yield from cluster_items(config, target, own)
 
 
-def _settings_items(lines: Sequence[str]) -> Iterator[Item]:
+def settings_items(lines: Sequence[str]) -> list[Item]:
     """What is wrong with the settings; each line ends with its remedy."""
-    for line in lines:
-        what, _, remedy = line.rpartition("; ")
-        yield Item(False, "configuration", what, remedy)
+    parts = (line.rpartition("; ") for line in lines)
+    return [Item(False, "configuration", what, remedy) for what, _, remedy in parts]
 
 
 def _clean(item: Item, redact: Callable[[str], str]) -> Item:

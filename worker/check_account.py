@@ -17,6 +17,7 @@ from config import HERE, Config
 from network.base import NetworkError
 from network.choose import resolve
 from network.privilege import HOW_TO_GRANT
+from settings.files import LOGS
 from settings.permissions import owner_of
 from worker.assembly import network_of
 from worker.check_item import Item
@@ -27,30 +28,28 @@ NEEDED = {"CAP_NET_ADMIN", "CAP_NET_RAW"}
 
 
 def account_items(config: Config, account: int | None) -> Iterator[Item]:
-    """Whether the account can read the settings' files and write its logs; nothing off POSIX."""
-    uid = _uid(config, account)
-    if uid is None:
+    """Whether the account can read the settings' files, write its logs, and change addresses by the backend."""
+    if os.name != "posix":
+        yield from _privilege(config)
         return
+    uid = owner_of(config.log_dir) if account is None else account
     name, group = _names(uid)
-    if not _can_become(uid):
+    if os.geteuid() not in {0, uid}:
         text = f"{name} runs the worker; what it may read and write is not known to another user"
         yield Item(True, "account", text)
+        yield from _privilege(config)
         return
-    faults = as_account(uid, lambda: _file_faults(config, name, group))
+    unit = _unit()
+    by_unit = f"\nUser={name}\n" in unit
+    # systemd reads the credentials, as root
+    given = set(re.findall(r"^LoadCredential=[^:\n]+:(/.*)$", unit, re.MULTILINE)) if by_unit else set()
+    faults = _as_account(uid, lambda: list(_file_faults(config, name, group, given)))
     yield from faults
     if not faults:
         whose = "--as names it" if account is not None else "the owner of LOG_DIR"
         yield Item(True, "account", f"{name} ({whose}) can read the settings and write the logs")
-
-
-def privilege_items(config: Config, account: int | None) -> Iterator[Item]:
-    """The backend, and whether the account can change addresses by it."""
-    uid = _uid(config, account)
-    if uid is None or not _can_become(uid) or uid == os.geteuid():
-        yield from _privilege(config)
-        return
-    name, _ = _names(uid)
-    if _unit_user() == name and _unit_capabilities() >= NEEDED:
+    capabilities = " ".join(re.findall(r"^AmbientCapabilities=(.*)$", unit, re.MULTILINE)).split()
+    if by_unit and uid != os.geteuid() and set(capabilities) >= NEEDED:
         yield Item(True, "privilege", f"{UNIT.name} gives {name} {' and '.join(sorted(NEEDED))}")
         yield from _privilege(config)
         return
@@ -58,10 +57,10 @@ def privilege_items(config: Config, account: int | None) -> Iterator[Item]:
     codecs.lookup("ascii")
     with suppress(NetworkError):
         network_of(config).close()
-    yield from as_account(uid, lambda: list(_privilege(config)))
+    yield from _as_account(uid, lambda: list(_privilege(config)))
 
 
-def as_account(uid: int, work: Callable[[], list[Item]]) -> list[Item]:
+def _as_account(uid: int, work: Callable[[], list[Item]]) -> list[Item]:
     """What `work` finds as that user, in a child process that gives up every other right."""
     if uid == os.geteuid():
         return work()
@@ -83,9 +82,7 @@ def as_account(uid: int, work: Callable[[], list[Item]]) -> list[Item]:
         text = pipe.read()
     os.waitpid(pid, 0)
     try:
-        return [
-            Item(bool(ok), str(name), str(text), str(remedy)) for ok, name, text, remedy in json.loads(text)
-        ]
+        return [Item(*row) for row in json.loads(text)]
     except ValueError:
         what = f"what {_names(uid)[0]} may do could not be found out"
         return [Item(False, "account", what, "run --check as that user")]
@@ -104,17 +101,6 @@ def _become(uid: int) -> None:
     os.setuid(uid)
 
 
-def _uid(config: Config, account: int | None) -> int | None:
-    """None: this system has no such accounts."""
-    if os.name != "posix":
-        return None
-    return owner_of(config.log_dir) if account is None else account
-
-
-def _can_become(uid: int) -> bool:
-    return os.geteuid() in {0, uid}
-
-
 def _names(uid: int) -> tuple[str, str]:
     """The account's name and its group's; numbers where they have none."""
     import grp
@@ -127,39 +113,37 @@ def _names(uid: int) -> tuple[str, str]:
         return f"uid {uid}", str(uid)
 
 
-def _file_faults(config: Config, name: str, group: str) -> list[Item]:
-    """As the account: each file and folder that it cannot use."""
-    faults = []
-    credentials = _credentials() if _unit_user() == name else set()
+def _file_faults(config: Config, name: str, group: str, given: set[str]) -> Iterator[Item]:
+    """As the account: each file and folder that it cannot use, but those of `given`, which systemd reads for it.
+
+    A file that it cannot even look at, in a folder that is closed to it, is one of these.
+    """
+
+    def fault(variable: str, what: str, remedy: str) -> Item:
+        return Item(False, "account", f"{variable}: {name} {what}", remedy)
+
+    enter = f"let {name} enter the folders above it"
     for variable, path in (*config.paths, ("the worker's code", HERE / "client.py")):
-        if path in credentials:
-            continue  # systemd reads it, as root
         try:
-            with path.open("rb"):
-                pass
+            if str(path) not in given:
+                path.open("rb").close()
         except OSError as exc:
-            quoted = shlex.quote(str(path))
-            remedy = (
-                f"chgrp {group} {quoted} && chmod 640 {quoted}, and let {name} enter the folders above it"
-            )
-            text = f"{variable}: {name} cannot read {path}: {exc.strerror}"
-            faults.append(Item(False, "account", text, remedy))
+            file = shlex.quote(str(path))
+            remedy = f"chgrp {group} {file} && chmod 640 {file}, and {enter}"
+            yield fault(variable, f"cannot read {path}: {exc.strerror}", remedy)
     folders = {config.log_dir: "LOG_DIR"}
     if config.metrics_file:
         folders.setdefault(config.metrics_file.parent, "METRICS_FILE")
     for folder, variable in folders.items():
         if not os.access(folder, os.W_OK | os.X_OK):
-            remedy = f"chown {name} {shlex.quote(str(folder))}"
-            faults.append(Item(False, "account", f"{variable}: {name} cannot write in {folder}", remedy))
-    for log in (config.log_dir / "ping.log", config.log_dir / "comms.log"):
-        if log.exists() and not os.access(log, os.W_OK):
-            remedy = f"chown {name} {shlex.quote(str(log))}"
-            faults.append(Item(False, "account", f"LOG_DIR: {name} cannot write {log}", remedy))
+            remedy = f"chown {name} {shlex.quote(str(folder))}, and {enter}"
+            yield fault(variable, f"cannot write in {folder}", remedy)
+    for log in (config.log_dir / file for file in LOGS):
+        if os.path.exists(log) and not os.access(log, os.W_OK):
+            yield fault("LOG_DIR", f"cannot write {log}", f"chown {name} {shlex.quote(str(log))}")
     command = config.notify_command
     if command and not os.access(command, os.X_OK):
-        remedy = f"chmod 755 {shlex.quote(str(command))}"
-        faults.append(Item(False, "account", f"NOTIFY_COMMAND: {name} cannot run {command}", remedy))
-    return faults
+        yield fault("NOTIFY_COMMAND", f"cannot run {command}", f"chmod 755 {shlex.quote(str(command))}")
 
 
 def _privilege(config: Config) -> Iterator[Item]:
@@ -177,20 +161,6 @@ def _privilege(config: Config) -> Iterator[Item]:
         yield Item(False, "privilege", str(exc), HOW_TO_GRANT)
     finally:
         network.close()
-
-
-def _unit_user() -> str | None:
-    found = re.search(r"^User=(\S+)$", _unit(), re.MULTILINE)
-    return found[1] if found else None
-
-
-def _unit_capabilities() -> set[str]:
-    return set(" ".join(re.findall(r"^AmbientCapabilities=(.*)$", _unit(), re.MULTILINE)).split())
-
-
-def _credentials() -> set[Path]:
-    """The files that the unit is given copies of."""
-    return {Path(path) for path in re.findall(r"^LoadCredential=[^:\n]+:(/.*)$", _unit(), re.MULTILINE)}
 
 
 def _unit() -> str:

@@ -6,18 +6,17 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from connection.dial import Dialer, Target
+from connection.dial import HEAD_BYTES, Dialer, Target
 from connection.errors import Failure, engineio_version, explain, explain_answer
 from connection.messages import Callbacks, Connected, Disconnected
-from connection.polling import exchange
+from connection.polling import Answer, exchange
 from connection.protocol import EIO
 from connection.proxies import proxy_of
 from connection.reconnect import ATTEMPT_S
@@ -28,6 +27,7 @@ from worker.check_item import Item
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
+HANDSHAKE = f"/socket.io/?EIO={EIO}&transport=polling"
 CLOSE = b"1" if EIO == 4 else b"1:1"
 """Engine.IO's close packet, as the body of a request."""
 NAME_SERVER_S, SLOW_NAME_SERVER_S = 12.0, 1.0
@@ -36,47 +36,71 @@ EXPIRY_DAYS = 7
 """Days before a certificate ends from which on it is a fault."""
 
 
-@dataclass
-class MasterReport:
-    """What other items need to know: whether the master accepts, and this end of the connection to it, None: not known."""
-
-    accepted: bool = False
-    local_ip: str | None = None
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """`certificate` is the master's own, None without TLS; `asked_s` the wall clock, halfway."""
-
-    body: bytes
-    status: int
-    headers: Any
-    certificate: dict[str, Any] | None
-    asked_s: float
-
-
-def master_items(target: Target, report: MasterReport) -> Iterator[Item]:
-    """Connect as the worker would, and describe the handshake; fills in `report`."""
+def master_items(target: Target) -> Generator[Item, None, Connected | None]:
+    """Connect as the worker would, and describe the handshake. Returns the connection, None: it is not accepted."""
     name = f"master {target.url}"
     resolver = Resolver()
     yield from _name_server(target, resolver)
-    failure, accepted = _connect(target, resolver, report)
-    if failure:
-        yield Item(False, name, str(failure), failure.remedy)
-        return
-    yield Item(True, name, accepted)
+    began_s = time.monotonic()
+    connected = _connect(target, resolver)
+    if isinstance(connected, Failure):
+        yield Item(False, name, str(connected), connected.remedy)
+        return None
+    took_ms = (time.monotonic() - began_s) * 1000
+    yield Item(True, name, f"accepts by {connected.transport} in {took_ms:.0f} ms")
     dialer = Dialer(target, resolver, time.monotonic() + ATTEMPT_S)
     way = f"through the proxy {dialer.proxy}" if dialer.proxy else "without a proxy"
-    answer = _within(ATTEMPT_S, lambda: _ask(dialer))
-    dialer.cut()
-    if not isinstance(answer, _Answer):
+    began_s = time.time()
+    try:
+        answer = ask(dialer, HANDSHAKE)
+        asked_s = (began_s + time.time()) / 2
+        opened = _opened(answer.body)
+        if isinstance(opened.get("sid"), str):
+            # else the master waits for this client until its ping times out
+            with suppress(Failure):
+                ask(dialer, f"{HANDSHAKE}&sid={opened['sid']}", method="POST", content=CLOSE)
+    except Failure as failure:
         # a master that speaks websocket alone is served all the same
-        yield Item(True, f"{name} handshake", f"{way}; it does not answer HTTP: {answer}")
-        return
-    yield _handshake(f"{name} handshake", answer, way, target.url)
+        yield Item(True, f"{name} handshake", f"{way}; it does not answer HTTP: {failure}")
+        return connected
+    if opened:
+        yield _handshake(f"{name} handshake", opened, way)
+    else:
+        kind = answer.headers.get("content-type", "")
+        fault = explain_answer(answer.status, kind, answer.body, target.url)
+        text = f"{way}; a websocket alone is answered, HTTP is not: {fault}"
+        yield Item(True, f"{name} handshake", text)
     if answer.certificate:
         yield _certificate(f"{name} certificate", answer.certificate)
-    yield _clock(f"{name} clock", answer)
+    yield _clock(f"{name} clock", answer.headers.get("date"), asked_s)
+    return connected
+
+
+def ask(
+    dialer: Dialer,
+    path: str,
+    *,
+    method: str = "GET",
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    limit: int = HEAD_BYTES,
+) -> Answer:
+    """One request, and the start of its answer's body. Raises Failure.
+
+    It is cut when the dialer's time is over, which no library keeps: each byte of a trickle would extend it.
+    """
+    timer = threading.Timer(max(0.0, dialer.ends_s - time.monotonic()), dialer.cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        answer = exchange(dialer, method, path, content, headers, limit=limit)
+        if dialer.wanted:
+            return answer
+        raise Failure("its answer takes too long")
+    except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
+        raise explain(exc, dialer.url) from None
+    finally:
+        timer.cancel()
 
 
 def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
@@ -84,17 +108,15 @@ def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
     host = urlsplit(target.url).hostname or ""
     if proxy_of(target.url):
         return  # which looks it up
+    began_s = time.monotonic()
     try:
         resolver.look_up(host, NAME_SERVER_S, lambda: True)
-    except OSError as exc:
-        if not isinstance(exc, TimeoutError):
-            return  # the attempt to connect says it
-    else:
-        if not resolver.seconds(host):
-            return  # an address
-    took_s = resolver.seconds(host)
-    if took_s == 0 or took_s > SLOW_NAME_SERVER_S:
-        took = f"took {took_s:.1f} s" if took_s else f"was not done after {NAME_SERVER_S:g} s"
+        took = f"took {time.monotonic() - began_s:.1f} s"
+    except TimeoutError:
+        took = f"was not done after {NAME_SERVER_S:g} s"
+    except OSError:
+        return  # the attempt to connect says it
+    if time.monotonic() - began_s > SLOW_NAME_SERVER_S:
         text = f"the name server is slow: the look-up of {host} {took}"
         remedy = (
             "remove name servers that do not answer from /etc/resolv.conf, or set an address in MASTER_URL"
@@ -102,58 +124,22 @@ def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:
         yield Item(False, f"name server for {host}", text, remedy)
 
 
-def _connect(target: Target, resolver: Resolver, report: MasterReport) -> tuple[Failure | None, str]:
-    """Connect as the worker would, without joining; why not, or how."""
+def _connect(target: Target, resolver: Resolver) -> Connected | Failure:
+    """Connect as the worker would, without joining."""
     inbox: SimpleQueue[object] = SimpleQueue()
     callbacks = Callbacks(inbox.put, lambda _order, _limit_s: True, lambda _ack_id: None)
     session = Session(target, callbacks, NoLog(), resolver, ATTEMPT_S, fall_back=True)
-    began_s = time.monotonic()
     session.start()
     try:
         answer = inbox.get(timeout=ATTEMPT_S)
     except Empty:
         answer = None
-    took_ms = (time.monotonic() - began_s) * 1000
     session.leave(0.5)
-    if isinstance(answer, Connected):
-        report.accepted, report.local_ip = True, answer.local_ip
-        return None, f"accepts by {answer.transport} in {took_ms:.0f} ms"
     if isinstance(answer, Disconnected):
-        return answer.failure, ""
-    return Failure(f"no answer in {ATTEMPT_S:g} s, {session.phase}"), ""
-
-
-def _within(limit_s: float, call: Callable[[], object]) -> object:
-    """What `call` returns or raises; after `limit_s`, which no library keeps, that it was too slow."""
-    result: SimpleQueue[object] = SimpleQueue()
-
-    def run() -> None:
-        try:
-            result.put(call())
-        except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
-            result.put(exc)
-
-    threading.Thread(target=run, name="handshake", daemon=True).start()
-    try:
-        return result.get(timeout=limit_s)
-    except Empty:
-        return f"no answer in {limit_s:g} s"
-
-
-def _ask(dialer: Dialer) -> object:
-    path = f"/socket.io/?EIO={EIO}&transport=polling"
-    began_s = time.time()
-    try:
-        with exchange(dialer, "GET", path) as (answer, body, certificate):
-            asked_s = (began_s + time.time()) / 2
-        opened = _opened(body)
-        if isinstance(opened.get("sid"), str):
-            # else the master waits for this client until its ping times out
-            with suppress(OSError, Failure), exchange(dialer, "POST", f"{path}&sid={opened['sid']}", CLOSE):
-                pass
-    except Exception as exc:  # noqa: BLE001 - whatever the libraries raise at an answer is shown
-        return explain(exc, dialer.url)
-    return _Answer(body, answer.status, answer.headers, certificate, asked_s)
+        return answer.failure
+    if isinstance(answer, Connected):
+        return answer
+    return Failure(f"no answer in {ATTEMPT_S:g} s, {session.phase}")
 
 
 def _opened(body: bytes) -> dict[str, Any]:
@@ -166,22 +152,16 @@ def _opened(body: bytes) -> dict[str, Any]:
     return opened if isinstance(opened, dict) else {}
 
 
-def _handshake(name: str, answer: _Answer, way: str, url: str) -> Item:
-    opened = _opened(answer.body)
-    if not opened:
-        failure = explain_answer(answer.status, answer.headers.get("content-type", ""), answer.body, url)
-        return Item(True, name, f"{way}; a websocket alone is answered, HTTP is not: {failure}")
+def _handshake(name: str, opened: dict[str, Any], way: str) -> Item:
     upgrades = opened.get("upgrades")
     transports = ["polling", *(upgrades if isinstance(upgrades, list) else [])]
     interval_ms, timeout_ms = opened.get("pingInterval"), opened.get("pingTimeout")
     text = f"Engine.IO {EIO}, {way}; transports {', '.join(map(str, transports))}"
     times = [value for value in (interval_ms, timeout_ms) if isinstance(value, (int, float)) and value > 0]
     if len(times) < 2:
+        text += f"; its ping interval and time-out are {interval_ms} and {timeout_ms} ms"
         return Item(
-            False,
-            name,
-            f"{text}; its ping interval and time-out are {interval_ms} and {timeout_ms} ms",
-            "set both to a second or more; python-engineio rounds what is less to 0",
+            False, name, text, "set both to a second or more; python-engineio rounds what is less to 0"
         )
     return Item(True, name, f"{text}; pings every {times[0] / 1000:g} s and waits {times[1] / 1000:g} s")
 
@@ -194,13 +174,14 @@ def _certificate(name: str, certificate: dict[str, Any]) -> Item:
     return Item(days >= EXPIRY_DAYS, name, text, "renew it: after that day no worker connects any more")
 
 
-def _clock(name: str, answer: _Answer) -> Item:
+def _clock(name: str, date: str | None, asked_s: float) -> Item:
+    """`date` is the master's Date header, `asked_s` the wall clock, halfway."""
     try:
-        date_s = parsedate_to_datetime(answer.headers["date"]).timestamp()
-    except (KeyError, TypeError, ValueError):
+        date_s = parsedate_to_datetime(date or "").timestamp()
+    except (TypeError, ValueError):
         return Item(True, name, "the master sends no time (no Date header)")
     # the header says the second that has begun
-    ahead_s = answer.asked_s - (date_s + 0.5)
+    ahead_s = asked_s - (date_s + 0.5)
     if abs(ahead_s) <= CLOCK_S:
         return Item(True, name, f"this machine's and the master's agree within {CLOCK_S:g} s")
     way = "ahead of" if ahead_s > 0 else "behind"
@@ -212,8 +193,7 @@ def _clock(name: str, answer: _Answer) -> Item:
     )
 
 
-def _common_name(name: object) -> str:
+def _common_name(name: tuple[tuple[tuple[str, str], ...], ...]) -> str:
     """Of a subject or issuer as getpeercert() gives it."""
-    pairs = [pair for part in name for pair in part] if isinstance(name, tuple) else []
-    found = dict(pairs)
-    return str(found.get("commonName") or found.get("organizationName") or "a certificate without a name")
+    found = dict(pair for part in name for pair in part)
+    return found.get("commonName") or found.get("organizationName") or "a certificate without a name"

@@ -20,6 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from logs.file import why_not_written
+from settings.permissions import owner_of
 
 if sys.platform == "win32":
     import msvcrt
@@ -56,9 +57,9 @@ class InstanceLock:
     `warnings` names each lock that could not be taken although no other worker has it.
     """
 
-    def __init__(self, descriptors: list[int], warnings: tuple[str, ...]) -> None:
-        self.warnings = warnings
-        self._descriptors = descriptors
+    def __init__(self) -> None:
+        self.warnings: tuple[str, ...] = ()
+        self._descriptors: list[int] = []
 
     @classmethod
     def acquire(cls, log_dir: Path, node_id: int | None) -> InstanceLock:
@@ -72,62 +73,73 @@ class InstanceLock:
             AlreadyRunning: Another worker has one of them.
             LockError: Whether another worker has one of them cannot be found out. Nothing is held then.
         """
-        folder = f"LOG_DIR {str(log_dir)!r}"
+        lock = cls()
         with ExitStack() as undo:
-            descriptors: list[int] = []
-            warnings: list[str] = []
-
-            def keep(descriptor: int) -> None:
-                undo.callback(os.close, descriptor)
-                descriptors.append(descriptor)
-
-            try:
-                status = log_dir.stat()
-                trusted = frozenset({0, _own_uid(), status.st_uid})
-                keep(_lock(log_dir / LOCK_NAME, folder, trusted))
-            except OSError as exc:
-                if sys.platform != "linux":
-                    if exc.errno == errno.EBUSY:
-                        raise AlreadyRunning(folder, None) from exc
-                    raise LockError(
-                        f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
-                        f" local file system, or remove the file {LOCK_NAME} in it"
-                    ) from exc
-                trusted = frozenset({0, _own_uid()})
-                reason = why_not_written(exc, log_dir / LOCK_NAME)
-                if not reason.endswith("remove it"):
-                    room = exc.errno == errno.ENOSPC
-                    reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
-                warnings.append(
-                    f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a local"
-                    " folder that only this user can write"
-                )
-            names = {f"NODE_ID {node_id}": f"failover-worker.node-{node_id}"} if node_id is not None else {}
+            undo.callback(lock.release)
+            trusted = frozenset({0, _own_uid(), owner_of(log_dir)})
+            lock._lock_folder(log_dir, trusted)
             if sys.platform == "linux":
+                if node_id is not None:
+                    lock._listen(f"failover-worker.node-{node_id}", f"NODE_ID {node_id}", trusted)
                 with suppress(OSError):
                     status = log_dir.stat()
-                    names[folder] = f"failover-worker.dir-{status.st_dev}-{status.st_ino}"
-                for what, name in names.items():
-                    descriptor = _listen(name, what, trusted)
-                    if descriptor is None:
-                        warnings.append(
-                            f"{what} is not locked: other users of this machine hold every socket name for it"
-                        )
-                    else:
-                        keep(descriptor)
-            else:
-                for what, name in names.items():
-                    try:
-                        keep(_lock(Path(tempfile.gettempdir(), f"{name}.lock"), what, trusted))
-                    except OSError as exc:
-                        raise LockError(f"{what} cannot be locked: {exc.strerror}; set TMPDIR") from exc
+                    name = f"failover-worker.dir-{status.st_dev}-{status.st_ino}"
+                    lock._listen(name, _named(log_dir), trusted)
+            elif node_id is not None:
+                file = Path(tempfile.gettempdir(), f"failover-worker.node-{node_id}.lock")
+                try:
+                    lock._descriptors.append(_lock(file, f"NODE_ID {node_id}", trusted))
+                except OSError as exc:
+                    raise LockError(
+                        f"NODE_ID {node_id} cannot be locked: {exc.strerror}; set TMPDIR"
+                    ) from exc
             undo.pop_all()
-        return cls(descriptors, tuple(warnings))
+        return lock
 
     def release(self) -> None:
         """Release the locks while the process goes on."""
         while self._descriptors:
             os.close(self._descriptors.pop())
+
+    def _lock_folder(self, log_dir: Path, trusted: frozenset[int]) -> None:
+        folder = _named(log_dir)
+        try:
+            self._descriptors.append(_lock(log_dir / LOCK_NAME, folder, trusted))
+        except OSError as exc:
+            if sys.platform != "linux":  # which has a second lock
+                raise LockError(
+                    f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
+                    f" local file system, or remove the file {LOCK_NAME} in it"
+                ) from exc
+            reason = why_not_written(exc, log_dir / LOCK_NAME)
+            if not reason.endswith("remove it"):
+                room = exc.errno == errno.ENOSPC
+                reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
+            text = f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a"
+            self.warnings += (f"{text} local folder that only this user can write",)
+
+    def _listen(self, name: str, what: str, trusted: frozenset[int]) -> None:
+        """Listen on an abstract socket.
+
+        A network namespace has each name once, and the kernel frees it with the process. A name that somebody else
+        holds is passed over, and since a worker may have taken a later name for that reason, all are looked at.
+        """
+        bound = False
+        for number in range(NAMES):
+            candidate = f"\0{name}.{number}" if number else f"\0{name}"
+            listener = None if bound else _bind(candidate, what, trusted)
+            if listener is not None:
+                self._descriptors.append(listener.detach())
+                bound = True
+            else:
+                _refuse_trusted(candidate, what, trusted)
+        if not bound:
+            text = f"{what} is not locked: other users of this machine hold every socket name for it"
+            self.warnings += (text,)
+
+
+def _named(log_dir: Path) -> str:
+    return f"LOG_DIR {str(log_dir)!r}"
 
 
 def _own_uid() -> int:
@@ -199,37 +211,15 @@ def _is_alive(pid: int, trusted: frozenset[int]) -> bool:
     if sys.platform == "win32":  # os.kill would end it there
         return True
     if sys.platform == "linux":
-        try:
+        with suppress(FileNotFoundError):  # it ended, or it is hidden from this user (hidepid)
             return os.stat(f"/proc/{pid}").st_uid in trusted
-        except FileNotFoundError:  # it ended, or it is hidden from this user (hidepid)
-            pass
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
-        return 0 in trusted
+        pass  # another user's
     return True
-
-
-def _listen(name: str, what: str, trusted: frozenset[int]) -> int | None:
-    """Listen on an abstract socket and return its descriptor; None: others hold every name.
-
-    A network namespace has each name once, and the kernel frees it with the process. A name that somebody else
-    holds is passed over, and since a worker may have taken a later name for that reason, all are looked at.
-    """
-    ours: socket.socket | None = None
-    with ExitStack() as undo:
-        for number in range(NAMES):
-            candidate = f"\0{name}.{number}" if number else f"\0{name}"
-            if ours is None:
-                ours = _bind(candidate, what, trusted)
-                if ours is not None:
-                    undo.callback(ours.close)
-                    continue
-            _refuse_trusted(candidate, what, trusted)
-        undo.pop_all()
-    return ours.detach() if ours is not None else None
 
 
 def _bind(name: str, what: str, trusted: frozenset[int]) -> socket.socket | None:

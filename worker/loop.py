@@ -12,6 +12,7 @@ import time
 import traceback
 from contextlib import ExitStack
 from dataclasses import fields
+from functools import partial
 
 from config import Config
 from connection.messages import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
@@ -24,12 +25,12 @@ from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
 from worker.assembly import log_warnings, network_of, own_mac, targets_of
-from worker.inbox import Inbox
-from worker.messages import DumpState, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
-from worker.notify_command import AddressChanges, NotifyCommand
+from worker.inbox import DumpState, Inbox, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
+from worker.notify_command import NotifyCommand
 from worker.reports import Reports
 from worker.route_watch import RouteWatch
-from worker.status import Status, StatusSources
+from worker.snapshot import snapshot
+from worker.status import Status
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
 from worker.watchdog import Heartbeat, Watchdog
@@ -99,7 +100,6 @@ class Worker:
             lambda reason: inbox.put(MasterTimeout(reason)),
         )
         self._routes = RouteWatch(config.masters)
-        self._changes = AddressChanges()
         command = config.notify_command
         self._notify = NotifyCommand(command, config.node_id, self._log) if command else None
         self._stop_s = math.inf
@@ -113,20 +113,20 @@ class Worker:
         self._joined = False
         self._crash, self._crash_s, self._crashes = "", 0.0, 0
         self._started_s = time.monotonic()
-        sources = StatusSources(
+        state = partial(
+            snapshot,
             config,
             version,
-            self._logs.run,
-            self._network.backend,
+            self._started_s,
             self._logs,
-            self._log,
+            self._network,
             self._node,
             self._connection,
             self._pings,
             self._failover,
             self._reports,
         )
-        self._status = Status(notifier, sources, inbox.put, self._started_s)
+        self._status = Status(config, notifier, self._logs, state, inbox.put, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
@@ -260,7 +260,9 @@ class Worker:
                     self._node.announce()
                     self._reports.rejoin()
                     self._reports.send_due(now)
-                    self._pings.resume(message.quiet_s, several=self._connection.has_others)
+                    self._pings.resume(
+                        self._connection.url, message.quiet_s, several=self._connection.has_others
+                    )
             case Disconnected():
                 reason = self._connection.ended(message, now)
                 self._reports.answer_again(message.undelivered, message.failure)
@@ -276,7 +278,7 @@ class Worker:
             case DumpState():
                 self._status.dump(now)
             case StatusAsked():
-                self._status.answer(now)
+                self._status.answer(message, now)
 
     def _carry_out(self, order: OrderReceived, now: float) -> None:
         data = order.data
@@ -296,8 +298,7 @@ class Worker:
 
     def _notify_changes(self) -> None:
         if self._notify:
-            for change, vip in self._changes.since_last(self._failover.entries):
-                self._notify.put(change, vip)
+            self._notify.look(self._failover.entries)
 
     def _find_own_address(self, local_ip: str | None) -> None:
         if self._network.backend == "simulated":

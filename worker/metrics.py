@@ -4,82 +4,79 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from logging_setup import EventLogger
-from worker.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from prometheus_client.metrics_core import Metric
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    Family = CounterMetricFamily | GaugeMetricFamily
 
 EVERY_S = 15.0
 
 
-def exposition(state: Snapshot) -> str:
-    """The text format of Prometheus. Each sample has the node as a label, since workers may share a machine."""
+def exposition(state: dict[str, Any], *, up: bool = True) -> str:
+    """A snapshot in the text format of Prometheus; `up` False: the worker has stopped.
+
+    Each sample has the node as a label, since workers may share a machine.
+    """
     # only where metrics are wanted: the import costs time and memory
     from prometheus_client import CollectorRegistry, generate_latest
 
     class Collector:
         @staticmethod
-        def collect() -> Iterator[Metric]:
-            return _metrics(state)
+        def collect() -> Iterator[Family]:
+            return _metrics(state, up=up)
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector())
     return generate_latest(registry).decode()
 
 
-def _metrics(state: Snapshot) -> Iterator[Metric]:
+def _metrics(state: dict[str, Any], *, up: bool) -> Iterator[Family]:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    node = str(state.node)
+    def family(
+        kind: type[Family], name: str, meaning: str, *samples: tuple[Any, ...], labels: Sequence[str] = ()
+    ) -> Family:
+        """`samples` are each a value, None: not known, and that of each label but the node."""
+        made = kind(f"failover_worker_{name}", meaning, labels=["node", *labels])
+        for value, *others in samples:
+            made.add_metric([str(state["node"]), *others], float("nan") if value is None else value)
+        return made
 
-    def gauge(name: str, meaning: str, value: float | None) -> Metric:
-        family = GaugeMetricFamily(f"failover_worker_{name}", meaning, labels=["node"])
-        family.add_metric([node], float("nan") if value is None else value)
-        return family
+    def gauge(name: str, meaning: str, value: float | None) -> Family:
+        return family(GaugeMetricFamily, name, meaning, (value,))
 
-    def counter(name: str, meaning: str, value: float) -> Metric:
-        family = CounterMetricFamily(f"failover_worker_{name}", meaning, labels=["node"])
-        family.add_metric([node], value)
-        return family
+    def counter(name: str, meaning: str, value: int) -> Family:
+        return family(CounterMetricFamily, name, meaning, (value,))
 
-    info = GaugeMetricFamily(
-        "failover_worker_info", "The running worker; always 1.", labels=["node", "version", "backend"]
-    )
-    info.add_metric([node, state.version, state.backend], 1)
-    yield info
-    yield gauge("up", "1 while the worker runs, 0 after it was stopped.", state.up)
-    yield gauge("connected", "1 while the worker is connected to a master, else 0.", state.connected)
-    yield counter("reconnects", "Connections made after the first one.", state.reconnects)
-    yield counter("pings_sent", "Keep-alive pings sent.", state.pings_sent)
-    yield counter("pings_missed", "Pings that were not answered in time.", state.pings_missed)
-    yield gauge(
-        "ping_round_trip_seconds", "Round trip of the last answered ping; NaN: none yet.", state.rtt_s
-    )
-    yield gauge(
-        "last_answer_age_seconds",
-        "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never.",
-        state.answer_age_s,
-    )
-    orders = CounterMetricFamily(
-        "failover_worker_orders",
-        "The master's orders by outcome; one that is repeated while it is carried out counts once.",
-        labels=["node", "order", "outcome"],
-    )
-    for (order, outcome), count in state.orders.items():
-        orders.add_metric([node, order, outcome], count)
-    yield orders
-    yield gauge("addresses_held", "Addresses held for other nodes.", len(state.held))
-    yield counter("log_lines_lost", "Log lines that could not be written.", state.lines_lost)
+    info = (1, state["version"], state["backend"])
+    labels = ["version", "backend"]
+    yield family(GaugeMetricFamily, "info", "The running worker; always 1.", info, labels=labels)
+    yield gauge("up", "1 while the worker runs, 0 after it was stopped.", up)
+    yield gauge("connected", "1 while the worker is connected to a master, else 0.", state["connected"])
+    yield counter("reconnects", "Connections made after the first one.", state["reconnects"])
+    yield counter("pings_sent", "Keep-alive pings sent.", state["pings_sent"])
+    yield counter("pings_missed", "Pings that were not answered in time.", state["pings_missed"])
+    rtt_s = None if state["rtt_ms"] is None else state["rtt_ms"] / 1000
+    yield gauge("ping_round_trip_seconds", "Round trip of the last answered ping; NaN: none yet.", rtt_s)
+    meaning = "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never."
+    yield gauge("last_answer_age_seconds", meaning, state["answer_age_s"])
+    meaning = "The master's orders by outcome; one that is repeated while it is carried out counts once."
+    orders = [(count, *name.split("_")) for name, count in state["orders"].items()]
+    yield family(CounterMetricFamily, "orders", meaning, *orders, labels=["order", "outcome"])
+    yield gauge("addresses_held", "Addresses held for other nodes.", len(state["held"]))
+    yield counter("log_lines_lost", "Log lines that could not be written.", state["lines_lost"])
 
 
 class MetricsFile:
-    """The file, and a thread that writes it, so that a stalled disk delays nothing else.
+    """The file, written by a thread of its own each time, so that a stalled disk delays nothing else.
 
     It is replaced by renaming: a reader sees the old text or the new one. A failure is a WARNING once, until writing
     works again.
@@ -88,45 +85,37 @@ class MetricsFile:
     def __init__(self, path: Path, log: EventLogger) -> None:
         self._path = path
         self._log = log
-        self._changed = threading.Condition()
-        # under the lock
-        self._text: str | None = None
-        self._closing = False
-        # the thread's
-        self._failed = False
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
-        self._thread.start()
+        self._failed = False  # the thread's
+        self._thread: threading.Thread | None = None
 
     def put(self, text: str) -> None:
-        """Have the file contain `text`; an older text that still waits is dropped."""
-        with self._changed:
-            self._text = text
-            self._changed.notify()
+        """Have the file contain `text`, unless the disk has yet to take the one before."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._write, args=(text,), name="metrics", daemon=True)
+            self._thread.start()
 
-    def close(self, timeout_s: float) -> None:
-        """Write what waits; if the disk takes longer, abandon it."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join(timeout_s)
+    def close(self, text: str, timeout_s: float) -> None:
+        """Write the last text; if the disk takes longer, abandon it."""
+        end_s = time.monotonic() + timeout_s
+        self._wait(end_s)
+        self.put(text)
+        self._wait(end_s)
 
-    def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._text is not None or self._closing)
-                text, self._text = self._text, None
-            if text is None:
-                return
-            try:
-                self._replace(text)
-            except OSError as exc:
-                if not self._failed:
-                    self._log.warning("metrics_failed", file=str(self._path), reason=exc.strerror or str(exc))
-                self._failed = True
-            else:
-                if self._failed:
-                    self._log.info("metrics_resumed", file=str(self._path))
-                self._failed = False
+    def _wait(self, end_s: float) -> None:
+        if self._thread is not None:
+            self._thread.join(max(0.0, end_s - time.monotonic()))
+
+    def _write(self, text: str) -> None:
+        try:
+            self._replace(text)
+        except OSError as exc:
+            if not self._failed:
+                self._log.warning("metrics_failed", file=str(self._path), reason=exc.strerror or str(exc))
+            self._failed = True
+        else:
+            if self._failed:
+                self._log.info("metrics_resumed", file=str(self._path))
+            self._failed = False
 
     def _replace(self, text: str) -> None:
         # the collector reads names that end in .prom only, so this one must not
@@ -134,10 +123,9 @@ class MetricsFile:
         with suppress(FileNotFoundError):
             os.unlink(draft)  # of a process that was killed, or a link
         try:
-            fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o644)
-            with open(fd, "w", encoding="utf-8") as file:
+            with open(draft, "x", encoding="utf-8") as file:  # exclusively, so that no link is followed
                 if os.name == "posix":
-                    os.fchmod(fd, 0o644)  # the collector is another user
+                    os.fchmod(file.fileno(), 0o644)  # the collector is another user
                 file.write(text)
             os.replace(draft, self._path)
         except OSError:

@@ -1,4 +1,4 @@
-"""Shows the worker's state: to its service manager, in comms.log on SIGUSR1, and in METRICS_FILE.
+"""Shows the worker's state: to its service manager, in comms.log on SIGUSR1, to `client.py --status`, in METRICS_FILE.
 
 The owner's thread calls everything here, once in every turn of its loop: the manager's watchdog is fed only
 while the loop turns.
@@ -7,22 +7,16 @@ while the loop turns.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import Any
 
 from config import Config
-from connection.reconnect import Connection
-from failover.machine import Failover
-from failover.node import Node
-from logging_setup import EventLogger, Logs
-from ping_monitor import PingMonitor
+from logging_setup import Logs
 from worker import metrics
-from worker.messages import StatusAsked
+from worker.inbox import StatusAsked
 from worker.metrics import MetricsFile
-from worker.reports import Reports
-from worker.snapshot import Snapshot
+from worker.snapshot import sentence
 from worker.status_socket import StatusSocket
 from worker.systemd import SystemdNotifier
 
@@ -37,41 +31,33 @@ SENTENCE_LIMIT = 1000
 """Characters of STATUS=: a master may give a reason of any length."""
 
 
-@dataclass(frozen=True)
-class StatusSources:
-    """The parts that the state is read from."""
-
-    config: Config
-    version: str
-    run: str
-    backend: str
-    logs: Logs
-    log: EventLogger
-    node: Node
-    connection: Connection
-    pings: PingMonitor
-    failover: Failover
-    reports: Reports
-
-
 class Status:
+    """Shows what `snapshot` returns for a monotonic time.
+
+    `ask` puts a message into the owner's inbox; `now` is the time of the start.
+    """
+
     def __init__(
-        self, notifier: SystemdNotifier, sources: StatusSources, ask: Callable[[object], None], now: float
+        self,
+        config: Config,
+        notifier: SystemdNotifier,
+        logs: Logs,
+        snapshot: Callable[[float], dict[str, Any]],
+        ask: Callable[[StatusAsked], None],
+        now: float,
     ) -> None:
-        """`ask` puts a message into the owner's inbox; `now` is the monotonic time of the start."""
         self._notifier = notifier
-        self._sources = sources
-        self._started_s = now
+        self._logs = logs
+        self._snapshot = snapshot
         self._last_sentence = ""
         self._ready = False
         # since when READY=1 is due, None: it is not
         self._ready_due_since_s: float | None = None
         self._sentence_s = now if notifier.listening else math.inf
         self._feed_s = now if notifier.feed_s else math.inf
-        path = sources.config.metrics_file
-        self._file = MetricsFile(path, sources.log) if path else None
-        self._metrics_s = now if path else math.inf
-        self._socket = StatusSocket(sources.config.log_dir, lambda: ask(StatusAsked()), sources.log)
+        self._file = MetricsFile(config.metrics_file, logs.comms) if config.metrics_file else None
+        self._metrics_s = now if self._file else math.inf
+        self._socket = StatusSocket(config.log_dir, ask, logs.comms)
 
     def start(self) -> None:
         """Begin to answer `client.py --status`."""
@@ -93,9 +79,8 @@ class Status:
             self._ready_due_since_s = now
 
     def turn(self, now: float) -> None:
-        if self._ready_due_since_s is not None and (
-            self._sources.logs.opened or now - self._ready_due_since_s > READY_LIMIT_S
-        ):
+        ready_s = self._ready_due_since_s
+        if ready_s is not None and (self._logs.opened or now - ready_s > READY_LIMIT_S):
             text = self._sentence(now)
             if self._notifier.send("READY=1", f"STATUS={text}"):
                 self._ready, self._last_sentence, self._ready_due_since_s = True, text, None
@@ -108,19 +93,19 @@ class Status:
                 self._last_sentence = text
         if self._metrics_s <= now and self._file:
             self._metrics_s = now + metrics.EVERY_S
-            self._file.put(metrics.exposition(self.snapshot(now)))
+            self._file.put(metrics.exposition(self._snapshot(now)))
 
     def dump(self, now: float) -> None:
         """Write the whole state into comms.log, whatever LOG_LEVEL is: it was asked for."""
-        self._sources.log.always("state", **self.snapshot(now).fields(now))
+        self._logs.comms.always("state", **self._snapshot(now))
 
-    def answer(self, now: float) -> None:
+    def answer(self, asked: StatusAsked, now: float) -> None:
         """Give the snapshot that the status socket has asked for."""
-        fields = self.snapshot(now).fields(now)
+        state = self._snapshot(now)
         for name in ("trouble", "unusable"):  # where text of others may be
-            if fields[name] is not None:
-                fields[name] = self._sources.logs.clean(fields[name])
-        self._socket.answer(fields)
+            if state[name] is not None:
+                state[name] = self._logs.clean(state[name])
+        asked.reply(state)
 
     def stopping(self) -> None:
         self._notifier.send("STOPPING=1", "STATUS=releasing the addresses")
@@ -130,41 +115,8 @@ class Status:
         """Write the last metrics and remove the socket, when everything has ended but the logs."""
         self._socket.close()
         if self._file:
-            last = replace(self.snapshot(time.monotonic()), up=False, transport=None)
-            self._file.put(metrics.exposition(last))
-            self._file.close(CLOSE_S)
-
-    def snapshot(self, now: float) -> Snapshot:
-        sources = self._sources
-        connection, counts, primary = sources.connection, sources.pings.counts, sources.node.primary
-        up = connection.up
-        since_s = connection.up_s if up else connection.lost_s
-        # a master that never acknowledges still sends something
-        answered_s = counts.answered_s or connection.last_packet_s or None
-        return Snapshot(
-            up=True,
-            node=sources.config.node_id,
-            version=sources.version,
-            run=sources.run,
-            pid=os.getpid(),
-            backend=sources.backend,
-            uptime_s=now - self._started_s,
-            master=connection.url,
-            transport=up.transport if up else None,
-            connection_s=now - (self._started_s if since_s is None else since_s),
-            trouble=sources.reports.refusal or connection.trouble,
-            reconnects=max(0, connection.made - 1),
-            pings_sent=counts.sent,
-            pings_missed=counts.missed,
-            rtt_s=counts.rtt_s,
-            answer_age_s=None if answered_s is None else max(0.0, now - answered_s),
-            primary=str(primary.ip) if primary else None,
-            unusable=sources.failover.unusable,
-            entries=sources.failover.entries,
-            answers_waiting=len(sources.reports),
-            orders=dict(sources.failover.orders),
-            lines_lost=sources.logs.lines_lost,
-        )
+            last = {**self._snapshot(time.monotonic()), "connected": False}
+            self._file.close(metrics.exposition(last, up=False), CLOSE_S)
 
     def _sentence(self, now: float) -> str:
-        return self._sources.logs.clean(self.snapshot(now).sentence())[:SENTENCE_LIMIT]
+        return self._logs.clean(sentence(self._snapshot(now)))[:SENTENCE_LIMIT]

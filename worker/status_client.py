@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,86 +45,56 @@ def _ask(log_dir: Path) -> dict[str, Any]:
         connection.settimeout(ANSWER_LIMIT_S)
         try:
             with socket_path(log_dir) as path:
-                _connect(connection, path)
+                connection.connect(path)
             uid = peer_uid(connection)
             if uid not in {None, 0, os.geteuid(), log_dir.stat().st_uid}:
                 return {
                     "running": False,
                     "error": f"a process of another user (uid {uid}) has the worker's socket in {log_dir}; remove it",
                 }
-            answer = _read(connection)
+            with connection.makefile("rb") as stream:
+                received = stream.read(ANSWER_LIMIT)
+            answer = json.loads(received) if received else {"error": "the worker closed the connection"}
         except (FileNotFoundError, ConnectionRefusedError):
             return {"running": False, "error": f"no worker runs with LOG_DIR {log_dir}"}
         except (OSError, ValueError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             return {"running": True, "error": f"the worker with LOG_DIR {log_dir} does not answer: {reason}"}
-    if not isinstance(answer, dict):
-        return {"running": True, "error": f"the worker with LOG_DIR {log_dir} gave no answer"}
     return {**answer, "running": True}
 
 
-def _connect(connection: socket.socket, path: str) -> None:
-    """Connect, also where so many ask at once that the queue is full (EAGAIN, unix(7))."""
-    deadline_s = time.monotonic() + ANSWER_LIMIT_S
-    while True:
-        try:
-            connection.connect(path)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline_s:
-                raise
-        time.sleep(0.02)
-
-
-def _read(connection: socket.socket) -> object:
-    """The one JSON value that the worker sends; None: it sent nothing. Raises OSError and ValueError."""
-    received = bytearray()
-    while len(received) < ANSWER_LIMIT:
-        chunk = connection.recv(1 << 16)
-        if not chunk:
-            break
-        received += chunk
-    return json.loads(received) if received else None
-
-
-def _lines(state: dict[str, Any]) -> list[str]:
+def _lines(state: dict[str, Any]) -> Iterator[str]:
     """The state for people."""
-    trouble = f": {state['trouble']}" if state.get("trouble") else ""
+
+    def row(name: str, text: object) -> str:
+        return f"{name:<15} {text}"
+
+    yield row("node", f"{state['node']}, own address {state['primary'] or 'not known'}")
+    worker = f"version {state['version']}, pid {state['pid']}, run {state['run']}, {state['backend']}"
+    yield row("worker", f"{worker}, running for {_duration(state['uptime_s'])}")
     link = f"{state['master']} for {_duration(state['connection_s'])}"
+    if state["connected"]:
+        yield row("master", f"connected to {link} by {state['transport']}")
+    else:
+        trouble = f": {state['trouble']}" if state["trouble"] else ""
+        yield row("master", f"NOT CONNECTED to {link}{trouble}")
     rtt_ms = state["rtt_ms"]
-    uptime = f"running for {_duration(state['uptime_s'])}"
+    yield row("round trip", "no answer yet" if rtt_ms is None else f"{rtt_ms:.1f} ms at the last ping")
+    pings = f"{state['pings_sent']} sent, {state['pings_missed']} missed"
+    yield row("pings", f"{pings}; {state['reconnects']} reconnects")
+    for held in state["held"]:
+        yield row("holds", f"{_place(held)} for {_duration(held['held_s'])}")
+    if not state["held"]:
+        yield row("holds", "no address for others")
+    for entry in state["in_progress"]:
+        yield row("in progress", f"{_place(entry)}: {entry['state'].replace('_', ' ')}")
     orders = [f"{name.replace('_', ' ')} {count}" for name, count in state["orders"].items() if count]
     if state["answers_waiting"]:
         orders.append(f"answers that wait for a connection {state['answers_waiting']}")
-    rows = [
-        ("node", f"{state['node']}, own address {state['primary'] or 'not known'}"),
-        (
-            "worker",
-            f"version {state['version']}, pid {state['pid']}, run {state['run']}, {state['backend']}, {uptime}",
-        ),
-        (
-            "master",
-            f"connected to {link} by {state['transport']}"
-            if state["connected"]
-            else f"NOT CONNECTED to {link}{trouble}",
-        ),
-        ("round trip", "no answer yet" if rtt_ms is None else f"{rtt_ms:.1f} ms at the last ping"),
-        (
-            "pings",
-            f"{state['pings_sent']} sent, {state['pings_missed']} missed; {state['reconnects']} reconnects",
-        ),
-        *(("holds", f"{_place(held)} for {_duration(held['held_s'])}") for held in state["held"] or ()),
-        *(() if state["held"] else (("holds", "no address for others"),)),
-        *(
-            ("in progress", f"{_place(entry)}: {entry['state'].replace('_', ' ')}")
-            for entry in state["in_progress"]
-        ),
-        ("orders", ", ".join(orders) or "none yet"),
-        ("log lines lost", str(state["lines_lost"])),
-    ]
+    yield row("orders", ", ".join(orders) or "none yet")
+    yield row("log lines lost", state["lines_lost"])
     if state["unusable"]:
-        rows.append(("PROBLEM", state["unusable"]))
-    return [f"{name:<15} {text}" for name, text in rows]
+        yield row("PROBLEM", state["unusable"])
 
 
 def _place(entry: dict[str, Any]) -> str:

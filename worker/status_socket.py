@@ -1,7 +1,7 @@
 """The socket that `client.py --status` asks: a Unix socket in LOG_DIR that only this user and root can open.
 
-A thread of its own answers, from a snapshot that the owner's loop takes. Askers that come together share one, and
-there is at most one every PAUSE_S, so that any number of them costs the loop the same.
+A thread of its own answers one after another, from a snapshot that the owner's loop takes: at most one every PAUSE_S,
+so that any number of askers costs the loop the same.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from logging_setup import EventLogger
+from worker.inbox import StatusAsked
 
 SOCKET_NAME = ".worker.sock"
 PAUSE_S = 0.02
 """Shortest time between two snapshots, in seconds."""
-TOGETHER = 64
-"""Askers that are answered with one snapshot."""
 SNAPSHOT_LIMIT_S = 2.0
 """Seconds that the loop may take; longer than any of its turns."""
 SEND_LIMIT_S = 0.5
@@ -61,30 +61,22 @@ class StatusSocket:
 
     Args:
         folder: LOG_DIR.
-        ask: Has the owner's loop call `answer` with a snapshot; called by the thread.
+        ask: Puts the question into the inbox of the owner's loop.
         log: For the one line that says that there is no socket.
     """
 
-    def __init__(self, folder: Path, ask: Callable[[], None], log: EventLogger) -> None:
+    def __init__(self, folder: Path, ask: Callable[[StatusAsked], None], log: EventLogger) -> None:
         self._folder = folder
         self._ask = ask
         self._log = log
-        self._answered = threading.Event()
         self._stopping = threading.Event()
-        self._snapshot: Mapping[str, Any] = {}
         self._listener: socket.socket | None = None
         self._inode: int | None = None
-        self._reported = False
         self._thread = threading.Thread(target=self._serve, name="status", daemon=True)
 
     def start(self) -> None:
         if hasattr(socket, "AF_UNIX"):
             self._thread.start()
-
-    def answer(self, snapshot: Mapping[str, Any]) -> None:
-        """Take the snapshot that was asked for; the owner's thread."""
-        self._snapshot = snapshot
-        self._answered.set()
 
     def close(self) -> None:
         """Remove the socket; the thread ends with the process or soon after."""
@@ -95,32 +87,38 @@ class StatusSocket:
                 self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread (Linux)
 
     def _serve(self) -> None:
+        reported = False
         while not self._stopping.is_set():
-            if not self._in_place():
-                self._listen()
-            if self._listener is None:
+            try:
+                listener = self._listener if self._listener and self._in_place() else self._listen()
+                reported = False
+            except OSError as exc:
+                if not reported:
+                    reason = exc.strerror or str(exc)
+                    self._log.warning("status_unavailable", folder=str(self._folder), reason=reason)
+                reported = True
                 self._stopping.wait(LOOK_S)
                 continue
-            askers = self._accept()
-            if askers:
-                text = self._take_snapshot()
-                for asker in askers:
-                    with asker, suppress(OSError):
+            with suppress(OSError):  # nobody asks, who did has gone, or the socket was closed
+                asker, _ = listener.accept()
+                with asker:
+                    if peer_uid(asker) in (None, 0, os.geteuid()):
                         asker.settimeout(SEND_LIMIT_S)
-                        asker.sendall(text)
-                self._stopping.wait(PAUSE_S)
+                        asker.sendall(self._answer())
+                        self._stopping.wait(PAUSE_S)
 
     def _in_place(self) -> bool:
         """Whether the socket is still there: LOG_DIR may have been removed and made anew."""
         try:
-            return self._listener is not None and (self._folder / SOCKET_NAME).lstat().st_ino == self._inode
+            return (self._folder / SOCKET_NAME).lstat().st_ino == self._inode
         except OSError:
             return False
 
-    def _listen(self) -> None:
+    def _listen(self) -> socket.socket:
+        """Make the socket. Raises OSError."""
         if self._listener:
             self._listener.close()
-        self._listener = self._inode = None
+        self._listener = None
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with socket_path(self._folder) as path:
@@ -134,41 +132,21 @@ class StatusSocket:
                 self._inode = os.lstat(path).st_ino
             listener.listen(socket.SOMAXCONN)
             listener.settimeout(LOOK_S)
-        except OSError as exc:
+        except OSError:
             listener.close()
-            if not self._reported:
-                self._reported = True
-                self._log.warning(
-                    "status_unavailable", folder=str(self._folder), reason=exc.strerror or str(exc)
-                )
-            return
-        self._listener, self._reported = listener, False
+            raise
+        self._listener = listener
         if self._stopping.is_set():
             self._unlink()
+        return listener
 
-    def _accept(self) -> list[socket.socket]:
-        """Those who ask, waited for; at most TOGETHER."""
-        listener = self._listener
-        askers: list[socket.socket] = []
-        if listener is None:
-            return askers
-        with suppress(OSError):  # no one came, or the socket was closed
-            listener.settimeout(LOOK_S)
-            while len(askers) < TOGETHER:
-                asker, _ = listener.accept()
-                if peer_uid(asker) in (None, 0, os.geteuid()):
-                    askers.append(asker)
-                else:
-                    asker.close()
-                listener.settimeout(0)
-        return askers
-
-    def _take_snapshot(self) -> bytes:
-        self._answered.clear()
-        self._ask()
-        if self._answered.wait(SNAPSHOT_LIMIT_S):
-            snapshot = self._snapshot
-        else:
+    def _answer(self) -> bytes:
+        """A snapshot of the loop's, as JSON."""
+        replies: SimpleQueue[dict[str, Any]] = SimpleQueue()
+        self._ask(StatusAsked(replies.put))
+        try:
+            snapshot = replies.get(timeout=SNAPSHOT_LIMIT_S)
+        except Empty:
             snapshot = {"error": f"the worker's loop gave no answer for {SNAPSHOT_LIMIT_S:g} s"}
         return json.dumps({"running": True, **snapshot}, ensure_ascii=False).encode(errors="replace")
 

@@ -15,19 +15,20 @@ _VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 class SystemdNotifier:
     """Sends messages to the service manager that started this process.
 
-    Args:
-        address: NOTIFY_SOCKET: a path, or `@` and a name for an abstract socket. None: there is no manager.
-        watchdog_s: Seconds after which the manager takes this process for hung. None: it does not watch it.
+    Its variables are removed from `environ`, so that no child process speaks in our name: NOTIFY_SOCKET, a path, or
+    `@` and a name for an abstract socket; WATCHDOG_USEC, for the process with WATCHDOG_PID.
 
     `feed_s` is how often `WATCHDOG=1` must be sent, in seconds; None: never.
     """
 
-    def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
-        self.feed_s = watchdog_s / 2 if watchdog_s else None
+    def __init__(self, environ: MutableMapping[str, str]) -> None:
+        address, usec, pid = (environ.pop(name, "") for name in _VARIABLES)
+        watched = usec.isascii() and usec.isdigit() and int(usec) > 0 and pid in ("", str(os.getpid()))
+        self.feed_s = int(usec) / 2e6 if watched and address else None
         self._address: bytes | None = None
-        if address and address[0] in "/@" and hasattr(socket, "AF_UNIX"):
+        if address[:1] in ("/", "@") and hasattr(socket, "AF_UNIX"):
             encoded = os.fsencode(address)
-            self._address = b"\0" + encoded[1:] if encoded[:1] == b"@" else encoded
+            self._address = b"\0" + encoded[1:] if address[0] == "@" else encoded
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             # the owner's loop sends: a manager that does not read must not hold it up
             self._socket.setblocking(False)
@@ -48,14 +49,3 @@ class SystemdNotifier:
         except OSError:  # the manager restarts, or its queue is full
             return False
         return True
-
-
-def from_environ(environ: MutableMapping[str, str]) -> SystemdNotifier:
-    """A notifier for the manager that started this process.
-
-    Its variables are removed from `environ`, so that no child process speaks in our name.
-    """
-    address, usec, pid = (environ.pop(name, "") for name in _VARIABLES)
-    meant = not pid or pid == str(os.getpid())
-    watched = meant and usec.isascii() and usec.isdigit() and int(usec) > 0
-    return SystemdNotifier(address or None, int(usec) / 1e6 if watched and address else None)

@@ -7,14 +7,12 @@ interpreter is beyond this watchdog; systemd's ends that one.
 
 from __future__ import annotations
 
-import faulthandler
 import math
 import os
-import re
 import sys
-import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 
 from logging_setup import EventLogger
@@ -25,7 +23,6 @@ LOOKS = 6
 """Looks in a row that find a thread overdue in the same turn. Looks are counted, not seconds, since a process that was
 frozen or a machine that was suspended stood still as a whole. No turn that works takes as long.
 """
-_THREAD = re.compile(r"^(?:Current thread|Thread) 0x([0-9a-f]+).*:$", re.MULTILINE)
 
 
 class Heartbeat:
@@ -75,13 +72,12 @@ class Watchdog:
 
 
 def stacks() -> Iterator[tuple[str, str]]:
-    """Each thread's name and stack, the most recent call first, as faulthandler writes it."""
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    in_memory = sys.platform == "linux"  # a disk may be what hangs
-    with os.fdopen(os.memfd_create("stacks"), "w+b") if in_memory else tempfile.TemporaryFile() as file:
-        faulthandler.dump_traceback(file, all_threads=True)
-        file.seek(0)
-        text = file.read().decode("utf-8", "backslashreplace")
-    pieces = _THREAD.split(text)[1:]
-    for ident, stack in zip(pieces[::2], pieces[1::2], strict=False):
-        yield names.get(int(ident, 16), ident), stack.strip("\n")
+    """Each thread's name and stack, the most recent call first, without the source: a disk may be what hangs."""
+    frames = sys._current_frames()  # noqa: SLF001 - documented, for this purpose
+    for thread in threading.enumerate():
+        calls = traceback.walk_stack(frames.get(thread.ident or 0))
+        lines = [
+            f'File "{frame.f_code.co_filename}", line {line} in {frame.f_code.co_name}'
+            for frame, line in calls
+        ]
+        yield thread.name, "\n".join(lines)

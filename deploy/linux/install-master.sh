@@ -44,7 +44,7 @@ install-master)
   umask 022
   mkdir -p "$destdir$prefix"
   install_libraries requirements-master.txt
-  install_code failover-worker master docs requirements-master.txt ./*.md LICENSE
+  install_code failover-worker master logs docs requirements-master.txt ./*.md LICENSE
   install_system
   if running; then
     systemctl daemon-reload

@@ -275,10 +275,6 @@ function headline(level, text, detail) {
   write(page.link, level === "lost" ? "disconnected" : `live, ${timeOfDay(now())}`);
   document.body.dataset.level = level;
   document.title = `${level === "served" ? "" : `${text} · `}Failover master`;
-  const tone = getComputedStyle(page.headline).getPropertyValue("--tone").trim();
-  const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 8 8"><circle cx="4" cy="4" r="4" fill="${tone}"/></svg>`;
-  const href = `data:image/svg+xml,${encodeURIComponent(icon)}`;
-  if (page.icon.href !== href) page.icon.href = href;
 }
 
 // ---- where the nodes lie

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.analysis.logs import Worker, a_night, joined, recover
-from tests.lab.chromium import PICTURES, ROOT, Pixels, chromium, needs_chromium
+from tests.lab.chromium import PICTURES, ROOT, Pixels, Tabs, chromium, needs_chromium
 
 pytestmark = needs_chromium
 SCREENS = {
@@ -26,6 +26,11 @@ SCREENS = {
 def browser():
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture(scope="module")
+def tabs(browser):
+    return Tabs(browser)
 
 
 def page_of(root, folders, *options):
@@ -71,24 +76,23 @@ def busy(tmp_path_factory):
 
 
 @pytest.fixture
-def look(browser):
+def look(tabs):
     """Open a page; at its end nothing was complained of, and nothing but the page was asked for."""
-    tabs, complaints, asked = [], [], []
+    files, complaints, asked = [], [], []
+    listeners = [
+        ("console", lambda message: complaints.append(message.text)),
+        ("pageerror", lambda error: complaints.append(str(error))),
+        ("request", lambda request: asked.append(request.url)),
+    ]
 
     def open_it(file, **options):
-        tab = browser.new_page(**options)
-        tab.on("console", lambda message: complaints.append(message.text))
-        tab.on("pageerror", lambda error: complaints.append(str(error)))
-        tab.on("request", lambda request: asked.append(request.url))
-        tab.goto(file.as_uri())
-        tabs.append((tab, file))
-        return tab
+        files.append(file)
+        return show(file.as_uri(), listeners, **options)
 
-    yield open_it
-    for tab, _ in tabs:
-        tab.close()
+    with tabs.listening() as show:
+        yield open_it
     assert complaints == []
-    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri() for _, file in tabs]
+    assert [url for url in asked if not url.startswith("data:")] == [file.as_uri() for file in files]
 
 
 def keep(tab, name):
@@ -353,7 +357,7 @@ def test_on_paper_it_is_light_and_has_no_buttons(look, night):
 def test_without_its_script_it_says_the_same_in_words(look, night):
     tab = look(night[0], java_script_enabled=False)
     assert not tab.locator("#chart").is_visible()
-    assert tab.get_by_role("table", name="Event by event").is_visible()
+    assert tab.get_by_role("table", name="What happened").is_visible()
     assert "The chart is drawn by this page's own script" in tab.locator("noscript").text_content()
 
 

@@ -31,8 +31,7 @@ def cluster(restarts, ahead=(0, 0, 0)):
 
 
 def ahead_of(story):
-    numbers = {lane.key: lane.node for lane in story.lanes}
-    return {numbers[one.lane]: (one.ahead_s, one.events) for one in story.offsets}
+    return {lane.node: (lane.ahead_s, lane.clock_events) for lane in story.lanes}
 
 
 def test_one_clock_that_is_90_s_ahead_is_found_to_be_it(story_of):

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from argparse import ArgumentTypeError
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -397,14 +398,14 @@ def test_times_as_people_write_them(text, when):
 
 @pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "24:00", "2026-11-24T22", "1h 2", "٣h"])
 def test_what_is_no_time_is_named_with_the_remedy(text):
-    with pytest.raises(ValueError, match="expected a time such as"):
+    with pytest.raises(ArgumentTypeError, match="expected a time such as"):
         parse_time(text, NOON)
 
 
 def test_node_numbers():
     assert parse_nodes("1, 3,12") == {1, 3, 12}
     for text in ("", "1,", "one", "-1", "²", "9" * 12):
-        with pytest.raises(ValueError, match="expected a number such as 3"):
+        with pytest.raises(ArgumentTypeError, match="expected a number such as 3"):
             parse_nodes(text)
 
 

@@ -75,7 +75,7 @@ def test_two_machines_with_one_number_are_two_lanes_and_one_fault(story_in):
     first, second = two_machines()
     story = story_in(east=first, west=second.stop(98.5))
     assert [(lane.node, lane.pings) for lane in story.lanes] == [(1, 50), (1, 44)]
-    assert [lane.silences for lane in story.lanes] == [(), ()]
+    assert [lane.silences for lane in story.lanes] == [[], []]
     assert [len(lane.stops) for lane in story.lanes] == [0, 1]
     (fault,) = story.faults
     assert "Two machines ran as node 1 at the same time" in fault

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -136,12 +137,12 @@ def test_a_killed_worker_leaves_silence_until_it_is_started_again(story_of):
     (lane,) = story_of(Worker(2).start(0).ping(1, 9).start(30).ping(31, 35)).lanes
     assert seconds(lane.silences) == [(9, 30)]
     assert [process.end for process in lane.processes] == ["silent", "open"]
-    assert lane.outages == ()
+    assert lane.outages == []
 
 
 def test_a_stopped_worker_leaves_none(story_of):
     (lane,) = story_of(Worker(2).start(0).ping(1, 9).stop(9.5).start(30)).lanes
-    assert lane.silences == ()
+    assert lane.silences == []
     assert [process.end for process in lane.processes] == ["stopped", "open"]
     assert seconds(lane.stops) == [(9.5, 30)]
 
@@ -153,7 +154,7 @@ def test_a_stopped_worker_leaves_none(story_of):
 )
 def test_a_log_that_ends_long_before_the_others_has_fallen_silent(story_of, last, silent):
     story = story_of(Worker(1).start(0).ping(1, 41), Worker(2).start(0).ping(1, last))
-    assert story.lanes[0].silences == ()
+    assert story.lanes[0].silences == []
     assert [one.end for one in story.lanes[1].silences] == ([None] if silent else [])
 
 
@@ -161,7 +162,7 @@ def test_a_log_of_warnings_alone_does_not_show_who_is_silent(story_of):
     quiet = Worker(1).say(9, "disconnected", reason="x", connected_s=9.0)
     quiet.say(9.5, "connect_failed", error="refused").say(11, "ping_missed", seq=9, missed=1)
     story = story_of(quiet, Worker(2).start(0).ping(1, 999), names=["node1", "node2"])
-    assert story.lanes[0].silences == ()
+    assert story.lanes[0].silences == []
     assert [text for text in story.caveats if text.startswith("The logs of node 1 have no line of INFO")]
 
 
@@ -197,6 +198,14 @@ def test_a_clock_that_was_put_back_is_a_caveat(story_of):
     story = story_of(Worker(1).start(100).ping(101, 109).say(50, "connecting", master=MASTER).ping(51, 59))
     assert [text for text in story.caveats if "was put back by 50.0 s" in text]
     assert list(story.lanes[0].answered_at) == sorted(story.lanes[0].answered_at)
+
+
+def test_from_and_to_have_the_offset_that_stood_in_the_log_then(story_of):
+    """Summer time ends while the worker runs."""
+    worker = Worker(1, timezone(timedelta(hours=2))).start(0)
+    worker.zone = timezone(timedelta(hours=1))
+    (node,) = as_json(story_of(worker.stop(9)))["nodes"]
+    assert (node["from"][-6:], node["to"][-6:]) == ("+02:00", "+01:00")
 
 
 # ping.log's lines → pings, missed

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
-import select
+import selectors
 import socket
 import ssl
 import threading
@@ -14,6 +14,8 @@ import time
 import pytest
 import trustme
 
+from connection.dial import Dialer, Target
+from connection.resolve import Resolver
 from connection.stream import Stream, wait_ready
 from connection.tls import client_context
 from tests.lab.waiting import PATIENCE_S
@@ -25,7 +27,9 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 
 def stream(sock):
     """A Stream after the websocket's handshake, which the other side must have answered."""
-    made = Stream(sock, "https://localhost", time.monotonic() + PATIENCE_S, lambda: None, None, lambda: True)
+    ends_s = time.monotonic() + PATIENCE_S
+    dialer = Dialer(Target("https://localhost", None, None), Resolver(), ends_s)
+    made = Stream(sock, dialer, ends_s, lambda: None, None)
     read = b""
     while len(read) < len(SWITCHED):
         read += made.recv(len(SWITCHED) - len(read))
@@ -176,7 +180,7 @@ def test_who_shuts_a_socket_down_wakes_its_reader(tls_pair):
 def test_wait_ready(monkeypatch, poll):
     """Both ways to ask: not every system has the better one."""
     if not poll:
-        monkeypatch.delattr(select, "poll")
+        monkeypatch.delattr(selectors, "PollSelector")
     near, far = socket.socketpair()
     with far:
         with near:

@@ -19,7 +19,7 @@ pytestmark = [needs_namespaces, pytest.mark.slow]
 
 @pytest.fixture
 def bundled(lab: Lab) -> Bundled:
-    return Bundled(lab.master, dead_after_s=0.6)
+    return Bundled(lab.master, dead_after_s=1.0)
 
 
 @pytest.fixture

@@ -6,8 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,9 @@ import pytest
 
 from tests.integration.scene import OWNER, Scene
 from tests.lab.cluster import ROOT, Worker
-from tests.lab.installed import NOBODY, Unit, make, why_not
+from tests.lab.installed import NOBODY, NOWHERE, Unit, image, make, wheelhouse, why_not
 from tests.lab.netns import needs_namespaces
+from tests.lab.waiting import PATIENCE_S
 
 UNIT = "etc/systemd/system/failover-worker.service"
 
@@ -29,15 +28,9 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def dest() -> Iterator[Path]:
-    """Installed once; others than root may go there."""
-    folder = Path(tempfile.mkdtemp(prefix="fwinstall-"))
-    folder.chmod(0o755)
-    try:
-        make("install", f"DESTDIR={folder}")
+def dest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with image(tmp_path_factory, "install") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def held(dest: Path) -> dict[str, Any]:
@@ -97,14 +90,7 @@ def test_libraries_that_cannot_be_had_leave_the_old_ones(dest: Path) -> None:
     made_of = dest / "opt/failover-worker/env/.made-of"
     text = made_of.read_text()
     made_of.write_text("another requirements.txt")
-    done = make(
-        "install",
-        f"DESTDIR={dest}",
-        code=2,
-        PIP_NO_INDEX="1",
-        PIP_FIND_LINKS="/nonexistent",
-        PIP_CONFIG_FILE="/dev/null",
-    )
+    done = make("install", f"DESTDIR={dest}", code=2, **NOWHERE)
     assert "what was installed before is as it was" in done.stderr
     assert version_of(dest).startswith("failover worker ")
     assert not (dest / "opt/failover-worker/env.new").exists()
@@ -226,7 +212,7 @@ def test_on_the_machine_itself(dest: Path, tmp_path: Path) -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.split("\n")[:4] == [
@@ -296,31 +282,8 @@ def test_the_service_has_no_installer(dest: Path) -> None:
     assert not names & {"pip", "setuptools", "pkg_resources", "wheel", "redis"}
 
 
-def test_from_a_wheelhouse_without_a_network(tmp_path: Path) -> None:
+def test_from_a_wheelhouse_without_a_network(dest: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As docs/operations.md describes it: the wheels are fetched elsewhere, and the installation asks nobody."""
-    wheels, image = tmp_path / "wheels", tmp_path / "image"
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"]
-    version = subprocess.run(
-        ["/usr/bin/python3", "-c", "import sys; print('%d.%d' % sys.version_info[:2])"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    done = subprocess.run(
-        [*download, f"--python-version={version}", "-r", ROOT / "requirements.txt", "-d", wheels],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode:
-        pytest.skip(f"the wheels cannot be had: {done.stderr[-300:]}")
-    nowhere = {
-        "PIP_CONFIG_FILE": "/dev/null",
-        "PIP_INDEX_URL": "http://127.0.0.1:9/",
-        "PIP_NO_CACHE_DIR": "1",
-    }
-    image.mkdir()
-    make("install", f"DESTDIR={image}", f"WHEELHOUSE={wheels}", **nowhere)
-    assert version_of(image).startswith("failover worker ")
-    shutil.rmtree(image / "opt/failover-worker/env")
-    make("install", f"DESTDIR={image}", code=2, **nowhere)  # and without it, nothing could be had
+    if wheelhouse(tmp_path_factory) is None:
+        pytest.skip("the wheels cannot be had")
+    assert version_of(dest).startswith("failover worker ")  # nothing but the wheels was there to install from

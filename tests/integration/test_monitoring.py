@@ -128,7 +128,6 @@ class Prometheus(Process):
 
 @needs("promtool", "prometheus", EXPORTER)
 @pytest.mark.slow
-@pytest.mark.timeout(180)
 def test_every_query_of_the_dashboard_and_every_rule_finds_real_metrics(tmp_path):
     textfiles = tmp_path / "textfiles"
     textfiles.mkdir()

@@ -6,16 +6,15 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from logs.format import parse_line
-from tests.lab.installed import NOBODY, Unit, make, why_not
+from tests.lab import installed
+from tests.lab.installed import NOBODY, Unit, why_not
 from tests.lab.netns import Lab, needs_namespaces
 from tests.lab.waiting import PATIENCE_S, until
 
@@ -26,20 +25,13 @@ pytestmark = [
     needs_namespaces,
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.slow,
-    pytest.mark.timeout(240),
 ]
 
 
 @pytest.fixture(scope="module")
-def image() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="fwrehearsal-"))
-    folder.chmod(0o755)
-    try:
-        make("install", f"DESTDIR={folder}")
-        make("install-master", f"DESTDIR={folder}")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with installed.image(tmp_path_factory, "install", "install-master") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 class Node:

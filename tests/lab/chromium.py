@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.waiting import PATIENCE_S
+
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 ROOT = Path(__file__).resolve().parents[2]
 PICTURES = ROOT / "build" / "pages"
@@ -45,6 +47,52 @@ def chromium():
             yield browser
         finally:
             browser.close()
+
+
+class Tabs:
+    """Pages in one tab, one after the other: a window and a process for each would cost a second of computing."""
+
+    def __init__(self, browser):
+        self._browser = browser
+        self._tabs = {}
+
+    @contextlib.contextmanager
+    def listening(self):
+        """Gives what shows a page: `show(url, listeners, viewport=…)`; at the end nobody listens and no page is shown."""
+        opened = []
+
+        def show(url, listeners, viewport=None, color_scheme=None, reduced_motion=None, **others):
+            """`listeners` are pairs of an event of playwright's Page and a function; what else a page needs that an
+            open tab cannot be given has a tab of its own.
+            """
+            kind = repr(others)
+            if kind not in self._tabs:
+                self._tabs[kind] = self._browser.new_page(**others)
+            tab = self._tabs[kind]
+            self._leave(tab)
+            for event, listener in listeners:
+                tab.on(event, listener)
+            opened.append((tab, listeners))
+            tab.set_default_timeout(PATIENCE_S * 1000)
+            tab.set_viewport_size(viewport or {"width": 1280, "height": 720})
+            tab.emulate_media(
+                media="null",
+                color_scheme=color_scheme or "light",
+                reduced_motion=reduced_motion or "no-preference",
+            )
+            tab.goto(url)
+            return tab
+
+        yield show
+        for tab, listeners in opened:
+            self._leave(tab)
+            for event, listener in listeners:
+                tab.remove_listener(event, listener)
+
+    @staticmethod
+    def _leave(tab):
+        tab.mouse.move(0, 0)
+        tab.goto("about:blank")
 
 
 class Pixels:

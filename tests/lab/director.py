@@ -3,7 +3,7 @@
     python -m tests.lab.director HOST PORT
 
 In: a JSON list [NODE, EVENT, DATA, ACKNOWLEDGED] a line. Out: {"at", "node", "event", "data"} a line, `at` of
-time.monotonic(); the acknowledgement that was asked for is the event "ack".
+time.monotonic(); what it orders is the event "ordered", and the acknowledgement that was asked for "ack".
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def main(host: str, port: int) -> None:
         for sid, number in list(nodes.items()):
             if number == node:
                 heard = (lambda *data, sid=sid: say(sid, "ack", data[0])) if acknowledged else None
+                say(sid, "ordered", event)
                 server.emit(event, data, to=sid, callback=heard)
 
 

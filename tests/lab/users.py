@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 PREFIX = "fwtest"
 PASSWORD = secrets.token_urlsafe(18)  # the user may do everything by sudo
@@ -121,3 +123,14 @@ def made_up_user(sudo: str | None, suffix: str = "") -> Iterator[User]:
     finally:
         _remove(name)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def reachable_tmp_path() -> Iterator[Path]:
+    """A folder that every user can enter. pytest's own are in one that each new run of it closes to other users.
+
+    A module whose tests act as another user has it as its `tmp_path`.
+    """
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder).resolve()

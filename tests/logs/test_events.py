@@ -22,7 +22,7 @@ CODE = [
     ),
 ]
 METHODS = {level.lower(): level for level in LEVELS} | {"always": "INFO"}
-WITH_LEVEL = ("write", "say", "log", "_line")
+WITH_LEVEL = ("write", "say", "log", "line_now")
 """Whose first argument is the level and whose second is the event."""
 EVENT = re.compile(r"[a-z]+(_[a-z]+)*")
 
@@ -52,7 +52,7 @@ def logged():
                     continue  # argparse's error(), for one
                 for event in arguments[0]:
                     found[event] |= {METHODS[method] for method in methods}
-            elif len(arguments) == 2 and any(method in WITH_LEVEL for method in methods):
+            elif len(arguments) == 2 and ast.unparse(node.func).rpartition(".")[2] in WITH_LEVEL:
                 for event in arguments[1]:
                     known = {*arguments[0], *strings(node.args[0], ast.Attribute)} & set(LEVELS)
                     found[event] |= known or {None}

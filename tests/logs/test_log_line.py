@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import datetime, timedelta, timezone
 
@@ -10,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from logging_setup import LineError, format_line, parse_line
-from logs.format import Stamp, escape, format_message
+from logs.format import escape, format_message
+from logs.handler import LineHandler, Message
+from logs.redact import Redactor
 
 UTC = timezone.utc
 WHEN = datetime(2026, 11, 24, 22, 47, 1, 123999, tzinfo=UTC)
@@ -131,6 +134,16 @@ def test_the_longest_value_is_cut_first():
     assert 1900 < len(entry.fields["b"]) < 2100
 
 
+@pytest.mark.parametrize("size", [8193, 13_990, 14_050, 104_000])
+def test_a_value_whose_count_gets_one_digit_longer_is_cut_and_kept(size):
+    """The redactor has left most of it out already; the digits of the count are those of 9,999 and 10,000."""
+    for length in range(size, size + 150):
+        message = format_message("received", {"data": "x" * length, "order": 7}, Redactor([]).excerpt)
+        entry = parse_line(f"[2026-11-24 22:47:01.123+0000] : [INFO] - [{message}]")
+        assert list(entry.fields) == ["data", "order"]
+        assert len(entry.fields["data"]) + entry.left_out == length
+
+
 def test_a_value_that_only_looks_cut_is_read_back():
     text = "x…(12 bytes left out)"
     for value in (text, text + text, f'{{"a":"{text}'):
@@ -238,7 +251,7 @@ def test_data_too_deep_for_json_is_said_to_be():
 @example(0.9999999)
 @example(1764024421.9996)
 def test_the_stamp_is_local_time_to_the_millisecond(now_s):
-    line = f"[{Stamp()(now_s)}] : [INFO] - [x]"
-    when = parse_line(line).when
-    assert 0 <= now_s - when.timestamp() < 0.0011
+    record = logging.makeLogRecord({"created": now_s, "levelno": logging.INFO, "msg": Message("x", {})})
+    when = parse_line(LineHandler({}, None, Redactor([])).format(record)).when
+    assert -0.000001 < now_s - when.timestamp() < 0.0011  # a datetime has microseconds
     assert when.utcoffset() == datetime.fromtimestamp(now_s).astimezone().utcoffset()

@@ -412,45 +412,28 @@ def test_a_stderr_that_takes_nothing_does_not_hold_up_the_files(tmp_path, kind):
     assert len(entries(tmp_path / "ping.log")) == 1
 
 
-def test_lines_that_stderr_had_no_room_for_are_counted(monkeypatch, capfd):
+def test_lines_that_stderr_had_no_room_for_are_counted(tmp_path, monkeypatch):
     reading, writing = os.pipe()
-    with open(writing, "wb") as pipe:
-        monkeypatch.setattr(sys, "stderr", pipe)
-        monkeypatch.setattr(log_console, "QUEUE_LIMIT", 10_000)
-        console = log_console.Console()
-        line = b"x" * 99 + b"\n"
-
-        def turn(lines):
-            for _ in range(lines):
-                console.append(line)
-            console.write(*console.take(), lambda file, count: b"%d lost on %s\n" % (count, file.encode()))
-            console.requeue_unwritten()
-
-        turn(10)
-        for _ in range(100):
-            turn(10)
-        size = int.from_bytes(fionread(reading), sys.byteorder)
-        turn(50)
-        received = os.read(reading, size)
-        while b"lost" not in received:
-            turn(0)
-            received += os.read(reading, 65536)
-        turn(1)
-        received += os.read(reading, 65536)
-    lines = received.split(b"\n")
-    reported = next(line for line in lines if b"lost" in line)
-    assert reported.endswith(b"lost on stderr")
-    assert sum(line == b"x" * 99 for line in lines) + int(reported.split()[0]) == 10 + 1000 + 50 + 1
-
-
-def fionread(descriptor):
-    import array
-    import fcntl
-    import termios
-
-    size = array.array("i", [0])
-    fcntl.ioctl(descriptor, termios.FIONREAD, size)
-    return size.tobytes()
+    monkeypatch.setattr(log_console, "QUEUE_LIMIT", 10_000)
+    with open(reading, "rb") as read, open(writing, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        with logs_in(tmp_path, console=True) as logs:
+            for n in range(3000):
+                logs.comms.info("line", n=n, text="x" * 100)
+            settled(tmp_path / "comms.log", 2999)  # nobody reads stderr, and the file has every line
+            said, lost = [], 0
+            while len(said) + lost < 3000:
+                entry = parse_line(read.readline().decode())
+                if entry.event == "log_lines_lost":
+                    assert (entry.level, entry.fields["file"]) == ("WARNING", "stderr")
+                    lost += int(entry.fields["count"])
+                else:
+                    said.append(int(entry.fields["n"]))
+            logs.comms.info("line", n=3000)
+            assert parse_line(read.readline().decode()).fields["n"] == "3000"
+    assert said == sorted(set(said))
+    assert lost > 0
+    assert logs.lines_lost == 0
 
 
 # as everybody expects of Python's logging

@@ -1,4 +1,7 @@
-"""What strangers may do to a master, as fast as they can: `python -m tests.master.flood KIND PORT SECONDS`."""
+"""What strangers may do to a master, as fast as they can: `python -m tests.master.flood GROUP PORT SECONDS`.
+
+Those of a group come at the same time, each from an address of its own; the first from 127.0.0.1.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,16 @@ from collections.abc import Awaitable, Callable
 CLIENTS = 40
 """At once; IDLE for those that only sit there."""
 IDLE = 1100
+FULL_S = 0.5
+"""After which all of them are at it."""
 
 
 class Flood:
-    def __init__(self, port: int, end: float) -> None:
-        self._port, self._end = port, end
+    def __init__(self, host: str, port: int, end: float) -> None:
+        self._host, self._port, self._end = host, port, end
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", self._port)
+        return await asyncio.open_connection("127.0.0.1", self._port, local_addr=(self._host, 0))
 
     async def _request(self, head: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         reader, writer = await self._connect()
@@ -132,7 +137,9 @@ class Flood:
         await reader.read(100)
         await asyncio.sleep(max(0.0, self._end - time.monotonic()))
 
-    async def run(self, attack: Callable[[], Awaitable[None]], clients: int) -> None:
+    async def run(self, kind: str) -> None:
+        attack: Callable[[], Awaitable[None]] = getattr(self, kind)
+
         async def client() -> None:
             while time.monotonic() < self._end:
                 try:
@@ -140,7 +147,7 @@ class Flood:
                 except (OSError, asyncio.IncompleteReadError):
                     await asyncio.sleep(0.01)
 
-        tasks = [asyncio.create_task(client()) for _ in range(clients)]
+        tasks = [asyncio.create_task(client()) for _ in range(IDLE if kind.startswith("idle") else CLIENTS)]
         await asyncio.wait(tasks, timeout=max(0.0, self._end - time.monotonic()))
         for task in tasks:
             task.cancel()
@@ -153,9 +160,25 @@ def frame(payload: bytes, first_byte: int = 0x81) -> bytes:
     return bytes([first_byte]) + head + b"\0\0\0\0" + payload
 
 
-KINDS = sorted(name for name in vars(Flood) if not name.startswith("_") and name != "run")
+KINDS = {name for name in vars(Flood) if not name.startswith("_") and name != "run"}
+GROUPS = {
+    "messages": ("endless_frame", "endless_message", "tiny_messages"),
+    "control frames": ("pings", "pongs", "empty_fragments"),
+    "bodies and heads": ("tiny_chunks", "endless_body", "endless_head"),
+    "requests": ("pipelined", "requests", "polling_sessions", "connections"),
+    "idle": ("idle", "pages"),
+    "websockets": ("idle_websockets", "joins"),
+}
+
+
+async def main(group: str, port: int, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    floods = [Flood(f"127.0.{place}.1", port, end).run(kind) for place, kind in enumerate(GROUPS[group])]
+    running = asyncio.gather(*floods)
+    await asyncio.wait([running], timeout=FULL_S)
+    print("flooding", flush=True)
+    await running
+
 
 if __name__ == "__main__":
-    kind, port, seconds = sys.argv[1:]
-    flood = Flood(int(port), time.monotonic() + float(seconds))
-    asyncio.run(flood.run(getattr(flood, kind), IDLE if kind.startswith("idle") else CLIENTS))
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

@@ -253,7 +253,6 @@ class Written(Cluster):
             "state",
             "members",
             "leads",
-            "epoch",
             "conflicts",
         ):
             state = self.state
@@ -566,6 +565,6 @@ def test_a_worker_that_is_stopped_on_a_living_machine_is_one_warning(
         trio.refuse(IN_USE)
         while len(trio.orders()) == count:
             trio.wait(1)
-    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+    assert [record.msg.event for record in caplog.records if record.levelname == "WARNING"] == [
         "takeover_failed"
     ]

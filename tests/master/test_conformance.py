@@ -12,7 +12,7 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
-from master.scenario import Conformance
+from master.conformance import Conformance
 from tests.lab.processes import free_port, start_master
 from tests.lab.workers import REPOSITORY
 from tests.lab.wsgi import RequestHandler

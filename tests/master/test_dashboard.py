@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.lab.chromium import PICTURES, ROOT, chromium, needs_chromium
+from tests.lab.chromium import PICTURES, ROOT, Tabs, chromium, needs_chromium
 from tests.lab.processes import start_master
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Worker
@@ -182,9 +182,9 @@ class Stub:
 
 
 @pytest.fixture(scope="module")
-def browser():
+def tabs():
     with chromium() as browser:
-        yield browser
+        yield Tabs(browser)
 
 
 @pytest.fixture
@@ -195,27 +195,25 @@ def stub():
 
 
 @pytest.fixture
-def browse(browser):
+def browse(tabs):
     """Open a master's page; it must neither complain nor ask for anything but the master's own."""
-    contexts, faults = [], []
+    faults = []
 
-    def open_page(url, **screen):
-        context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **screen})
-        contexts.append(context)
-        tab = context.new_page()
-        tab.set_default_timeout(PATIENCE_S * 1000)
-        tab.on("console", lambda message: is_no_fault(message.text) or faults.append(message.text))
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        tab.on(
-            "request", lambda request: request.url.startswith((url, "data:")) or faults.append(request.url)
+    def listeners(url):
+        return [
+            ("console", lambda message: is_no_fault(message.text) or faults.append(message.text)),
+            ("pageerror", lambda error: faults.append(str(error))),
+            ("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss())),
+            (
+                "request",
+                lambda request: request.url.startswith((url, "data:")) or faults.append(request.url),
+            ),
+        ]
+
+    with tabs.listening() as show:
+        yield lambda url, **screen: show(
+            url, listeners(url), **{"viewport": {"width": 1400, "height": 900}, **screen}
         )
-        tab.goto(url)
-        return tab
-
-    yield open_page
-    for context in contexts:
-        context.close()
     assert faults == []
 
 

@@ -5,50 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.lab.processes import ROOT, Process
+from tests.lab.installed import image, make, why_not
+from tests.lab.processes import Process
+from tests.lab.waiting import PATIENCE_S
 
 UNIT = "etc/systemd/system/failover-master.service"
 HOME = "opt/failover-master"
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not os.path.exists("/usr/bin/python3")
-        or subprocess.run(["/usr/bin/python3", "-c", "import ensurepip"], capture_output=True).returncode
-        != 0,
-        reason="an installation needs the system's Python with venv (python3-venv)",
-    ),
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
 ]
 
 
-def make(*arguments: str, code: int = 0) -> str:
-    done = subprocess.run(
-        ["make", "--no-print-directory", *arguments],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "PYTHON"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
-def dest() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="fminstall-"))
-    folder.chmod(0o755)
-    try:
-        make("install-master", f"DESTDIR={folder}")
+def dest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with image(tmp_path_factory, "install-master") as folder:
         yield folder
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_every_command_runs_from_there(dest: Path) -> None:
@@ -61,7 +39,11 @@ def test_every_command_runs_from_there(dest: Path) -> None:
         command = lib / "failover-worker"  # /usr/local/bin/failover-worker is a link to where it is installed
         for arguments in (["status", url], ["status", url, "--json"], ["conformance", url, "--limit", "8"]):
             done = subprocess.run(
-                [command, "master", *arguments], env=environ, capture_output=True, text=True, timeout=120
+                [command, "master", *arguments],
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=4 * PATIENCE_S,
             )
             assert done.returncode == 0, done.stdout + done.stderr
         assert master.stop() == 0
@@ -97,5 +79,5 @@ def test_a_destination_that_others_can_write_is_refused(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/failover-master").mkdir()
     (tmp_path / "etc/failover-master").chmod(0o777)
-    assert "can be written by other users" in make("install-master", f"DESTDIR={tmp_path}", code=2)
+    assert "can be written by other users" in make("install-master", f"DESTDIR={tmp_path}", code=2).stderr
     assert not (tmp_path / "opt").exists()

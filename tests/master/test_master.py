@@ -220,11 +220,11 @@ def test_an_answer_without_secondary_ip_is_a_failure_even_without_an_error(trio:
 def test_the_next_neighbor_is_ordered_when_one_does_not_answer_and_that_one_is_told_to_stop(
     trio: Trio,
 ) -> None:
+    closed = time.monotonic()
     trio.b.close()
     trio.a.wait_for("recover")
-    ordered = time.monotonic()
     trio.c.wait_for("recover")
-    assert time.monotonic() - ordered > 0.4
+    assert time.monotonic() - closed > 0.4
     assert trio.a.wait_for("restore") == {"restore_node": trio.b.node}
 
 
@@ -462,25 +462,24 @@ def test_polling_is_served_too(patient: Master, workers: MakeWorker) -> None:
 def test_silence_of_dead_after_is_death_and_a_ping_brings_the_node_back(
     workers: MakeWorker,
 ) -> None:
-    with start_master("--dead-after", "0.35") as master:
+    with start_master("--dead-after", "1") as master:
         a = workers(master, 1, [2]).join()
         b = workers(master, 2, [1]).join()
         a.ping_every(0.05)
         late = []
-        for death in range(1, 6):
+        for death in range(1, 4):
             for _ in range(3):
                 b.ping()  # a quick rhythm: the answer to the master's question does not prolong its life
             silent_since = time.monotonic()
             a.wait_for("recover", death)
-            late.append([at for at, event, _ in a.got if event == "recover"][-1] - silent_since - 0.35)
+            late.append([at for at, event, _ in a.got if event == "recover"][-1] - silent_since - 1)
             b.ping()  # on the same connection: it was only frozen
-            wait_until(lambda: "2" in master.state()["active"])
             assert a.wait_for("restore", death) == {"restore_node": 2}
         assert min(late) > -0.05, late
 
 
 def test_a_holder_that_only_fell_silent_finds_a_restore_when_it_wakes(workers: MakeWorker) -> None:
-    with start_master("--dead-after", "0.4") as master:
+    with start_master("--dead-after", "1") as master:
         a, b, c = (workers(master, n, neighbors).join() for n, neighbors in ((1, [2]), (2, [1, 3]), (3, [2])))
         a.ping_every(0.1)
         c.ping_every(0.1)
@@ -493,13 +492,13 @@ def test_a_holder_that_only_fell_silent_finds_a_restore_when_it_wakes(workers: M
 
 
 def test_a_frozen_master_evicts_nobody_when_it_goes_on(workers: MakeWorker) -> None:
-    with start_master("--dead-after", "1") as master:
+    with start_master("--dead-after", "2") as master:
         steady = [workers(master, n, [m for m in (1, 2, 3) if m != n]).join() for n in (1, 2)]
         impatient = workers(master, 3, [1, 2]).join()
         for worker in steady:
             worker.ping_every(0.1)
         master.freeze()
-        time.sleep(1.5)  # longer than --dead-after
+        time.sleep(2.5)  # longer than --dead-after
         threading.Thread(target=impatient.close, daemon=True).start()
         again = workers(master, 3, [1, 2])
         joining = threading.Thread(target=again.join, daemon=True)
@@ -509,7 +508,7 @@ def test_a_frozen_master_evicts_nobody_when_it_goes_on(workers: MakeWorker) -> N
         joining.join(10)
         again.ping_every(0.1)
         master.wait_for_line("resumed")
-        stays(lambda: len(master.state()["active"]) == 3, 1.2)
+        stays(lambda: len(master.state()["active"]) == 3, 2.2)
         assert [w.events("recover") for w in (*steady, again)] == [[], [], []]
         again.close()
         steady[0].wait_for("recover", deadline_s=3)
@@ -578,10 +577,12 @@ def test_a_wrong_option_is_named(options: list[str]) -> None:
 
 def test_it_warns_when_it_listens_to_others_without_a_token() -> None:
     with start_master("--host", "0.0.0.0") as master:
-        assert any("WARNING" in line and "MASTER_TOKEN" in line for line in master.stderr)
+        master.wait_for_line("WARNING.*MASTER_TOKEN")
     with start_master("--host", "0.0.0.0", token="x") as master:
+        assert master.stop() == 0
         assert not [line for line in master.stderr if "INFO" not in line]
     with start_master() as master:
+        assert master.stop() == 0
         assert not [line for line in master.stderr if "INFO" not in line]
 
 

@@ -215,6 +215,15 @@ def test_a_token_file_binds_tokens_to_nodes(tmp_path: Path, workers: MakeWorker)
         assert not re.search("shared-one|-own", master.output())
 
 
+@pytest.mark.skipif(os.name != "posix", reason="file modes")
+def test_a_token_file_that_others_can_read_is_a_warning_in_the_log(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("shared-one\n")
+    file.chmod(0o644)
+    with start_master("--token-file", str(file)) as master:
+        assert LOG_LINE.fullmatch(master.wait_for_line(r".*WARNING\] - \[token_file_readable .*").group())
+
+
 @pytest.mark.parametrize("text", ["", "# none\n", "x two\n", "2 a b\n", "0 zero\n"])
 def test_a_wrong_token_file_is_named_with_its_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "tokens").write_text(text)
@@ -304,6 +313,14 @@ def test_it_logs_to_a_file_too_in_the_format_of_the_worker(tmp_path: Path, worke
         assert lines == master.stderr
         assert all(LOG_LINE.fullmatch(line) for line in lines)
         assert any(r'system="a \"b]\n\x1b[2J\u2028="' in line for line in lines), lines
+
+
+def test_its_log_is_never_opened_through_a_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "master.log").symlink_to(tmp_path / "elsewhere")
+    done = command("serve", "--port", "0", "--log-dir", str(tmp_path))
+    assert done.returncode == 1
+    assert "symbolic link" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a Unix socket")

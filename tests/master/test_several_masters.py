@@ -27,13 +27,13 @@ __all__ = ["workers"]
 
 pytestmark = needs_redis
 
-QUICK = ("--dead-after", "0.6")
+QUICK = ("--dead-after", "1")
 SHARED = tuple[RedisServer, list]
 
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[SHARED]:
-    """Redis, and two masters for which a node silent for 0.6 s is dead."""
+    """Redis, and two masters for which a node silent for 1 s is dead."""
     with start_several(tmp_path, *QUICK) as started:
         yield started
         _, masters = started
@@ -60,9 +60,9 @@ def test_one_death_is_ordered_once_whoever_sees_it(tmp_path: Path, workers: Make
         b.stop_pinging()
         killed = time.monotonic()
         a.succeed(a.wait_for("recover"))
-        assert time.monotonic() - killed > 0.6 + 1.5, "its worker had no time to join another master"
+        assert time.monotonic() - killed > 1 + 1.5, "its worker had no time to join another master"
         wait_until(lambda: [master.holder(2) for master in masters[:2]] == ["1", "1"], "known to both")
-        stays(lambda: len(a.events("recover")) == 1, 0.6)
+        stays(lambda: len(a.events("recover")) == 1, 1)
         decided = [line for master in masters for line in master.stderr if "[takeover_ordered node=2" in line]
         assert len(decided) == 1, decided
 
@@ -74,7 +74,7 @@ def test_of_two_that_decide_at_once_one_does(tmp_path: Path, caplog: pytest.LogC
         with caplog.at_level("INFO", "master"):
             asyncio.run(_decide_at_once(server.url))
         # in one process the first one's filter keeps back what the other says as well
-        assert "takeover_ordered" not in caplog.messages
+        assert not [text for text in caplog.messages if text.startswith("takeover_ordered")]
     finally:
         server.end()
 

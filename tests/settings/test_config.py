@@ -435,7 +435,7 @@ def test_interface_names_are_those_that_the_kernel_takes():
             command = ["ip", "-n", space, "link", "add", "name", name, "type", "bridge"]
             taken = subprocess.run(command, capture_output=True).returncode == 0
             try:
-                assert config_values.interface().parse(name) == name
+                assert config_values.interface.parse(name) == name
                 assert taken, name
             except config_values.InvalidValue:
                 assert not taken, name
@@ -445,7 +445,7 @@ def test_interface_names_are_those_that_the_kernel_takes():
 
 def test_interface_names_of_windows_are_aliases(monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
-    parse = config_values.interface().parse
+    parse = config_values.interface.parse
     assert parse("Local Area Connection 2") == "Local Area Connection 2"
     for wrong in ("x" * 257, "a\nb"):
         with pytest.raises(config_values.InvalidValue):

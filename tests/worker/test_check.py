@@ -10,28 +10,32 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from email.utils import formatdate
-from pathlib import Path
 
 import pytest
 import trustme
 
 from config import load
+from connection.dial import Target
 from connection.proxies import parse_proxy
 from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
 from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.relay import Relay
+from tests.lab.users import reachable_tmp_path
 from tests.lab.workers import REPOSITORY
+from worker import check_cluster
 from worker.check import items as check_items
 from worker.check_machine import disk_item
-from worker.check_master import _Answer, _clock
+from worker.check_master import _clock
 from worker.instance_lock import InstanceLock
 
 TOKEN = "hunter2hunter2"
+tmp_path = reachable_tmp_path
 
 
 @pytest.fixture
@@ -195,8 +199,7 @@ def test_a_proxy_s_url_is_shown_in_one_spelling():
 @pytest.mark.parametrize("offset_s", [0, 1, -1, 30, -30, 86400])
 def test_the_clocks(offset_s):
     now_s = time.time()
-    headers = {"date": formatdate(now_s - offset_s, usegmt=True)}
-    item = _clock("clock", _Answer(b"", 200, headers, None, now_s))
+    item = _clock("clock", formatdate(now_s - offset_s, usegmt=True), now_s)
     assert item.ok == (abs(offset_s) < 2)
     if not item.ok:
         shown = re.search(r"is (\d+) s (ahead of|behind) the master's", item.text)
@@ -205,9 +208,9 @@ def test_the_clocks(offset_s):
         assert item.remedy
 
 
-@pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
-def test_a_master_that_tells_no_time(headers):
-    assert _clock("clock", _Answer(b"", 200, headers, (), time.time())).ok
+@pytest.mark.parametrize("date", [None, "yesterday"])
+def test_a_master_that_tells_no_time(date):
+    assert _clock("clock", date, time.time()).ok
 
 
 def test_a_disk_that_is_too_small_for_the_logs(check, serve):
@@ -339,6 +342,23 @@ def test_a_master_that_lists_nothing_of_use_is_no_fault(check, serve, body, stat
     assert all(item["ok"] for item in found.values())
 
 
+def test_a_list_of_nodes_that_comes_byte_by_byte_is_not_waited_for(serve, monkeypatch):
+    monkeypatch.setattr(check_cluster, "TIMEOUT_S", 0.5)
+    over = threading.Event()
+
+    def trickle(sock, _head):
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+        while not over.wait(0.05):
+            sock.sendall(b" ")
+
+    master = serve(Raw(trickle))
+    (item,) = check_cluster.cluster_items(None, Target(master.url, None, None), None)
+    assert not over.is_set()
+    over.set()
+    assert item.ok
+    assert item.text == "it does not list its nodes: its answer takes too long"
+
+
 def test_it_names_the_address_that_the_worker_joins_with(check, serve):
     master = serve(Master())
     text = items(check(master.url, "--json"))["interface"]["text"]
@@ -380,9 +400,6 @@ class TestAccount:
     @pytest.fixture
     def folder(self, tmp_path):
         """One that the account can reach."""
-        for folder in (tmp_path, *tmp_path.parents):
-            if folder not in (Path("/"), Path("/tmp")):
-                folder.chmod(folder.stat().st_mode | 0o011)
         (tmp_path / "logs").mkdir()
         os.chown(tmp_path / "logs", 65534, 65534)
         token = tmp_path / "token"
@@ -413,6 +430,13 @@ class TestAccount:
         (folder / "logs").chmod(0o755)
         item = items(check(serve(Master()).url, "--json", "--as", "nobody"))["account"]
         assert f"LOG_DIR: nobody cannot write in {folder / 'logs'}" in item["text"]
+
+    def test_a_folder_that_it_cannot_enter(self, check, serve, folder):
+        """Nor see whether there are logs in it."""
+        folder.chmod(0o700)
+        item = items(check(serve(Master()).url, "--json"))["account"]
+        assert item["text"] == f"LOG_DIR: nobody cannot write in {folder / 'logs'}"
+        assert item["remedy"] == f"chown nobody {folder / 'logs'}, and let nobody enter the folders above it"
 
     @pytest.mark.skipif(sys.platform != "linux", reason="Linux's capabilities")
     def test_privileges_are_the_account_s(self, check, serve, folder):

@@ -7,8 +7,7 @@ import time
 
 from connection.messages import OrderReceived
 from network.base import AddressesChanged, LinkUp
-from worker.inbox import ORDERS, Inbox
-from worker.messages import Stop
+from worker.inbox import ORDERS, Inbox, Stop
 
 
 def order(number):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S
 from worker import instance_lock as instance
 from worker.instance_lock import NAMES, AlreadyRunning, InstanceLock, LockError
@@ -24,6 +25,7 @@ REPOSITORY = Path(instance.__file__).resolve().parents[1]
 LINUX = sys.platform == "linux"
 NODE = 900_000_000 + os.getpid()  # a number that no worker on this machine has
 acquire = InstanceLock.acquire
+tmp_path = reachable_tmp_path
 
 HOLDER = """
 import sys, subprocess
@@ -388,10 +390,6 @@ def test_one_that_holds_every_name_is_reported_and_does_no_more(stranger, tmp_pa
 @pytest.mark.parametrize("left", ["", "1234567\n"])
 def test_another_user_that_locks_the_file_keeps_no_worker_out(stranger, tmp_path, left):
     """Of a worker before 2.0, whose lock file all could open."""
-    tmp_path.chmod(0o755)
-    for folder in tmp_path.parents:
-        if folder != Path("/") and folder.stat().st_uid == os.geteuid() and folder != Path("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o011)
     file = tmp_path / ".worker.lock"
     file.write_text(left)
     file.chmod(0o644)

@@ -144,8 +144,9 @@ def test_an_exit_code_and_its_output_are_logged(program):
     assert (fields["exit"], fields["reason"], fields["output"]) == (3, "exit code 3", "no room")
 
 
-def test_a_signal_is_named(program):
-    assert run_once(program("os.kill(os.getpid(), 15)"))[1]["reason"] == "ended by SIGTERM"
+@pytest.mark.parametrize(("number", "name"), [(15, "SIGTERM"), (40, "signal 40")])
+def test_a_signal_is_named(program, number, name):
+    assert run_once(program(f"os.kill(os.getpid(), {number})"))[1]["reason"] == f"ended by {name}"
 
 
 def test_one_that_is_too_slow_is_killed_with_what_it_started(program, tmp_path, monkeypatch):

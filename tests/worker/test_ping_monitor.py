@@ -107,6 +107,20 @@ def test_a_ping_is_missed_only_when_nothing_at_all_came(work, serve):
     assert len(worker.all("pings_paused", log="pings")) == len(worker.all("pings_resumed", log="pings")) == 1
 
 
+def test_a_link_that_is_dead_from_the_start_is_noticed_where_the_master_is_known_to_acknowledge(work, serve):
+    """Not by Engine.IO's time-out alone, 45 s here; one that no longer acknowledges is served the next time."""
+    puppet = serve(Puppet())
+    worker = work(puppet)
+    worker.wait("ping", log="pings")
+    puppet.acks = False
+    puppet.say("41")
+    worker.wait("connected", 2)
+    assert "pings in a row without an answer" in worker.wait("disconnected", 2).fields["reason"]
+    worker.wait("connected", 3)
+    worker.wait("ping_sent", MISSED + 1, log="pings")
+    assert len(worker.all("disconnected")) == 2
+
+
 def test_answers_that_come_late_are_logged_and_keep_the_connection(work, serve):
     puppet = serve(Puppet())
     worker = work(puppet, PING_INTERVAL=0.4, PING_TIMEOUT=0.1)

@@ -10,16 +10,17 @@ import stat
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 
 from tests.lab.masters import Master, Raw, answering, free_port, http
+from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import REPOSITORY
 from worker.status_socket import SOCKET_NAME, StatusSocket
 
 TOKEN = "hunter2hunter2"
+tmp_path = reachable_tmp_path
 RECOVER = {
     "disconnected_node": 2,
     "recovery_node": "3",
@@ -160,9 +161,6 @@ def test_another_user_is_told_nothing_even_where_the_mode_was_changed(work, serv
     path = worker.log_dir / SOCKET_NAME
     until(path.exists)
     path.chmod(mode)
-    for folder in path.parents:
-        if folder not in (Path("/"), Path("/tmp")):
-            folder.chmod(folder.stat().st_mode | 0o011)
     done = subprocess.run(
         [sys.executable, "-c", ASK_AS_NOBODY, str(path)], capture_output=True, text=True, timeout=PATIENCE_S
     )
@@ -182,9 +180,6 @@ print("listening", flush=True)
 listener.accept()[0].sendall(b'{{"running": true, "connected": true}}')
 """
     tmp_path.chmod(0o777)
-    for folder in tmp_path.parents:
-        if folder not in (Path("/"), Path("/tmp")):
-            folder.chmod(folder.stat().st_mode | 0o011)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout.readline() == "listening\n"
@@ -261,7 +256,7 @@ def test_a_frozen_worker_runs_and_does_not_answer(work, serve, monkeypatch):
 
 
 def test_a_loop_that_hangs_is_told(tmp_path):
-    shown = StatusSocket(tmp_path, lambda: None, None)
+    shown = StatusSocket(tmp_path, lambda _asked: None, None)
     shown.start()
     try:
         until((tmp_path / SOCKET_NAME).exists)

@@ -16,7 +16,7 @@ from tests.lab.manager import Manager
 from tests.lab.masters import Master, Puppet, free_port
 from tests.lab.waiting import until
 from tests.lab.workers import REPOSITORY
-from worker import systemd as notify
+from worker.systemd import SystemdNotifier
 
 TOKEN = "hunter2hunter2"
 RECOVER = {
@@ -107,7 +107,7 @@ def test_a_manager_that_does_not_read_or_is_gone_holds_nobody_up(tmp_path):
     name = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(name)
-        told = notify.from_environ({"NOTIFY_SOCKET": name})
+        told = SystemdNotifier({"NOTIFY_SOCKET": name})
         began_s = time.monotonic()
         assert told.send("STATUS=x")
         assert not all(told.send("STATUS=" + "x" * 1000) for _ in range(10_000))
@@ -123,12 +123,12 @@ def test_a_manager_that_does_not_read_or_is_gone_holds_nobody_up(tmp_path):
 
 @pytest.mark.parametrize("usec", ["", "0", "-1", "x", "1e6", "١"])
 def test_without_a_watchdog(usec):
-    assert notify.from_environ({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": usec}).feed_s is None
+    assert SystemdNotifier({"NOTIFY_SOCKET": "/x", "WATCHDOG_USEC": usec}).feed_s is None
 
 
 @pytest.mark.parametrize("address", ["", "relative", "vsock:2:1234"])
 def test_without_a_manager_nothing_is_sent(address):
-    told = notify.from_environ({"NOTIFY_SOCKET": address})
+    told = SystemdNotifier({"NOTIFY_SOCKET": address})
     assert not told.listening
     assert told.send("READY=1")
 

@@ -1,0 +1,75 @@
+"""How an event travels through Python's logging, and the handler that makes a line of it."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from datetime import datetime
+
+from logs.console import Console
+from logs.file import LogFile
+from logs.format import LEVELS, format_line, format_message
+from logs.redact import Redactor
+from logs.writer import Writer
+
+
+class Message:
+    """An event with its fields, in place of a record's message text (see "Using arbitrary objects as messages" in the
+    logging cookbook).
+    """
+
+    def __init__(self, event: str, fields: Mapping[str, object]) -> None:
+        self.event = event
+        self.fields = fields
+
+    def __str__(self) -> str:
+        return format_message(self.event, self.fields)
+
+
+class LineHandler(logging.Handler):
+    """Queues a record's line, without secrets, for the file of its logger's name, else for the first, and for stderr."""
+
+    def __init__(self, files: Mapping[str, LogFile], console: Console | None, redact: Redactor) -> None:
+        """`files`: by the names of their loggers; the first one takes what others log too, none: stderr alone does."""
+        super().__init__()
+        self.writer = Writer([*files.values(), *([console] if console else [])])
+        self._files = files
+        self._others = next(iter(files.values()), None)
+        self._console = console
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = _message_of(record)
+        when = datetime.fromtimestamp(record.created).astimezone()
+        # levels of a library's own are rounded down
+        level = LEVELS[min(max(record.levelno // 10 - 1, 0), len(LEVELS) - 1)]
+        return format_line(when, level, message.event, message.fields, self._redact.excerpt)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = f"{self.format(record)}\n".encode()
+            for queue in (self._files.get(record.name, self._others), self._console):
+                if queue:
+                    queue.put(line)
+            self.writer.wake.set()
+        except Exception:  # noqa: BLE001 - as every handler of the standard library does
+            self.handleError(record)
+
+    def reopen(self) -> None:
+        """Close the files and open them again by their names; no line is lost."""
+        for file in self._files.values():
+            file.reopen()
+        self.writer.wake.set()
+
+
+def _message_of(record: logging.LogRecord) -> Message:
+    """The record's event; a record with a plain text becomes the event `library`."""
+    if isinstance(record.msg, Message):
+        return record.msg
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError):  # arguments that do not fit the text
+        text = str(record.msg)
+    trace = "".join(traceback.format_exception(*record.exc_info)) if record.exc_info else None
+    return Message("library", {"name": record.name, "text": text, "traceback": trace})
