@@ -65,7 +65,7 @@ class Actions:
         """Probes."""
         seen = self.owners.identify(entry, self.network)
         known = entry.owner_mac if entry.owner_also_uses is None else None  # else it may be a former holder's
-        if known and known == seen.prober and seen.probed_ago_s < OWNER_START_S:
+        if known and seen.probed_ago_s.get(known, OWNER_START_S) < OWNER_START_S:
             entry.other_mac = known
             self.refuse_starting(entry, now)
             return

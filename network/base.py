@@ -7,10 +7,9 @@ from the backend's own thread.
 MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
 """
 
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
@@ -97,15 +96,13 @@ Probes = frozenset[tuple[str, IPv4Address, str]]
 class LastSeen:
     """What is known of the machines that use an address or ask for it.
 
-    `mac` was the last to use it, None: unknown; `also_uses` is as in ArpSeen, of that MAC. `prober` is the MAC that
-    sent the last probe for it and has not used it since, `probed_ago_s` how long ago that was in seconds; None and
-    infinity: none within 10 s.
+    `mac` was the last to use it, None: unknown; `also_uses` is as in ArpSeen, of that MAC. `probed_ago_s` has the MACs
+    that probed for it within the last 10 s and have not used it since, and how many seconds ago each did.
     """
 
     mac: str | None = None
     also_uses: IPv4Address | None = None
-    prober: str | None = None
-    probed_ago_s: float = math.inf
+    probed_ago_s: Mapping[str, float] = field(default_factory=dict)
 
 
 class Network(Protocol):

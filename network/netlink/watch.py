@@ -90,9 +90,8 @@ class Watch:
         now_s = time.monotonic()
         users = (neighbor, self._sightings.user(interface, ip, now_s))
         mac = next((user for user in users if user and user not in self._kernel.own_macs), None)
-        prober, ago_s = self._sightings.prober(interface, ip, now_s) or (None, math.inf)
         also_uses = self._sightings.other_address(interface, mac, ip, now_s) if mac else None
-        return LastSeen(mac, also_uses, prober, ago_s)
+        return LastSeen(mac, also_uses, self._sightings.probed_ago_s(interface, ip, now_s))
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:

@@ -42,7 +42,7 @@ def test_events_survive_the_pipe(event):
 
 
 def test_what_was_seen_survives_the_pipe():
-    seen = LastSeen("02:fc:00:00:00:02", IPv4Address("10.9.0.9"), "02:fc:00:00:00:01", 3.5)
+    seen = LastSeen("02:fc:00:00:00:02", IPv4Address("10.9.0.9"), {"02:fc:00:00:00:01": 3.5})
     assert decode(json.loads(json.dumps(encode(seen)))) == seen
 
 
