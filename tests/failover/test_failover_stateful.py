@@ -315,7 +315,7 @@ class Worker(RuleBasedStateMachine):
 
 
 Worker.TestCase.settings = settings(
-    max_examples=250,
+    max_examples=150,
     stateful_step_count=40,
     deadline=None,
     report_multiple_bugs=False,
