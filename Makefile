@@ -125,13 +125,9 @@ lock:
 	$(COMPILE) --upgrade --resolution lowest-direct requirements.in -o requirements-lowest.txt
 
 # the system's own Python unless PYTHON is given: env/ and a user's Python are out of the service's reach
-install uninstall:
+install uninstall install-master uninstall-master:
 	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" WHEELHOUSE="$(WHEELHOUSE)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
 	  sh deploy/linux/install.sh $@
-
-install-master uninstall-master:
-	@PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" PYTHON="$(if $(filter file,$(origin PYTHON)),,$(PYTHON))" \
-	  WHEELHOUSE="$(WHEELHOUSE)" sh deploy/linux/install-master.sh $@
 
 clean:
 	rm -rf $(ENV) build .pytest_cache .mypy_cache .ruff_cache

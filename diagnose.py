@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
 
 from analysis.follow import Follower
 from analysis.formatting import count, visible
-from analysis.model import Story, as_json
+from analysis.model import as_json
 from analysis.page import render
 from analysis.reader import Folder
 from analysis.selection import parse_nodes, parse_time, select
@@ -24,7 +25,7 @@ from analysis.sentences import Sentence
 from analysis.timeline import read, tell
 
 try:
-    from analysis.terminal import Ticker, show
+    from analysis.terminal import print_event, show
 except ModuleNotFoundError as exc:
     if (exc.name or "").partition(".")[0] == "analysis":
         raise  # not a library: a part of this program itself is missing
@@ -44,17 +45,13 @@ after --until is kept whole.
 
 Exit code: 0, or 1 where a folder or a file in it could not be read, or the page could not be
 written; the story of the others is told all the same. 2 for a wrong call."""
-Value = TypeVar("Value")
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     now = datetime.now().astimezone()
 
-    def when(text: str) -> datetime:
-        return _checked(lambda: parse_time(text, now))
-
-    def numbers(text: str) -> frozenset[int]:
-        return _checked(lambda: parse_nodes(text))
+    def when(text: str) -> float:
+        return parse_time(text, now).timestamp()
 
     parser = argparse.ArgumentParser(
         prog="diagnose.py",
@@ -67,12 +64,17 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="write the story as one web page")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
-    parser.add_argument("--since", metavar="TIME", type=when, help="show what happened from then on")
-    parser.add_argument("--until", metavar="TIME", type=when, help="show what happened up to then")
+    for option, default, which in (
+        ("--since", -math.inf, "from then on"),
+        ("--until", math.inf, "up to then"),
+    ):
+        parser.add_argument(
+            option, metavar="TIME", type=when, default=default, help=f"show what happened {which}"
+        )
     parser.add_argument(
         "--node",
         metavar="N",
-        type=numbers,
+        type=parse_nodes,
         action="append",
         help="show this node, and the failovers that it has to do with; several with commas",
     )
@@ -83,21 +85,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "from --since or from now on; with --json an object a line; Ctrl-C ends it",
     )
     args = parser.parse_args(argv)
-    if args.since and args.until and args.until < args.since:
-        parser.error(f"--until {args.until} lies before --since {args.since}: give a later one")
-    if args.follow and (args.html or args.until):
+    if args.until < args.since:
+        parser.error("--until lies before --since: give a later one")
+    if args.follow and (args.html or args.until < math.inf):
         parser.error("--follow has no end: --html and --until cannot be given with it")
     args.node = frozenset().union(*args.node) if args.node else None
     # a folder that is given twice is read once
     args.folders = list({path.resolve(): path for path in reversed(args.folders)}.values())[::-1]
     return args
-
-
-def _checked(convert: Callable[[], Value]) -> Value:
-    try:
-        return convert()
-    except ValueError as exc:
-        raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.follow:
         return _follow(args)
     folders = [Folder(path) for path in args.folders]
-    story = _story(args, folders)
+    story = select(tell(read(folders), args.since, args.until), args.node)
     faults = [fault for folder in folders for fault in folder.faults]
     if args.html:
         try:
@@ -125,12 +120,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if faults else 0
 
 
-def _story(args: argparse.Namespace, folders: Sequence[Folder]) -> Story:
-    since = args.since.timestamp() if args.since else float("-inf")
-    until = args.until.timestamp() if args.until else float("inf")
-    return select(tell(read(folders), since, until), args.node)
-
-
 def _follow(args: argparse.Namespace) -> int:
     ended = False
 
@@ -140,12 +129,8 @@ def _follow(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    follower = Follower(
-        args.folders,
-        _print_json if args.json else Ticker(sys.stdout),
-        args.since.timestamp() if args.since else None,
-        args.node,
-    )
+    since = args.since if args.since > -math.inf else time.time()
+    follower = Follower(args.folders, _print_json if args.json else print_event, since, args.node)
     for text in follower.begin():
         _note(f"{text}; waiting")
     _note(f"following {count(len(args.folders), 'folder')}; Ctrl-C ends it")

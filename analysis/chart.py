@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
-from datetime import datetime
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from .formatting import capital, duration, visible
-from .model import CAUSE_WORDS, Attempt, Lane, Span, Story
+from .model import CAUSE_WORDS, Attempt, Failover, Lane, Span, Story
 
 COLUMNS, COLUMNS_IN_ALL = 6000, 54_000
 """Of round trips, of one lane and of all: nine lanes are about half a megabyte."""
@@ -24,146 +25,133 @@ Drawn = tuple[str, float, float, str]
 """A kind, from when to when, and what it says."""
 
 
+@dataclass(frozen=True)
+class _Time:
+    """What the chart shows of it, from `start` on, in how many columns."""
+
+    start: float
+    length: float
+    columns: int
+
+    def __call__(self, at: float) -> float:
+        """Seconds from its left edge."""
+        return round(min(self.length, max(0.0, at - self.start)), 3)
+
+
 def chart(story: Story) -> dict[str, object]:
     """Each lane: `spans` as Drawn, `holds` [from, to, goes on, text, place of its owner's lane, given back], `marks`
     [at, kind, text, place of the owner's lane]; all in the order of time. Empty where nothing was read.
     """
-    return _Chart(story).drawn() if story.lanes else {}
+    if not story.lanes:
+        return {}
+    absent = {one.node for one in story.failovers}.difference(lane.node for lane in story.lanes)
+    lanes = [*story.lanes, *(Lane(f"node {node}", (), node=node) for node in sorted(absent)[:ABSENT])]
+    lanes.sort(key=lambda lane: math.inf if lane.node is None else lane.node)
+    places = {lane.node: place for place, lane in reversed(list(enumerate(lanes)))}
+    first, end = min(story.lanes, key=lambda lane: lane.first), max(lane.last for lane in story.lanes)
+    start = first.first if end - first.first < LONGEST_S else end - LONGEST_S
+    time = _Time(start, max(end - start, 0.1), min(COLUMNS, COLUMNS_IN_ALL // len(lanes)))
+    offset = datetime.fromtimestamp(start, first.first_zone).utcoffset() or timedelta()
+    highest = max([10.0, *(lane.rtt.max for lane in lanes if lane.rtt)])
+    attempts: dict[int, list[Attempt]] = {}
+    for attempt in (one for failover in story.failovers for one in failover.attempts):
+        attempts.setdefault(attempt.lane, []).append(attempt)
+    return {
+        "start": round(start, 3),
+        "length": round(time.length, 3),
+        "offset": offset.total_seconds(),
+        "high_ms": 10 ** math.ceil(math.log10(highest + 0.01)),
+        "unit_ms": UNIT_MS,
+        "lanes": [
+            _lane(lane, story.failovers, attempts.get(lane.key, []) if lane.folders else [], places, time)
+            for lane in lanes
+        ],
+    }
 
 
-class _Chart:
-    def __init__(self, story: Story) -> None:
-        known = {lane.node for lane in story.lanes}
-        absent = sorted({one.node for one in story.failovers}.difference(known))[:ABSENT]
-        lanes: list[tuple[int, Lane | None]] = [
-            (10**9 if lane.node is None else lane.node, lane) for lane in story.lanes
-        ]
-        self._lanes = sorted([*lanes, *((node, None) for node in absent)], key=lambda one: one[0])
-        self._places = {node: place for place, (node, _) in reversed(list(enumerate(self._lanes)))}
-        first, end = min(story.lanes, key=lambda lane: lane.first), max(lane.last for lane in story.lanes)
-        self._start = first.first if end - first.first < LONGEST_S else end - LONGEST_S
-        self._length = max(end - self._start, 0.1)
-        self._limit = min(COLUMNS, COLUMNS_IN_ALL // len(self._lanes))
-        self._offset = datetime.fromtimestamp(self._start, first.first_zone).utcoffset()
-        self._highest = max([10.0, *(lane.rtt.max for lane in story.lanes if lane.rtt)])
-        self._failovers = story.failovers
-        self._attempts: dict[int, list[Attempt]] = {}
-        for attempt in (one for failover in story.failovers for one in failover.attempts):
-            self._attempts.setdefault(attempt.lane, []).append(attempt)
-
-    def drawn(self) -> dict[str, object]:
-        return {
-            "start": round(self._start, 3),
-            "length": round(self._length, 3),
-            "offset": self._offset.total_seconds() if self._offset else 0,
-            "high_ms": 10 ** math.ceil(math.log10(self._highest + 0.01)),
-            "unit_ms": UNIT_MS,
-            "lanes": [self._lane(node, lane) for node, lane in self._lanes],
-        }
-
-    def _at(self, at: float) -> float:
-        return round(min(self._length, max(0.0, at - self._start)), 3)
-
-    def _lane(self, node: int, lane: Lane | None) -> dict[str, object]:
-        attempts = self._attempts.get(lane.key, [])[-SPANS:] if lane else []
-        kinds: dict[str, list[Drawn]] = {}
-        for span in self._spans(node, lane):
-            kinds.setdefault(span[0], []).append(span)
-        return {
-            "name": capital(lane.name) if lane else f"Node {node}",
-            "summary": _summary(lane),
-            "spans": [span for those in kinds.values() for span in _thinned(those, self._length / SPANS)],
-            "holds": [hold for one in attempts for hold in self._holds(one)],
-            "marks": [self._mark(one) for one in attempts if one.taken is None],
-            "points": self._points(lane) if lane else None,
-            "missed": self._ticks(lane.missed_at) if lane else [],
-        }
-
-    def _spans(self, node: int, lane: Lane | None) -> Iterator[Drawn]:
-        def drawn(kind: str, spans: Sequence[Span], words: str) -> Iterator[Drawn]:
-            for one in spans:
-                yield kind, self._at(one.start), self._at(one.until), f"{words} {duration(one.duration_s)}"
-
-        if lane:
-            for (_, start, end, text), one in zip(
-                drawn("", lane.outages, "no master for"), lane.outages, strict=False
-            ):
-                why = f"{CAUSE_WORDS.get(one.cause, one.cause)}: {one.reason.removeprefix('start: ')}"
-                yield "outage", start, end, visible(f"{text}, {why}")
-            yield from drawn("silence", lane.silences, "nothing logged for")
-            yield from drawn("freeze", lane.freezes, "stood still for")
-            yield from drawn("stopped", lane.stops, "stopped for")
-        for failover in self._failovers:
-            if failover.node == node and (lane is None or failover.lane in (None, lane.key)):
-                yield from drawn("unserved", failover.gaps, "nobody answered for its address for")
-                yield from drawn("doubled", failover.doubles, "two had its address for")
-
-    def _holds(self, one: Attempt) -> Iterator[list[object]]:
+def _lane(
+    lane: Lane,
+    failovers: Sequence[Failover],
+    attempts: Sequence[Attempt],
+    places: Mapping[int | None, int],
+    time: _Time,
+) -> dict[str, object]:
+    """One without folders is of a node whose logs were not given."""
+    kinds: dict[str, list[Drawn]] = {}
+    for kind, span, text in _spans(lane, failovers):
+        kinds.setdefault(kind, []).append((kind, time(span.start), time(span.until), visible(text)))
+    width = time.length / time.columns
+    holds, marks = [], []
+    for one in attempts[-SPANS:]:
+        what, owner = f"{visible(one.address or 'address')} of node {one.node}", places.get(one.node, -1)
         for hold in one.holds:
-            start, end = self._at(hold.start), self._at(hold.until)
-            yield [
-                start,
-                end,
-                hold.end is None,
-                _what(one),
-                self._owner(one),
-                hold.end is not None and hold is one.holds[-1],
-            ]
-
-    def _mark(self, one: Attempt) -> list[object]:
-        kind = "pending" if one.pending else one.outcome
-        words = {"pending": "ordered to take", "withdrawn": "not needed"}.get(kind, kind)
-        reason = f" ({visible(one.reason)})" if one.reason and not one.pending else ""
-        return [
-            self._at(one.settled or one.received),
-            kind,
-            f"{words}: {_what(one)}{reason}",
-            self._owner(one),
-        ]
-
-    def _owner(self, one: Attempt) -> int:
-        return -1 if one.node is None else self._places.get(one.node, -1)
-
-    def _points(self, lane: Lane) -> dict[str, object] | None:
-        """Columns with a ping: how far each lies from the one before, its lowest round trip, and how much higher the
-        highest is; `break_s`: past which two are not joined.
-        """
-        begin, end = (
-            find(lane.answered_at, at) for find, at in ((bisect_left, self._start), (bisect_right, math.inf))
-        )
-        times, values = lane.answered_at[begin:end], lane.answered_ms[begin:end]
-        if not times:
-            return None
-        number = min(self._limit, max(50, 4 * len(times)))
-        width = self._length / number
-        columns: dict[int, tuple[float, float]] = {}
-        for at, ms in zip(times, values, strict=False):
-            column = min(number - 1, int((at - self._start) / width))
-            low, high = columns.get(column, (ms, ms))
-            columns[column] = (min(low, ms), max(high, ms))
-        lows = [round(low / UNIT_MS) for low, _ in columns.values()]
-        gaps = sorted(after - before for before, after in itertools.pairwise(times[:500]))
-        return {
-            "columns": number,
-            "steps": [after - before for before, after in zip([0, *columns], columns, strict=False)],
-            "lows": lows,
-            "rises": [
-                round(high / UNIT_MS) - low for low, (_, high) in zip(lows, columns.values(), strict=False)
-            ],
-            "break_s": max(3 * gaps[len(gaps) // 2] if gaps else 3.0, 2.5 * width),
-        }
-
-    def _ticks(self, times: Sequence[float]) -> list[float]:
-        width = self._length / self._limit
-        return [round(column * width, 3) for column in sorted({int(self._at(at) / width) for at in times})]
+            goes_on, is_back = hold.end is None, hold.end is not None and hold is one.holds[-1]
+            holds.append([time(hold.start), time(hold.until), goes_on, what, owner, is_back])
+        if not one.holds:
+            kind = "pending" if one.pending else one.outcome
+            words = {"pending": "ordered to take", "withdrawn": "not needed"}.get(kind, kind)
+            reason = f" ({visible(one.reason)})" if one.reason and not one.pending else ""
+            marks.append([time(one.settled or one.received), kind, f"{words}: {what}{reason}", owner])
+    return {
+        "name": capital(lane.name),
+        "summary": _summary(lane),
+        "spans": [span for those in kinds.values() for span in _thinned(those, time.length / SPANS)],
+        "holds": holds,
+        "marks": marks,
+        "points": _points(lane, time),
+        "missed": [
+            round(column * width, 3) for column in sorted({int(time(at) / width) for at in lane.missed_at})
+        ],
+    }
 
 
-def _what(one: Attempt) -> str:
-    return f"{visible(one.address or 'address')} of node {one.node}"
+def _spans(lane: Lane, failovers: Sequence[Failover]) -> Iterator[tuple[str, Span, str]]:
+    for one in lane.outages:
+        why = f"{CAUSE_WORDS.get(one.cause, one.cause)}: {one.reason.removeprefix('start: ')}"
+        yield "outage", one, f"no master for {duration(one.duration_s)}, {why}"
+    kinds: list[tuple[str, Sequence[Span], str]] = [
+        ("silence", lane.silences, "nothing logged for"),
+        ("freeze", lane.freezes, "stood still for"),
+        ("stopped", lane.stops, "stopped for"),
+    ]
+    for failover in failovers:
+        if failover.node == lane.node and (not lane.folders or failover.lane in (None, lane.key)):
+            kinds.append(("unserved", failover.gaps, "nobody answered for its address for"))
+            kinds.append(("doubled", failover.doubles, "two had its address for"))
+    for kind, spans, words in kinds:
+        for span in spans:
+            yield kind, span, f"{words} {duration(span.duration_s)}"
 
 
-def _summary(lane: Lane | None) -> str:
-    if lane is None:
+def _points(lane: Lane, time: _Time) -> dict[str, object] | None:
+    """Columns with a ping: how far each lies from the one before, its lowest round trip, and how much higher the
+    highest is; `break_s`: past which two are not joined.
+    """
+    begin = bisect_left(lane.answered_at, time.start)
+    times, values = lane.answered_at[begin:], lane.answered_ms[begin:]
+    if not times:
+        return None
+    number = min(time.columns, max(50, 4 * len(times)))
+    width = time.length / number
+    columns: dict[int, tuple[float, float]] = {}
+    for at, ms in zip(times, values, strict=False):
+        column = min(number - 1, int((at - time.start) / width))
+        low, high = columns.get(column, (ms, ms))
+        columns[column] = (min(low, ms), max(high, ms))
+    lows = [round(low / UNIT_MS) for low, _ in columns.values()]
+    highs = [round(high / UNIT_MS) for _, high in columns.values()]
+    gaps = sorted(after - before for before, after in pairwise(times[:500]))
+    return {
+        "columns": number,
+        "steps": [after - before for before, after in pairwise([0, *columns])],
+        "lows": lows,
+        "rises": [high - low for low, high in zip(lows, highs, strict=True)],
+        "break_s": max(3 * gaps[len(gaps) // 2] if gaps else 3.0, 2.5 * width),
+    }
+
+
+def _summary(lane: Lane) -> str:
+    if not lane.folders:
         return "no log given"
     if lane.rtt is None:
         return f"{lane.pings:,} pings, none answered" if lane.pings else "no pings logged"

@@ -8,8 +8,9 @@ those of true pairs fall together.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
 
@@ -28,8 +29,10 @@ APART_S = 1.0
 """Clocks that differ by less are taken to agree."""
 FEW_S = 0.5
 """A difference below this is believed of a single pair; a larger one may be chance."""
-Events = Mapping[tuple[str, int], Sequence[float]]
+Events = Mapping[tuple[str, int | None], Sequence[float]]
 """Times by what happened and which node it names."""
+ECHOES = {"given up": "ordered", "ordered": "given up", "sends order": "ordered"}
+"""What another log has at the moment of an event; all others are called the same in both."""
 
 
 class _Difference(NamedTuple):
@@ -41,12 +44,12 @@ def compare(lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence
     """Set by how much each lane's clock, and so that of its orders, is ahead, where there are two of them."""
     if len(lanes) < 2:
         return
-    clocks = [(lane.node, _events(lane, attempts)) for lane in lanes]
+    clocks = [_events(lane, attempts) for lane in lanes]
     if master:  # its own clock is one more
-        clocks.insert(0, (None, _master_events(master)))
+        clocks.insert(0, _master_events(master))
     edges: dict[tuple[int, int], _Difference] = {}
     for (one, mine), (other, theirs) in combinations(enumerate(clocks), 2):
-        found = _difference(sorted(islice(_votes(*mine, *theirs), VOTES)))
+        found = _difference(islice(_votes(mine, theirs), VOTES))
         if found:
             edges[one, other] = found
             edges[other, one] = _Difference(-found.seconds, found.votes)
@@ -64,14 +67,14 @@ def compare(lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence
 
 
 def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
-    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    found: dict[tuple[str, int | None], list[float]] = defaultdict(list)
     for outage in lane.outages[-EVENTS:]:
         if outage.cause in ("master_gone", "no_answer") and not outage.at_start:
-            found["lost", -1].append(outage.start)
-    for at, kind, about in lane.asked:
-        found[kind, about].append(at)
+            found["lost", None].append(outage.start)
+    for at, node in lane.joins:
+        found["back", lane.node if node is None else node].append(at)
     for attempt in attempts:
-        if attempt.lane != lane.key or attempt.node is None:
+        if attempt.lane != lane.key:
             continue
         found["ordered", attempt.node].append(attempt.received)
         if attempt.taken is None and attempt.settled:
@@ -82,57 +85,32 @@ def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
 
 
 def _master_events(master: Sequence[Line]) -> Events:
-    found: dict[tuple[str, int], list[float]] = defaultdict(list)
+    found: dict[tuple[str, int | None], list[float]] = defaultdict(list)
     for line in master:
-        if line.event == "takeover_ordered" and line.node is not None:
-            found["sends order", line.node].append(line.at)
-        elif line.event == "node_alive" and line.node is not None:
-            found["alive", line.node].append(line.at)
+        kind = {"takeover_ordered": "sends order", "node_alive": "back"}.get(line.event)
+        if kind:
+            found[kind, line.node].append(line.at)
     return {kind: times[-EVENTS:] for kind, times in found.items()}
 
 
-def _pairs(
-    one: int | None, its: Events, other: int | None, others: Events
-) -> Iterator[tuple[Sequence[float], ...]]:
-    none: Sequence[float] = ()
-    yield its.get(("lost", -1), none), others.get(("lost", -1), none)
-    if one is not None:
-        yield its.get(("join", -1), none), others.get(("restore", one), none)
-    if other is not None:
-        yield its.get(("restore", other), none), others.get(("join", -1), none)
-        yield its.get(("alive", other), none), others.get(("join", -1), none)
-    for (kind, node), times in its.items():
-        echo = {"given up": "ordered", "ordered": "given up", "sends order": "ordered"}.get(kind)
-        if echo:
-            yield times, others.get((echo, node), none)
-
-
-def _votes(
-    one: int | None, its: Events, other: int | None, others: Events
-) -> Iterator[tuple[float, int, int]]:
+def _votes(mine: Events, theirs: Events) -> Iterator[tuple[float, int, int]]:
     """The other clock's time minus the one's, and which event of each says so."""
-    for kind, (mine, theirs) in enumerate(_pairs(one, its, other, others)):
-        for i, at in enumerate(mine):
-            for j, there in enumerate(theirs):
-                yield there - at, kind << 16 | i, kind << 16 | j
+    for place, ((kind, node), times) in enumerate(mine.items()):
+        for i, at in enumerate(times):
+            for j, there in enumerate(theirs.get((ECHOES.get(kind, kind), node), ())):
+                yield there - at, place << 16 | i, place << 16 | j
 
 
-def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
+def _difference(votes: Iterable[tuple[float, int, int]]) -> _Difference | None:
     """The difference for which most events speak; None: too few do, or as many speak for another one."""
-    bundles: list[_Difference] = []
-    mine: Counter[int] = Counter()
-    theirs: Counter[int] = Counter()
-    end = 0
-    for begin, (value, my_event, their_event) in enumerate(votes):
-        while end < len(votes) and votes[end][0] - value <= TOGETHER_S:
-            mine[votes[end][1]] += 1
-            theirs[votes[end][2]] += 1
-            end += 1
-        bundles.append(_Difference(votes[(begin + end - 1) // 2][0], min(len(mine), len(theirs))))
-        for events, event in ((mine, my_event), (theirs, their_event)):
-            events[event] -= 1
-            if not events[event]:
-                del events[event]
+    halves: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
+    for vote in votes:
+        halves[math.floor(vote[0] / TOGETHER_S * 2)].append(vote)
+    bundles = []
+    for place, half in halves.items():
+        near = sorted(half + halves.get(place + 1, []))
+        events = (len({vote[whose] for vote in near}) for whose in (1, 2))
+        bundles.append(_Difference(near[(len(near) - 1) // 2][0], min(events)))
     if not bundles:
         return None
     best = max(bundles, key=lambda bundle: (bundle.votes, -abs(bundle.seconds)))

@@ -17,24 +17,24 @@ POLL_S = 0.2
 SETTLE_S = 0.4
 """For which an event waits, so that what another node logged at that moment is printed in its order."""
 BUSY = 10
-"""Times the cost of a look that pass before the next, so that a flood of lines does not take the machine."""
+"""Times the CPU seconds of a look that pass before the next, so that a flood of lines does not take the machine."""
 SILENT_S = 3.0
 """How often silence is looked for."""
 
 
 class Follower:
-    """`tell`: called with each new event once, from `since` (seconds since 1970) or from now on."""
+    """`tell`: called with each new event once, from `since` (seconds since 1970)."""
 
     def __init__(
         self,
         paths: Sequence[Path],
         tell: Callable[[Sentence], None],
-        since: float | None = None,
+        since: float,
         nodes: frozenset[int] | None = None,
     ) -> None:
         self._paths = paths
         self._tell = tell
-        self._since = time.time() if since is None else since
+        self._since = since
         self._nodes = nodes
         self._tails = {path: {log: Tail(path / f"{log}.log") for log in ("ping", "comms")} for path in paths}
         self._reading = Reading(())
@@ -64,9 +64,10 @@ class Follower:
             changed = self._read_on() or changed
             now = time.monotonic()
             if (changed and now >= next_s) or now >= silence_s:
+                began_s = time.process_time()  # a machine that is busy otherwise makes no look dear
                 self._look()
                 changed = False
-                next_s = time.monotonic() + BUSY * (time.monotonic() - now)
+                next_s = time.monotonic() + BUSY * (time.process_time() - began_s)
                 silence_s = max(next_s, time.monotonic() + SILENT_S)
             self._print()
             time.sleep(POLL_S)

@@ -16,7 +16,7 @@ CAUSES = ("master_gone", "network", "no_answer", "refused", "tls", "not_a_master
 """Why a connection was lost, as the worker's own lines say; version 1.0 did not, and its reasons are read instead."""
 SILENT, UNKNOWN = "silent", "unknown"
 """Further causes of an absence: nothing was logged, as after a kill or a power cut; no log shows why."""
-ASKED_KEPT = 2000
+JOINS_KEPT = 2000
 
 BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
 """How grave a sentence or a row is."""
@@ -32,6 +32,38 @@ CAUSE_WORDS = {
     SILENT: "nothing was logged",
     UNKNOWN: "the logs do not say why",
 }
+INCIDENTS = {
+    "owner_returned": (PLAIN, "let {address} go: its owner is back ({mac})"),
+    "own_conflict": (BAD, "saw its own address {address} used by {mac}, and claimed it back"),
+    "address_conflict": (BAD, "saw {address} in use by another machine ({mac}) and let it go"),
+    "address_lost": (BAD, "lost {address}: it was removed from the interface, or its lease ran out"),
+    "address_restored": (GOOD, "took {address} again: nobody else answers for it"),
+    "address_adopted": (PLAIN, "found {address} still on its interface and keeps it"),
+    "carrier_lost": (BAD, "has no carrier on {interface}"),
+    "carrier_restored": (PLAIN, "has a carrier on {interface} again"),
+    "crashed": (BAD, "crashed: {error}"),
+    "hung": (BAD, "hung for {since_s} s ({thread}); its watchdog ended it"),
+    "interface_missing": (BAD, "does not find its interface {interface}: {reason}"),
+    "interface_found": (PLAIN, "found its interface {interface}"),
+    "join_refused": (BAD, "was refused by its master: {reason}"),
+    "log_lines_lost": (WARN, "lost {count} lines of {file}: its disk was slow or full"),
+    "network_unusable": (BAD, "cannot change addresses: {reason}"),
+    "notify_failed": (WARN, "ran its NOTIFY_COMMAND in vain ({change})"),
+    "order_refused": (WARN, "refused an invalid order: {reason}"),
+    "release_failed": (BAD, "could not give {address} back: {reason}"),
+}
+"""Lines of comms.log that are told as they stand: how grave each is, and in which words."""
+MASTER_EVENTS = {
+    "started": (PLAIN, "the master started"),
+    "stopping": (PLAIN, "the master was told to stop"),
+    "node_dead": (WARN, "the master took node {node} for dead: no ping for {silent_s} s"),
+    "node_closed": (WARN, "the master took node {node} for dead: its connection closed"),
+    "takeover_ordered": (PLAIN, "the master ordered node {by} to take the address of node {node}"),
+    "takeover_withdrawn": (PLAIN, "the master withdrew its order to node {by} about node {node}: {reason}"),
+    "join_refused": (WARN, "the master refused a machine that called itself node {node}: {reason}"),
+    "nobody_left": (WARN, "the master found nobody left to take the address of node {node}"),
+}
+"""Of master.log, what the workers' own logs do not say as well; `node_closed` is a `node_dead` with that cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +207,7 @@ class Lane:
 
     `pings` counts each keep-alive whose fate is logged once: answered, missed, or sent to a master that never
     acknowledges. `answered_at` and `answered_ms` are as long as each other and sorted by time. `masters`: when each
-    connection was made, and to which URL. `asked`: what other nodes logged too, by which clocks are compared.
+    connection was made, and to which URL. `joins`: when it (None) or another node was back.
     `incidents`: lines that are told as they stand. `ahead_s`: by how much its clock is ahead, by so many events that
     others logged too; 0 `clock_events`: nothing tells.
     """
@@ -201,7 +233,7 @@ class Lane:
     answered_ms: array[float] = field(default_factory=lambda: array("d"), repr=False)
     missed_at: array[float] = field(default_factory=lambda: array("d"), repr=False)
     masters: list[tuple[float, str]] = field(default_factory=list)
-    asked: deque[tuple[float, str, int]] = field(default_factory=lambda: deque(maxlen=ASKED_KEPT))
+    joins: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=JOINS_KEPT))
     clock_steps: list[tuple[float, float]] = field(default_factory=list)
     has_comms: bool = False
     has_info: bool = False

@@ -12,9 +12,8 @@ from itertools import pairwise
 from operator import itemgetter
 
 from .causes import of_texts
-from .incidents import INCIDENTS
 from .intervals import last_before
-from .model import UNKNOWN, Attempt, Lane, Outage, Process, RoundTrips, Span, round_trips
+from .model import INCIDENTS, UNKNOWN, Attempt, Lane, Outage, Process, RoundTrips, Span, round_trips
 from .orders import OrderLog
 from .parser import Line, Ping, data_of, decimal, number
 
@@ -163,7 +162,7 @@ class NodeLog:
             case "received" if fields.get("event") == "restore":
                 about = number(data_of(line).get("restore_node"))
                 if about is not None:
-                    seen.asked.append((line.at, "restore", about))
+                    seen.joins.append((line.at, about))
             case _:
                 pass
 
@@ -326,7 +325,7 @@ class NodeLog:
             self._has_joined = True
             if not process.mac and isinstance(data.get("mac"), str):
                 process.mac = data["mac"][:64]
-            self._seen.asked.append((line.at, "join", -1))
+            self._seen.joins.append((line.at, None))
 
 
 def _between(processes: Sequence[Process], end: str) -> Iterator[Span]:

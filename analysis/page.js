@@ -32,12 +32,9 @@
   const fit = (text, room, font, short) => {
     if (measure(text, font) <= room) return text;
     if (room < LABEL_PX) return short && measure(short, font) <= room ? short : "";
-    let low = 0, high = text.length;
-    while (low < high) {
-      const middle = (low + high + 1) >> 1;
-      if (measure(text.slice(0, middle).trimEnd() + "…", font) <= room) low = middle; else high = middle - 1;
-    }
-    return low < 8 ? "" : text.slice(0, low).trimEnd() + "…";
+    let cut = text.slice(0, room / 3); // no letter is narrower
+    while (measure(`${cut}…`, font) > room) cut = cut.slice(0, -1).trimEnd();
+    return cut.length < 8 ? "" : `${cut}…`;
   };
   const x = (at) => gutter + (at - view.from) / view.length * (width - gutter);
   const clampX = (at) => Math.min(width, Math.max(gutter, x(at)));
@@ -108,9 +105,6 @@
     arrows.forEach((arrow) => drawArrow(layers.arrows, arrow));
     layout.forEach((place) => drawLane(layers, place, arrows));
     make(svg, "rect", { class: "pick", y: AXIS, height: height - 2 * AXIS, width: 0 });
-    make(svg, "path", { class: "cursor", d: "" });
-    make(svg, "rect", { class: "now", rx: 3, y: 1, height: 18, width: 0 });
-    make(svg, "text", { class: "nowtext", y: 14 });
     figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${zone()}`;
     showCursor();
   };
@@ -277,39 +271,29 @@
     for (const [, from, to, text] of lane.spans) if (from - near <= at && at <= to + near) parts.push(text);
     for (const [from, to, , text] of lane.holds) if (from <= at && at <= to) parts.push(`holds ${text}`);
     for (const [when, , text] of lane.marks) if (Math.abs(when - at) <= near) parts.push(text);
-    const { points } = lane;
-    let low = Infinity, high = -Infinity;
-    const reach = Math.max(near, (points.break_s || 0) / 2);
-    for (let i = first(points.at, at - near); i < points.at.length && points.at[i] <= at + near; i++) {
-      low = Math.min(low, points.low[i]);
-      high = Math.max(high, points.high[i]);
+    // the answers at that pixel, else the nearest one
+    const { points } = lane, apart = (i) => Math.abs(points.at[i] - at);
+    let from = first(points.at, at - near), to = first(points.at, at + near);
+    if (from === to) {
+      if (from > 0 && (from === points.at.length || apart(from - 1) < apart(from))) from--;
+      to = apart(from) <= points.break_s / 2 ? from + 1 : from;
     }
-    if (low === Infinity) {
-      const i = first(points.at, at);
-      const best = [i - 1, i].filter((each) => each in points.at).sort((a, b) => Math.abs(points.at[a] - at) - Math.abs(points.at[b] - at))[0];
-      if (best !== undefined && Math.abs(points.at[best] - at) <= reach) [low, high] = [points.low[best], points.high[best]];
-    }
-    if (low < Infinity) parts.push(low === high ? `${+low.toFixed(1)} ms` : `${+low.toFixed(1)} to ${+high.toFixed(1)} ms`);
+    const low = Math.min(...points.low.slice(from, to)), high = Math.max(...points.high.slice(from, to));
+    if (from < to) parts.push(low === high ? `${+low.toFixed(1)} ms` : `${+low.toFixed(1)} to ${+high.toFixed(1)} ms`);
     return parts.join("; ") || (lane.points.at.length || lane.spans.length ? "no ping" : "no log");
   };
   const showCursor = () => {
     const svg = plot.firstChild, { at } = view;
-    const hidden = at === null || !shows(at, at);
-    svg.querySelector(".cursor").setAttribute("d", hidden ? "" : `M${x(at)} ${AXIS - 2}V${layout[layout.length - 1].bottom}`);
-    const label = hidden ? "" : full(at), box = svg.querySelector(".now"), text = svg.querySelector(".nowtext");
-    const wide = label ? measure(label) + 12 : 0, middle = Math.min(width - wide / 2, Math.max(wide / 2, hidden ? 0 : x(at)));
-    box.setAttribute("width", wide);
-    box.setAttribute("x", middle - wide / 2);
-    text.setAttribute("x", middle);
-    text.textContent = label;
+    svg.querySelector("#cursor")?.remove();
     reading.textContent = "";
-    if (hidden) return;
+    if (at === null || !shows(at, at)) return;
+    const label = full(at), wide = measure(label) + 12, middle = Math.min(width - wide / 2, Math.max(wide / 2, x(at)));
+    const cursor = make(svg, "g", { id: "cursor" });
+    make(cursor, "path", { class: "cursor", d: `M${x(at)} ${AXIS - 2}V${layout[layout.length - 1].bottom}` });
+    make(cursor, "rect", { class: "now", x: middle - wide / 2, y: 1, width: wide, height: 18, rx: 3 });
+    make(cursor, "text", { class: "nowtext", x: middle, y: 14 }, label);
     const said = lanes.map((lane) => `${lane.name}: ${read(lane, at)}`);
-    for (const each of said) {
-      const item = document.createElement("li");
-      item.textContent = each;
-      reading.append(item);
-    }
+    for (const each of said) reading.append(Object.assign(document.createElement("li"), { textContent: each }));
     plot.setAttribute("aria-valuenow", Math.round(at / data.length * 1000));
     plot.setAttribute("aria-valuetext", `${label}. ${said.join(". ")}`);
   };
@@ -333,6 +317,7 @@
     in: () => zoom(2),
     out: () => zoom(0.5),
     whole: () => show(0, data.length),
+    none: () => { view.at = null; showCursor(); },
   };
   figure.querySelector(".bar").addEventListener("click", (event) => {
     const action = actions[event.target.dataset.do];
@@ -341,17 +326,12 @@
   plot.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const pixel = view.length / (width - gutter), at = view.at === null ? view.from : view.at;
-    const keys = {
-      ArrowLeft: () => point(at - STEP_PX * pixel), ArrowRight: () => point(at + STEP_PX * pixel),
-      ArrowDown: () => point(at - STEP_PX * pixel), ArrowUp: () => point(at + STEP_PX * pixel),
-      PageDown: () => point(at - view.length / 10), PageUp: () => point(at + view.length / 10),
-      Home: () => point(view.from), End: () => point(view.from + view.length),
-      "+": actions.in, "=": actions.in, "-": actions.out, 0: actions.whole,
-      Escape: () => { view.at = null; showCursor(); },
-    };
-    if (!keys[event.key]) return;
+    const step = STEP_PX * pixel, page = view.length / 10;
+    const places = { ArrowLeft: at - step, ArrowRight: at + step, ArrowDown: at - step, ArrowUp: at + step,
+      PageDown: at - page, PageUp: at + page, Home: view.from, End: view.from + view.length };
+    const action = { "+": actions.in, "=": actions.in, "-": actions.out, 0: actions.whole, Escape: actions.none }[event.key];
+    if (event.key in places) point(places[event.key]); else if (action) action(); else return;
     event.preventDefault();
-    keys[event.key]();
   });
   const timeAt = (event) => {
     const inside = (event.clientX - plot.getBoundingClientRect().left) * width / plot.clientWidth - gutter;

@@ -17,7 +17,6 @@ from .chart import chart
 from .formatting import Times, visible
 from .model import Story, as_json
 from .narrative import account, counts, headline
-from .sentences import sentences
 
 ROWS = 500
 """Of each table and of the list of events: the newest."""
@@ -31,6 +30,7 @@ def render(story: Story) -> str:
     script = (here / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     times = Times(story)
+    accounts = [account(one, times) for one in story.failovers[-ROWS:]]
     told = json.dumps(as_json(story), ensure_ascii=True, separators=(",", ":"))
     return Template((here / "page.html").read_text(encoding="utf-8")).substitute(
         title=_text(headline(story)),
@@ -42,12 +42,10 @@ def render(story: Story) -> str:
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=digest,
-        accounts=_list("One by one", [account(one, times) for one in story.failovers[-ROWS:]])
-        if len(story.failovers) > 1
-        else "",
+        accounts=_list("One by one", accounts if len(accounts) > 1 else ()),
         caveats=_list("What the logs do not show", story.caveats),
-        sentences=_sentences(story, times),
-        tables="".join(_table(table) for table in tables.of(story, times) if table.rows),
+        events=_table(tables.events(story, times)),
+        tables="".join(_table(table) for table in tables.of(story, times)),
         chart=_script_safe(json.dumps(chart(story), ensure_ascii=True, separators=(",", ":"))),
         story=_script_safe(told if len(told) <= JSON_LIMIT else "null"),
     )
@@ -69,32 +67,23 @@ def _list(title: str, texts: Sequence[str]) -> str:
     return f"<section><h2>{title}</h2><ul>{items}</ul></section>"
 
 
-def _when(at: float | None, text: str) -> str:
-    return _text(text) if at is None else f'<a href="#chart" data-at="{at:.3f}">{_text(text)}</a>'
-
-
-def _sentences(story: Story, times: Times) -> str:
-    rows = [tables.Row((times(one.at), one.text), one.tone, one.at) for one in sentences(story)]
-    return _table(tables.Table("Event by event", ("time", "what happened"), tuple(rows))) if rows else ""
-
-
 def _table(table: tables.Table) -> str:
-    """Its time leads to its place in the chart."""
-    time = next(each for each in ("time", "received", "from") if each in table.columns)
+    """Its time leads to its place in the chart. Empty where there are no rows."""
+    if not table.rows:
+        return ""
+    time = next(place for place, name in enumerate(table.columns) if name in ("time", "received", "from"))
     kinds = [' class="number"' if column in table.right else "" for column in table.columns]
-    heads = "".join(
-        f'<th scope="col"{kind}>{column}</th>' for column, kind in zip(table.columns, kinds, strict=False)
-    )
+    heads = (f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, table.columns, strict=True))
     rows = []
     for row in table.rows[-ROWS:]:
-        cells = "".join(
-            f"<td{kind}>{_when(row.at if column == time else None, cell)}</td>"
-            for cell, column, kind in zip(row.cells, table.columns, kinds, strict=False)
-        )
-        rows.append(f'<tr class="{row.tone}">{cells}</tr>')
+        cells = [_text(cell) for cell in row.cells]
+        if row.at is not None:
+            cells[time] = f'<a href="#chart" data-at="{row.at:.3f}">{cells[time]}</a>'
+        data = "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, cells, strict=True))
+        rows.append(f'<tr class="{row.tone}">{data}</tr>')
     more = f" (the last {ROWS} of {len(table.rows):,})" if len(table.rows) > ROWS else ""
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{table.title}"><table>'
-        f"<caption>{table.title}{more}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody>"
-        "</table></div>"
+        f"<caption>{table.title}{more}</caption><thead><tr>{''.join(heads)}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )

@@ -3,65 +3,53 @@
 from __future__ import annotations
 
 import re
+from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
+from itertools import product
 from typing import TypeVar
 
 from .model import Failover, Lane, Span, Story
+from .parser import number
 
 Kind = TypeVar("Kind", bound=Span)
 HOW = "a time such as 2026-11-24T22:47, 2026-11-24 22:47:01.123+0000 or 22:47, or how long ago, such as 2h or 30m"
-_WHEN = re.compile(
-    r"(?:(\d{4})-(\d\d)-(\d\d))?(?:(?:^|[T ])(\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,6}))?)?)?"
-    r"(?:Z|([+-])(\d\d):?(\d\d))?",
-    re.ASCII,
+_AGO = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?", re.ASCII)
+_FORMS = (
+    "%Y-%m-%d",
+    *map("".join, product(("%Y-%m-%dT", ""), ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f"), ("", "%z"))),
 )
-_AGO = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?(?: ?ago)?", re.ASCII)
 
 
 def parse_time(text: str, now: datetime) -> datetime:
     """A time as people write it. One without an offset is this machine's local time, one without a date the last such
-    time of day before `now`, which must know its offset. Raises ValueError, with the remedy.
+    time of day before `now`, which must know its offset. Raises ArgumentTypeError, with the remedy.
     """
     text = text.strip()
-    if text == "now":
-        return now
-    ago = _AGO.fullmatch(text)
-    if ago and any(ago.groups()):
-        days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
-        try:
+    ago = _AGO.fullmatch("0s" if text == "now" else text)
+    with suppress(OverflowError, OSError):  # beyond the years that there are
+        if ago and text:
+            days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
             return now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        except OverflowError as exc:
-            raise ValueError(f"{text!r} is too long ago; expected {HOW}") from exc
-    found = _WHEN.fullmatch(text)
-    if not found or not (found[1] or found[4]):
-        raise ValueError(f"invalid time {text!r}; expected {HOW}")
-    year, month, day, hour, minute, second, fraction, sign, off_hours, off_minutes = found.groups()
-    try:
-        offset = timedelta(hours=int(off_hours or 0), minutes=int(off_minutes or 0))
-        zone = timezone(-offset if sign == "-" else offset) if sign or text.endswith("Z") else None
-        today = now.astimezone(zone)
-        date = (int(year), int(month), int(day)) if year else (today.year, today.month, today.day)
-        microsecond = int((fraction or "0").ljust(6, "0"))
-        when = datetime(*date, int(hour or 0), int(minute or 0), int(second or 0), microsecond, tzinfo=zone)
-        if zone is None:
-            when = when.astimezone()
-        if not year and when > now:
-            when -= timedelta(days=1)
-        when.timestamp()
-    except (ValueError, OverflowError, OSError) as exc:
-        raise ValueError(f"no such time: {text!r} ({exc}); expected {HOW}") from exc
-    return when
+        for form in _FORMS:
+            with suppress(ValueError):
+                when = datetime.strptime(text.replace(" ", "T").replace(",", "."), form)  # noqa: DTZ007
+                if "%Y" in form:
+                    return when.astimezone()
+                when = datetime.combine(now.astimezone(when.tzinfo), when.timetz()).astimezone()
+                return when if when <= now else when - timedelta(days=1)
+    raise ArgumentTypeError(f"invalid time {text!r}; expected {HOW}")
 
 
 def parse_nodes(text: str) -> frozenset[int]:
-    """Node numbers, separated by commas. Raises ValueError, with the remedy."""
-    numbers = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdigit() and len(part) < 10 for part in numbers):
-        raise ValueError(f"invalid node {text!r}; expected a number such as 3, or several such as 1,3")
-    return frozenset(map(int, numbers))
+    """Node numbers, separated by commas. Raises ArgumentTypeError, with the remedy."""
+    numbers = [number(part.strip()) for part in text.split(",")]
+    if None in numbers:
+        raise ArgumentTypeError(f"invalid node {text!r}; expected a number such as 3, or several such as 1,3")
+    return frozenset(each for each in numbers if each is not None)
 
 
 def select(story: Story, nodes: AbstractSet[int] | None) -> Story:

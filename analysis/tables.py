@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .formatting import Times, duration, milliseconds
 from .intervals import length, merge, subtract
-from .model import BAD, GOOD, PLAIN, WARN, Attempt, Lane, Story
-from .sentences import RELEASE_WORDS
+from .model import BAD, GOOD, PLAIN, WARN, Attempt, Failover, Lane, Outage, Story
+from .sentences import RELEASE_WORDS, sentences
 
 
 @dataclass(frozen=True)
@@ -26,66 +26,46 @@ class Table:
 
     title: str
     columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
     right: tuple[str, ...] = ()
 
 
-def of(story: Story, times: Times) -> Iterator[Table]:
-    """The nodes, the outages, the failovers and their orders; one without rows has nothing to show."""
+def of(story: Story, times: Times) -> list[Table]:
+    """The nodes, the outages, the failovers and their orders; one without rows has nothing to show and is left out."""
     numbers = ("pings", "missed", "p50 ms", "p99 ms", "max ms", "up %", "outages")
-    yield Table(
-        "Nodes",
-        ("node", "from", "to", *numbers),
-        tuple(Row(_node(lane, times)) for lane in story.lanes),
-        numbers,
-    )
-    yield Table(
-        "Without the master",
-        ("node", "from", "to", "lasted", "cause", "reason"),
-        tuple(
-            Row(
-                (
-                    str(lane.node) if lane.node is not None else lane.name,
-                    times(one.start),
-                    times(one.end) if one.end is not None else "not seen",
-                    ("" if one.end is not None else "> ") + duration(one.duration_s),
-                    one.cause,
-                    one.reason + (f" ({one.detail})" if one.detail else ""),
-                ),
-                at=one.start,
-            )
-            for lane, one in story.outages
+    found = [
+        Table(
+            "Nodes",
+            ("node", "from", "to", *numbers),
+            [Row(_node(lane, times)) for lane in story.lanes],
+            numbers,
         ),
-        ("lasted",),
-    )
-    yield Table(
-        "Failovers",
-        ("of", "address", "from", "to", "cause", "unserved", "by two", "orders"),
-        tuple(
-            Row(
-                (
-                    str(one.node),
-                    one.address or "",
-                    times(one.start),
-                    times(one.end) if one.end is not None else "not seen",
-                    one.cause,
-                    duration(one.unserved_s) if one.gaps else "0",
-                    duration(one.doubled_s) if one.doubles else "0",
-                    str(len(one.attempts)),
-                ),
-                BAD if one.end is None else PLAIN,
-                one.start,
-            )
-            for one in story.failovers
+        Table(
+            "Without the master",
+            ("node", "from", "to", "lasted", "cause", "reason"),
+            [_outage(lane, one, times) for lane, one in story.outages],
+            ("lasted",),
         ),
-        ("unserved", "by two", "orders"),
-    )
-    yield Table(
-        "Orders",
-        ("of", "received", "by", "outcome", "took", "held", "reason"),
-        tuple(_order(attempt, times) for one in story.failovers for attempt in one.attempts),
-        ("took",),
-    )
+        Table(
+            "Failovers",
+            ("of", "address", "from", "to", "cause", "unserved", "by two", "orders"),
+            [_failover(one, times) for one in story.failovers],
+            ("unserved", "by two", "orders"),
+        ),
+        Table(
+            "Orders",
+            ("of", "received", "by", "outcome", "took", "held", "reason"),
+            [_order(attempt, times) for one in story.failovers for attempt in one.attempts],
+            ("took",),
+        ),
+    ]
+    return [table for table in found if table.rows]
+
+
+def events(story: Story, times: Times) -> Table:
+    """A sentence for each event."""
+    rows = [Row((times(one.at), one.text), one.tone, one.at) for one in sentences(story)]
+    return Table("What happened", ("time", "what happened"), rows)
 
 
 def _node(lane: Lane, times: Times) -> tuple[str, ...]:
@@ -115,23 +95,42 @@ def _up(lane: Lane) -> str:
     return "100" if share >= 1 else f"{int(share * 10000) / 100:.2f}"
 
 
+def _outage(lane: Lane, one: Outage, times: Times) -> Row:
+    cells = (
+        str(lane.node) if lane.node is not None else lane.name,
+        times(one.start),
+        "not seen" if one.end is None else times(one.end),
+        ("> " if one.end is None else "") + duration(one.duration_s),
+        one.cause,
+        one.reason + (f" ({one.detail})" if one.detail else ""),
+    )
+    return Row(cells, at=one.start)
+
+
+def _failover(one: Failover, times: Times) -> Row:
+    cells = (
+        str(one.node),
+        one.address or "",
+        times(one.start),
+        "not seen" if one.end is None else times(one.end),
+        one.cause,
+        duration(one.unserved_s) if one.gaps else "0",
+        duration(one.doubled_s) if one.doubles else "0",
+        str(len(one.attempts)),
+    )
+    return Row(cells, BAD if one.end is None else PLAIN, one.start)
+
+
 def _order(one: Attempt, times: Times) -> Row:
     tone = GOOD if one.outcome == "taken" else PLAIN if one.outcome == "withdrawn" or one.pending else BAD
-    held = sum(hold.duration_s for hold in one.holds)
-    return Row(
-        (
-            str(one.node),
-            times(one.received),
-            str(one.recovery_node if one.recovery_node is not None else "?"),
-            "not logged" if one.pending else one.outcome,
-            milliseconds(one.takeover_ms) if one.takeover_ms is not None else "",
-            ""
-            if one.taken is None
-            else duration(held)
-            if one.released is not None
-            else f"> {duration(held)}",
-            one.reason or RELEASE_WORDS.get(one.release_reason, one.release_reason),
-        ),
-        WARN if tone == BAD and one.owner_heard is not None else tone,
-        one.received,
+    held = "" if one.released is not None else "> "
+    cells = (
+        str(one.node),
+        times(one.received),
+        str(one.recovery_node if one.recovery_node is not None else "?"),
+        "not logged" if one.pending else one.outcome,
+        milliseconds(one.takeover_ms) if one.takeover_ms is not None else "",
+        held + duration(sum(hold.duration_s for hold in one.holds)) if one.holds else "",
+        one.reason or RELEASE_WORDS.get(one.release_reason, one.release_reason),
     )
+    return Row(cells, WARN if tone == BAD and one.owner_heard is not None else tone, one.received)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -14,9 +15,9 @@ from rich.text import Text
 
 from . import tables
 from .formatting import Times, visible
-from .model import BAD, GOOD, WARN, Story
+from .model import BAD, GOOD, PLAIN, WARN, Story
 from .narrative import account, counts, headline
-from .sentences import Sentence, sentences
+from .sentences import Sentence
 
 WIDTH = 100
 ROWS, ACCOUNTS = 500, 20
@@ -41,48 +42,28 @@ def _console(stream: TextIO) -> Console:
 
 def show(story: Story, stream: TextIO) -> None:
     """Print the story."""
-    console = _console(stream)
-    console.print(Text(headline(story), style="bold"))
-    console.print(Text(counts(story)))
+    console, times = _console(stream), Times(story)
+    console.print(Text(visible(headline(story)), style="bold"))
+    console.print(Text(visible(counts(story))))
     for fault in story.faults:
-        console.print(Text(f"Fault: {fault}", style="bold red"))
+        console.print(Text(f"Fault: {visible(fault)}", style="bold red"))
     console.print()
-    times = Times(story)
     for table in tables.of(story, times):
-        if table.rows:
-            console.print(_table(table))
+        console.print(_table(table))
     if len(story.failovers) > 1:
-        newest = story.failovers[-ACCOUNTS:]
-        _paragraphs(
-            console,
-            _title("Failovers one by one", len(story.failovers), len(newest)),
-            [account(one, times) for one in newest],
-        )
-    told = sentences(story)
-    if told:
-        console.print(Text(_title("What happened", len(told), len(told[-ROWS:])), style="bold"))
-        grid = Table.grid(padding=(0, 2))
-        grid.add_column(no_wrap=True)
-        grid.add_column(overflow="fold")
-        for one in told[-ROWS:]:
-            grid.add_row(Text(times(one.at)), Text(visible(one.text)), style=STYLES.get(one.tone, ""))
-        console.print(grid)
-        console.print()
-    if story.caveats:
-        _paragraphs(console, "What the logs do not show", story.caveats)
+        accounts = [("-", account(one, times), PLAIN) for one in story.failovers]
+        _list(console, "Failovers one by one", accounts, ACCOUNTS)
+    events = tables.events(story, times)
+    _list(console, events.title, [(*row.cells, row.tone) for row in events.rows], ROWS)
+    _list(console, "What the logs do not show", [("-", text, PLAIN) for text in story.caveats], ROWS)
 
 
-class Ticker:
-    """Prints one event after the other, as they happen."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._console = _console(stream)
-        self._times = Times(Story())
-
-    def __call__(self, one: Sentence) -> None:
-        text = f"{self._times.full(one.at)}{self._times(one.at)[-4:]}  {visible(one.text)}"
-        self._console.print(Text(text, style=STYLES.get(one.tone, "")), soft_wrap=True)
-        self._console.file.flush()
+def print_event(one: Sentence) -> None:
+    """Print it as it happens."""
+    times = Times(Story())
+    text = f"{times.full(one.at)}{times(one.at)[-4:]}  {visible(one.text)}"
+    _console(sys.stdout).print(Text(text, style=STYLES.get(one.tone, "")), soft_wrap=True)
+    sys.stdout.flush()
 
 
 def _title(title: str, whole: int, shown: int) -> str:
@@ -108,12 +89,17 @@ def _table(table: tables.Table) -> Table:
     return drawn
 
 
-def _paragraphs(console: Console, title: str, texts: Sequence[str]) -> None:
-    console.print(Text(title, style="bold"))
-    grid = Table.grid(padding=(0, 1))
+def _list(console: Console, title: str, rows: Sequence[tuple[str, ...]], limit: int) -> None:
+    """Rows of what stands at the left, a text, and its tone; the last of them."""
+    if not rows:
+        return
+    shown = rows[-limit:]
+    console.print(Text(_title(title, len(rows), len(shown)), style="bold"))
+    is_timed = shown[0][0] != "-"
+    grid = Table.grid(padding=(0, 2 if is_timed else 1))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    for text in texts:
-        grid.add_row(Text("-"), Text(visible(text)))
+    for left, text, tone in shown:
+        grid.add_row(Text(left), Text(visible(text)), style=STYLES.get(tone, ""))
     console.print(grid)
     console.print()

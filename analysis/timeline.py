@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 from . import causes, clocks
-from .caveats import caveats, one_number
 from .failovers import failovers_of
-from .model import Attempt, Lane, Span, Story
+from .model import MASTER_EVENTS, Attempt, Lane, Span, Story
+from .narrative import caveats, one_number
 from .nodelog import NodeLog
 from .parser import Line, Ping
 from .reader import Folder
@@ -25,10 +25,6 @@ QUIET_S, QUIET_PINGS, QUIET_LEAST_S = 90.0, 3, 5.0
 """After its last line a process that goes on is due: without a master it logs a failed attempt at least once in 90 s,
 with one it pings; three intervals, since answers that were late come together.
 """
-MASTER_EVENTS = frozenset(
-    "started stopping node_alive node_dead takeover_ordered takeover_withdrawn join_refused nobody_left".split()  # noqa: SIM905
-)
-"""Of master.log, what the workers' own logs do not say as well."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,9 @@ def read(folders: Sequence[Folder]) -> Reading:
     for folder in folders:
         log = _log_of([folder])
         master += (
-            line for line in folder.read("master") if isinstance(line, Line) and line.event in MASTER_EVENTS
+            line
+            for line in folder.read("master")
+            if isinstance(line, Line) and line.event in (*MASTER_EVENTS, "node_alive")
         )
         folder.finish()
         if not log.is_empty:

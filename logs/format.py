@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 LINE_LIMIT = 4096
@@ -50,12 +49,6 @@ _FIELD_OF_1_0 = re.compile(
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-@lru_cache(maxsize=1024)
-def _is(pattern: re.Pattern[str], name: str) -> bool:
-    """Cached, since a program has few names and writes many lines."""
-    return pattern.fullmatch(name) is not None
 
 
 class LineError(ValueError):
@@ -159,13 +152,13 @@ def format_message(event: str, fields: Mapping[str, object], excerpt: Excerpt | 
 
     The longest values are cut until the message fits. Raises ValueError for an invalid name.
     """
-    if not _is(_NAME, event):
+    if not _NAME.fullmatch(event):
         raise ValueError(f"invalid event name {event!r}")
     parts = []
     for key, value in fields.items():
         if value is None:
             continue
-        if not _is(_KEY, key):
+        if not _KEY.fullmatch(key):
             raise ValueError(f"invalid field name {key!r}")
         text, left_out = excerpt(as_text(value)) if excerpt else (as_text(value), 0)
         quoted = not text or left_out > 0 or _TO_QUOTE.search(text) is not None

@@ -197,7 +197,7 @@ def _read_text(path: Path) -> str:
 def _read(path: Path, limit: int) -> bytes:
     """A file's first bytes, a few more than `limit` if it has them. Raises OSError, ValueError.
 
-    A pipe or a terminal is waited for, not forever. TimeoutError: nobody wrote into it, or left it open.
+    A pipe or a terminal is not waited for forever, as a slow disk is. TimeoutError: nobody wrote into it, or left it open.
     """
     done: SimpleQueue[bytes | OSError | ValueError] = SimpleQueue()
 
@@ -211,7 +211,7 @@ def _read(path: Path, limit: int) -> bytes:
     # a thread that can be left behind, since even opening a pipe that nobody writes into takes forever
     threading.Thread(target=read, daemon=True).start()
     try:
-        content = done.get(timeout=_PIPE_S)
+        content = done.get(timeout=None if path.is_file() else _PIPE_S)
     except Empty:
         raise TimeoutError(errno.ETIMEDOUT, f"nothing came through this pipe in {_PIPE_S:g} s") from None
     if isinstance(content, bytes):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 from config import Config
-from logs.format import escape
 from logs.redact import Redactor
+from settings.types import printable
 from worker.assembly import insecure_masters, targets_of, warnings_of
 from worker.check_account import account_items
 from worker.check_cluster import cluster_items
@@ -81,9 +81,5 @@ def settings_items(lines: Sequence[str]) -> list[Item]:
 
 def _clean(item: Item, redact: Callable[[str], str]) -> Item:
     """Without secrets and terminal escapes: some of it comes from a master."""
-
-    def clean(text: str) -> str:
-        redacted = redact(text)
-        return redacted if redacted.isprintable() else escape(redacted)
-
-    return replace(item, name=clean(item.name), text=clean(item.text), remedy=clean(item.remedy))
+    name, text, remedy = (printable(redact(part)) for part in (item.name, item.text, item.remedy))
+    return Item(item.ok, name, text, remedy)

@@ -127,12 +127,19 @@ class InstanceLock:
         bound = False
         for number in range(NAMES):
             candidate = f"\0{name}.{number}" if number else f"\0{name}"
-            listener = None if bound else _bind(candidate, what, trusted)
-            if listener is not None:
-                self._descriptors.append(listener.detach())
-                bound = True
-            else:
-                _refuse_trusted(candidate, what, trusted)
+            deadline = time.monotonic() + _PATIENCE_S
+            while True:
+                listener = None if bound else _bind(candidate, what)
+                if listener:
+                    self._descriptors.append(listener.detach())
+                    bound = True
+                    break
+                pid, uid = _listening(candidate)
+                if uid in trusted:
+                    raise AlreadyRunning(what, pid)
+                if uid is not None or bound or time.monotonic() > deadline:
+                    break
+                time.sleep(0.01)  # it may be about to listen
         if not bound:
             text = f"{what} is not locked: other users of this machine hold every socket name for it"
             self.warnings += (text,)
@@ -222,35 +229,29 @@ def _is_alive(pid: int, trusted: frozenset[int]) -> bool:
     return True
 
 
-def _bind(name: str, what: str, trusted: frozenset[int]) -> socket.socket | None:
-    """A socket that listens on the name; None: an untrusted user's process has it."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while True:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(name)
-            listener.listen(_BACKLOG)
-            return listener
-        except OSError as exc:
-            listener.close()
-            if exc.errno != errno.EADDRINUSE:
-                raise LockError(f"{what} cannot be locked: {exc.strerror}") from exc
-        if _refuse_trusted(name, what, trusted) or time.monotonic() > deadline:
+def _bind(name: str, what: str) -> socket.socket | None:
+    """A socket that listens on the name; None: another process has it."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        listener.bind(name)
+        listener.listen(_BACKLOG)
+        return listener
+    except OSError as exc:
+        listener.close()
+        if exc.errno == errno.EADDRINUSE:
             return None
-        time.sleep(0.01)
+        raise LockError(f"{what} cannot be locked: {exc.strerror}") from exc
 
 
-def _refuse_trusted(name: str, what: str, trusted: frozenset[int]) -> bool:
-    """Raise AlreadyRunning where a trusted user's process listens on the name; whether an untrusted user's does."""
+def _listening(name: str) -> tuple[int | None, int | None]:
+    """The pid, None: not known here, and the user id of the process that listens on the name; None: there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
         question.setblocking(False)  # else a full queue would be waited for
         try:
             question.connect(name)
-            # the listener's pid (0 in another pid namespace) and uid, as they were when it began to listen
+            # as they were when it began to listen; the pid is 0 if it is in another pid namespace
             credentials = question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         except OSError:
-            return False
+            return None, None
     pid, uid, _gid = struct.unpack("3i", credentials)
-    if uid in trusted:
-        raise AlreadyRunning(what, pid or None)
-    return True
+    return pid or None, uid

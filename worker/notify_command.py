@@ -138,9 +138,11 @@ class NotifyCommand:
 
     def _report(self, change: str, vip: Vip, reason: str | None, **fields: object) -> None:
         """Log a run; `reason` None: it did what it should."""
-        log, event = (self._log.warning, "notify_failed") if reason else (self._log.info, "notify_done")
         place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}
-        log(event, change=change, **place, reason=reason, **fields)
+        if reason:
+            self._log.warning("notify_failed", change=change, **place, reason=reason, **fields)
+        else:
+            self._log.info("notify_done", change=change, **place, **fields)
 
 
 def _collect(process: subprocess.Popen[bytes], deadline_s: float) -> tuple[bytes, bool]:

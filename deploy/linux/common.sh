@@ -1,4 +1,4 @@
-# What install.sh and install-master.sh have in common; sourced by them, in the root of the clone.
+# What install.sh is made of; sourced by it, in the root of the clone.
 #
 # DESTDIR is the folder of an image or a package, "" for this machine. PYTHON names an interpreter, WHEELHOUSE a folder
 # of wheels to install from without a network.

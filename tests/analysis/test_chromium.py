@@ -13,6 +13,7 @@ import pytest
 
 from tests.analysis.logs import Worker, a_night, joined, recover
 from tests.lab.chromium import PICTURES, ROOT, Pixels, Tabs, chromium, needs_chromium
+from tests.lab.waiting import PATIENCE_S
 
 pytestmark = needs_chromium
 SCREENS = {
@@ -37,7 +38,7 @@ def page_of(root, folders, *options):
     """The page of those folders, and what --json prints of them."""
     file = root / "page.html"
     command = [sys.executable, str(ROOT / "diagnose.py"), *map(str, folders), "--json", "--html", str(file)]
-    done = subprocess.run([*command, *options], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([*command, *options], capture_output=True, timeout=2 * PATIENCE_S, check=True)
     return file, json.loads(done.stdout)
 
 
@@ -357,7 +358,7 @@ def test_on_paper_it_is_light_and_has_no_buttons(look, night):
 def test_without_its_script_it_says_the_same_in_words(look, night):
     tab = look(night[0], java_script_enabled=False)
     assert not tab.locator("#chart").is_visible()
-    assert tab.get_by_role("table", name="Event by event").is_visible()
+    assert tab.get_by_role("table", name="What happened").is_visible()
     assert "The chart is drawn by this page's own script" in tab.locator("noscript").text_content()
 
 

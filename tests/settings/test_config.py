@@ -9,6 +9,7 @@ import re
 import stat
 import subprocess
 import sys
+import time
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from config import ConfigError, load
 from settings import files as config_files
 from settings import types as config_values
 from settings.schema import VARIABLES, env_example, table
+from tests.lab.waiting import PATIENCE_S
 
 NAMES = [variable.name for variable in VARIABLES]
 REPOSITORY = Path(config.__file__).parent
@@ -1004,6 +1006,20 @@ def test_a_pipe_that_nobody_feeds_is_a_fault(name, pipe):
     assert "nothing came through this pipe" in fault or name == "MASTER_CA_FILE"
 
 
+def test_a_file_of_a_slow_disk_is_waited_for(tmp_path, monkeypatch):
+    """A fault would end the worker for good, however soon the disk has recovered."""
+    monkeypatch.setattr(config_files, "_PIPE_S", 0.05)
+    opened = Path.open
+
+    def slowly(path, *args, **more):
+        time.sleep(0.3)
+        return opened(path, *args, **more)
+
+    (tmp_path / "token").write_text("a token\n")
+    monkeypatch.setattr(Path, "open", slowly)
+    assert load({"NODE_ID": "3", "MASTER_TOKEN_FILE": str(tmp_path / "token")}).master_token == "a token"
+
+
 def test_an_env_file_that_is_a_pipe_that_nobody_feeds(pipe):
     (fault,) = faults_of({"NODE_ID": "3"}, pipe)
     assert fault.startswith("--env-file: ")
@@ -1032,7 +1048,7 @@ def test_a_secret_may_come_through_a_pipe(tmp_path):
         env={"PATH": os.environ["PATH"], "NODE_ID": "3", "LOG_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_S,
     )
     assert (done.stdout, done.stderr) == ("a token\n", "")
 
@@ -1050,7 +1066,7 @@ def test_a_pipe_that_nobody_feeds_ends_the_worker_with_78(tmp_path):
         env={**environ, "PASSWORD_FILE": str(tmp_path / "pipe")},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 78
     assert "PASSWORD_FILE" in done.stderr
