@@ -177,13 +177,13 @@ class VipTable:
         """Failure to an order that never came to be an entry."""
         node, address = _shown(data.get("disconnected_node")), _shown(data.get("ip"))
         fields = {"node": node, "address": address, "reason": reason, "order": number}
-        self._log.write("ERROR", "takeover_refused", {**fields, **self._simulated()})
+        self._log.error("takeover_refused", **fields, **self._simulated())
         self.orders.add("recover", "refused")
         self._answer(Reply("update node", refusal(data, reason), False, number))
 
     def refuse_restore(self, data: Mapping[str, Any], reason: str, number: int | None) -> None:
         fields = {"node": _shown(data.get("restore_node")), "reason": reason, "order": number}
-        self._log.write("ERROR", "release_failed", {**fields, **self._simulated()})
+        self._log.error("release_failed", **fields, **self._simulated())
         self.orders.add("restore", "failed")
         echo = refusal(data, reason, RESTORE_KEYS)
         self._answer(Reply("restore node", {**echo, "status": False}, False, number))
