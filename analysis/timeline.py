@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from itertools import islice, pairwise
 
 from . import causes, clocks
-from .caveats import caveats, one_number
 from .failovers import failovers_of
 from .model import MASTER_EVENTS, Attempt, Lane, Span, Story
+from .narrative import caveats, one_number
 from .nodelog import NodeLog
 from .parser import Line, Ping
 from .reader import Folder

@@ -13,6 +13,7 @@ import pytest
 
 import master.settings
 from settings.schema import VARIABLES
+from tests.lab.waiting import PATIENCE_S
 from tests.worker.test_metrics import SNAPSHOT
 from worker.metrics import exposition
 
@@ -102,7 +103,7 @@ def test_every_make_target_that_is_named_exists(page):
 @functools.lru_cache(None)
 def help_of(*command):
     done = subprocess.run(
-        [sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=20
+        [sys.executable, *command, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage:")

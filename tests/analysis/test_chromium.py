@@ -13,6 +13,7 @@ import pytest
 
 from tests.analysis.logs import Worker, a_night, joined, recover
 from tests.lab.chromium import PICTURES, ROOT, Pixels, Tabs, chromium, needs_chromium
+from tests.lab.waiting import PATIENCE_S
 
 pytestmark = needs_chromium
 SCREENS = {
@@ -37,7 +38,7 @@ def page_of(root, folders, *options):
     """The page of those folders, and what --json prints of them."""
     file = root / "page.html"
     command = [sys.executable, str(ROOT / "diagnose.py"), *map(str, folders), "--json", "--html", str(file)]
-    done = subprocess.run([*command, *options], capture_output=True, timeout=60, check=True)
+    done = subprocess.run([*command, *options], capture_output=True, timeout=2 * PATIENCE_S, check=True)
     return file, json.loads(done.stdout)
 
 

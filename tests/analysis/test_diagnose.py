@@ -27,6 +27,7 @@ from analysis.terminal import show
 from analysis.timeline import read, tell
 from tests.analysis.logs import PIECES, Worker, a_night, recover, stamp
 from tests.analysis.pages import Page
+from tests.lab.waiting import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, str(ROOT / "diagnose.py")]
@@ -36,7 +37,7 @@ def diagnose(*arguments, **environment):
     return subprocess.run(
         [*COMMAND, *map(str, arguments)],
         capture_output=True,
-        timeout=60,
+        timeout=2 * PATIENCE_S,
         check=False,
         stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
@@ -309,7 +310,7 @@ def test_a_folder_whose_name_is_no_text(tmp_path):
     with open(os.path.join(name, b"ping.log"), "w") as file:
         file.write("[2026-11-24 10:00:00.000+0000] : [INFO] - [ping seq=1 rtt_ms=1.0]\n")
     for options in ([], ["--json"], ["--html", str(tmp_path / "page.html")]):
-        done = subprocess.run([*COMMAND, *options, name], capture_output=True, timeout=60)
+        done = subprocess.run([*COMMAND, *options, name], capture_output=True, timeout=2 * PATIENCE_S)
         assert (done.returncode, done.stderr) == (0, b"")
     assert "\\udcfcro" in (tmp_path / "page.html").read_text(encoding="utf-8")
 

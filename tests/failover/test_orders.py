@@ -365,7 +365,7 @@ def is_the_valid_shape(data: dict[str, Any]) -> bool:
 
 @given(anything | nearly)
 @example(order())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_object_as_recover_gets_one_answer_and_nothing_is_held_unless_it_is_valid(data):
     desk = Desk()
     try:
@@ -391,7 +391,7 @@ def test_any_object_as_recover_gets_one_answer_and_nothing_is_held_unless_it_is_
 
 @given(anything | st.builds(lambda node: {"restore_node": node}, json_values | st.integers(0, 9)))
 @example({"restore_node": 2})
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_object_as_restore_gets_one_answer_and_gives_back_that_node_s_alone(data):
     desk = Desk()
     for owner in (2, 5):
@@ -416,7 +416,7 @@ def test_any_object_as_restore_gets_one_answer_and_gives_back_that_node_s_alone(
 
 
 @given(st.text(), st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_text_as_address_or_mask_is_refused_or_read(ip, mask):
     try:
         read = parse_recover(order(ip=ip, netmask=mask), 3, GRID, 0.0)
@@ -428,7 +428,7 @@ def test_any_text_as_address_or_mask_is_refused_or_read(ip, mask):
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
 @example(int(IPv4Address("10.9.0.2")), 0xFFFFFF00)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_mask_is_read_only_when_its_bits_have_no_gaps(ip, bits):
     plain = f"{bits:032b}".rstrip("0").count("0") == 0
     try:

@@ -39,6 +39,11 @@ class Scene:
             assert longest_s <= self.double_s + late_s, found
 
     @property
+    def late_s(self) -> float:
+        """What a bound on a worker allows for, by now: it has its turn some times."""
+        return 5 * self._lateness.worst_of_all_s
+
+    @property
     def director(self) -> Director:
         assert self._director is not None
         return self._director

@@ -11,6 +11,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.lab.waiting import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 LINUX = ROOT / "deploy" / "linux"
 UNIT = LINUX / "failover-worker.service"
@@ -21,7 +23,7 @@ needs_systemd = pytest.mark.skipif(
 
 
 def analyze(*arguments):
-    done = subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=PATIENCE_S)
     return done.returncode, done.stdout + done.stderr
 
 

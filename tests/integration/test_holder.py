@@ -147,7 +147,7 @@ def test_a_virtual_address_put_under_another_prefix_by_hand_is_not_the_worker_s(
     scene[1].host.sh(f"ip addr del {OWNER}/24 dev eth0; ip addr add {OWNER}/25 dev eth0")
     answer = scene.director.wait("update node", 1, at)["data"]
     assert f"{OWNER}/25" in answer["error"]
-    assert scene[1].stop() < 2
+    scene[1].stop()
     assert scene[1].vips == [f"{OWNER}/25"]
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from logging_setup import Entry, parse_line
+from tests.lab.lateness import at_most
 from tests.lab.netns import Host, Lab, in_namespace, until
 from tests.lab.waiting import PATIENCE_S
 
@@ -128,7 +129,9 @@ class Bundled:
 
     def told(self) -> Any:
         """What GET /json says."""
-        sock = in_namespace(self._host.ns, lambda: socket.create_connection((self._host.ip, PORT), timeout=5))
+        sock = in_namespace(
+            self._host.ns, lambda: socket.create_connection((self._host.ip, PORT), timeout=PATIENCE_S)
+        )
         with sock, sock.makefile("rb") as answer:
             sock.sendall(f"GET /json HTTP/1.0\r\nHost: {self._host.ip}:{PORT}\r\n\r\n".encode())
             return json.loads(answer.read().partition(b"\r\n\r\n")[2])
@@ -194,12 +197,11 @@ class Worker:
         """The count-th such line."""
         return until(lambda: self.entries(event)[count - 1 : count], limit_s)[0]
 
-    def stop(self) -> float:
-        """SIGTERM; how long it took, in seconds."""
-        began = time.monotonic()
-        self.process.terminate()
-        assert self.process.wait(PATIENCE_S) == 0
-        return time.monotonic() - began
+    def stop(self) -> None:
+        """SIGTERM, and its end within 2 s."""
+        with at_most(2.0):
+            self.process.terminate()
+            assert self.process.wait(PATIENCE_S) == 0
 
     def kill(self) -> None:
         self.process.kill()

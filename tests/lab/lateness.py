@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
+
+from tests.lab.waiting import SCALE
 
 
 class Lateness:
@@ -34,3 +38,19 @@ class Lateness:
 
     def close(self) -> None:
         self._over.set()
+
+
+@contextlib.contextmanager
+def at_most(limit_s: float) -> Iterator[None]:
+    """Assert that the block takes no longer than that, or than this machine is late meanwhile.
+
+    For what is to be over at once, where a time-out that is waited for would be a fault.
+    """
+    lateness = Lateness()
+    began_s = time.monotonic()
+    yield
+    took_s = time.monotonic() - began_s
+    lateness.close()
+    # whoever is waited for has its turn many times
+    allowed_s = limit_s * SCALE + 20 * lateness.worst_of_all_s
+    assert took_s < allowed_s, f"it took {took_s:.2f} s, with {lateness.worst_of_all_s:.2f} s of lateness"

@@ -99,7 +99,7 @@ class Host:
 
     def run(self, *command: str, check: bool = True, **kwargs: Any) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            self.argv(*command), capture_output=True, text=True, check=False, timeout=30, **kwargs
+            self.argv(*command), capture_output=True, text=True, check=False, timeout=PATIENCE_S, **kwargs
         )
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr}{done.stdout}")

@@ -49,7 +49,7 @@ class RedisServer:
 
     def ask(self, *words: str) -> str:
         """What it answers to one command."""
-        with socket.create_connection(("127.0.0.1", self._port), timeout=5) as sock:
+        with socket.create_connection(("127.0.0.1", self._port), timeout=PATIENCE_S) as sock:
             told = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
             sock.sendall(f"*{len(words)}\r\n{''.join(told)}".encode())
             return sock.recv(1 << 20).decode()

@@ -27,7 +27,7 @@ from logging_setup import Logs, parse_line
 from logs import console as log_console
 from logs import file as log_files
 from logs.redact import Redactor
-from tests.lab.waiting import until
+from tests.lab.waiting import PATIENCE_S, until
 
 REPOSITORY = Path(logging_setup.__file__).parent
 SECRET = 'Zg7!k"Q \\ü/+hunter2'
@@ -74,7 +74,7 @@ def test_each_log_has_its_file_and_lines_are_there_within_a_second(tmp_path):
         until(lambda: [entry.event for entry in entries(tmp_path / "ping.log")] == ["ping_missed"], 1)
     (entry,) = entries(tmp_path / "comms.log")
     assert (entry.level, entry.event, entry.fields) == ("INFO", "connected", {"sid": "x"})
-    assert abs(time.time() - entry.when.timestamp()) < 5
+    assert abs(time.time() - entry.when.timestamp()) < 60
 
 
 @pytest.mark.parametrize(("level", "count"), [("DEBUG", 5), ("WARNING", 3), ("CRITICAL", 1)])
@@ -151,9 +151,9 @@ def test_a_hostile_text_is_searched_in_linear_time():
     def cpu_s(text):
         times = []
         for _ in range(3):
-            began_s = time.process_time()
+            began_s = time.thread_time()
             redact(text)
-            times.append(time.process_time() - began_s)
+            times.append(time.thread_time() - began_s)
         return min(times)
 
     for piece in ("\\", "Z\\", "a", "%5C", "+\\"):
@@ -384,7 +384,7 @@ def speak(folder, count, size=200, **options):
 
 def test_stderr_repeats_both_logs(tmp_path):
     process = speak(tmp_path, 300, stderr=subprocess.PIPE)
-    said = process.communicate(timeout=15)[1].decode()
+    said = process.communicate(timeout=PATIENCE_S)[1].decode()
     there = (tmp_path / "comms.log").read_text() + (tmp_path / "ping.log").read_text()
     assert sorted(said.splitlines()) == sorted(there.splitlines())
     assert len(said.splitlines()) == 301
@@ -496,7 +496,9 @@ raise KeyError("in main: hunter2\\n\\x1b[31m")
 
 def test_warnings_records_and_tracebacks_are_lines_of_the_log(tmp_path):
     argv = [sys.executable, "-c", TROUBLE, str(tmp_path)]
-    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=15, check=False)
+    done = subprocess.run(
+        argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
     assert done.returncode == 1
     assert sorted(done.stderr.splitlines()) == sorted((tmp_path / "comms.log").read_text().splitlines())
     there = entries(tmp_path / "comms.log")

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.lab.processes import Master
+from tests.lab.waiting import PATIENCE_S
 
 
 def states(master: Master, **headers: str) -> Iterator[dict[str, Any]]:
     """What the page is told."""
     host, _, port = master.url.partition("://")[2].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=60)
+    connection = http.client.HTTPConnection(host, int(port), timeout=2 * PATIENCE_S)
     connection.request("GET", "/events", headers=headers)
     answer = connection.getresponse()
     assert answer.status == 200

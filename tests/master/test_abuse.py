@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.processes import Master, Process, start_master, stays, wait_until
-from tests.lab.waiting import SCALE
+from tests.lab.waiting import PATIENCE_S, SCALE
 from tests.master.flood import GROUPS, KINDS, frame
 from tests.master.test_master import MakeWorker, Stranger, Worker, workers
 
@@ -47,6 +47,14 @@ def master() -> Iterator[Master]:
             assert not [line for line in master.stderr if "[fault" in line]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.fixture(scope="module")
+def asked() -> Iterator[Master]:
+    """A master for requests that leave no trace."""
+    with start_master("--nodes", "1-9") as master:
+        yield master
+        assert not [line for line in master.stderr if "[fault" in line]
 
 
 @pytest.fixture
@@ -88,15 +96,15 @@ def test_each_kind_of_flood_is_in_a_group() -> None:
     assert sorted(itertools.chain(*GROUPS.values())) == sorted(KINDS)
 
 
-def test_a_frame_that_promises_too_much_is_ended(master: Master) -> None:
-    stranger = Stranger(master.url)
+def test_a_frame_that_promises_too_much_is_ended(asked: Master) -> None:
+    stranger = Stranger(asked.url)
     sock = stranger._socket.sock
     sock.sendall(b"\x81\xff" + struct.pack("!Q", 2**60) + b"\0\0\0\0" + b"x" * 1024)
     assert drained(sock)
 
 
-def test_a_message_of_64_kib_is_read_and_a_longer_one_ended(master: Master) -> None:
-    stranger = Stranger(master.url)
+def test_a_message_of_64_kib_is_read_and_a_longer_one_ended(asked: Master) -> None:
+    stranger = Stranger(asked.url)
     stranger.send_and_hear('42{id}["ping","' + "x" * 65_000 + '"]')
     sock = stranger._socket.sock
     sock.sendall(frame(b"x" * 40_000, first_byte=0x01) + frame(b"x" * 40_000, first_byte=0x80))
@@ -105,7 +113,7 @@ def test_a_message_of_64_kib_is_read_and_a_longer_one_ended(master: Master) -> N
 
 def drained(sock: socket.socket) -> bool:
     """Whether the master ends the connection."""
-    sock.settimeout(30)
+    sock.settimeout(PATIENCE_S)
     with contextlib.suppress(ConnectionError):
         while sock.recv(65536):
             pass
@@ -144,9 +152,9 @@ def test_what_strangers_send_is_no_error_of_the_master(master: Master) -> None:
     assert "traceback=" not in master.output()
 
 
-def test_a_body_of_unknown_length_is_refused(master: Master) -> None:
+def test_a_body_of_unknown_length_is_refused(asked: Master) -> None:
     headers = {"Transfer-Encoding": "chunked"}
-    assert master.request("/restore/1", method="POST", headers=headers)[0] == 411
+    assert asked.request("/restore/1", method="POST", headers=headers)[0] == 411
 
 
 def test_sigterm_while_a_polling_session_is_being_closed(master: Master) -> None:
@@ -185,7 +193,7 @@ def test_a_worker_that_has_joined_stays(master: Master, workers: MakeWorker, tra
 def test_numbers_beyond_the_nodes_are_refused(master: Master, workers: MakeWorker) -> None:
     worker = workers(master, 10, [2])
     worker.client.connect(master.url, transports=["websocket"])
-    reply = worker.client.call("join", worker.told, timeout=30)
+    reply = worker.client.call("join", worker.told, timeout=PATIENCE_S)
     assert "--nodes" in reply["error"]
     wait_until(lambda: not worker.client.connected, "the connection ends")
     master.wait_for_line(r"WARNING\] - \[join_refused node=10 .*--nodes")
@@ -199,7 +207,7 @@ def test_a_number_that_is_alive_elsewhere_is_refused_and_the_live_one_keeps_its_
     rival = workers(master, 2, [1, 3])
     rival.told.update({"primary_ip": trio[1].ip, **change})
     rival.client.connect(master.url, transports=["websocket"])
-    reply = rival.client.call("join", rival.told, timeout=30)
+    reply = rival.client.call("join", rival.told, timeout=PATIENCE_S)
     assert "node 2 is alive" in reply["error"]
     wait_until(lambda: not rival.client.connected, "the rival's connection ends")
     master.wait_for_line(r"WARNING\] - \[join_refused node=2 .*is alive")
@@ -213,9 +221,9 @@ def test_another_nodes_address_and_a_changed_one_are_refused(
 ) -> None:
     thief = workers(master, 4, [1], trio[1].ip)
     thief.client.connect(master.url, transports=["websocket"])
-    assert "address of node 2" in thief.client.call("join", thief.told, timeout=30)["error"]
+    assert "address of node 2" in thief.client.call("join", thief.told, timeout=PATIENCE_S)["error"]
     trio[2].told["primary_ip"] = "10.9.0.99"
-    assert "new connection" in trio[2].client.call("join", trio[2].told, timeout=30)["error"]
+    assert "new connection" in trio[2].client.call("join", trio[2].told, timeout=PATIENCE_S)["error"]
 
 
 @pytest.mark.parametrize(
@@ -232,13 +240,13 @@ def test_another_nodes_address_and_a_changed_one_are_refused(
         ({"Origin": "null"}, 403),
     ],
 )
-def test_only_known_hosts_and_the_same_origin(master: Master, headers: dict, status: int) -> None:
-    assert master.request("/json", headers=headers)[0] == status
+def test_only_known_hosts_and_the_same_origin(asked: Master, headers: dict, status: int) -> None:
+    assert asked.request("/json", headers=headers)[0] == status
 
 
-def test_no_jsonp_and_no_cors(master: Master) -> None:
-    assert master.request("/socket.io/?EIO=4&transport=polling&j=0")[0] == 400
-    sock = socket.create_connection(("127.0.0.1", int(master.url.rpartition(":")[2])))
+def test_no_jsonp_and_no_cors(asked: Master) -> None:
+    assert asked.request("/socket.io/?EIO=4&transport=polling&j=0")[0] == 400
+    sock = socket.create_connection(("127.0.0.1", int(asked.url.rpartition(":")[2])))
     sock.sendall(b"GET /json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
     assert b"access-control" not in sock.makefile("rb").read().lower()
 

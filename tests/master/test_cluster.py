@@ -241,7 +241,7 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+TestHistories.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
 class Written(Cluster):

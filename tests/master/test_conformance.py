@@ -14,6 +14,7 @@ from werkzeug.serving import make_server
 
 from master.conformance import Conformance
 from tests.lab.processes import free_port, start_master
+from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import REPOSITORY
 from tests.lab.wsgi import RequestHandler
 
@@ -175,7 +176,7 @@ def run(*arguments, token=TOKEN):
         cwd=REPOSITORY,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE_S,
     )
 
 

@@ -19,8 +19,10 @@ import websocket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.lab.lateness import at_most
 from tests.lab.processes import Master, Process, free_port, start_master, stays, wait_until
 from tests.lab.redis_server import Several, needs_redis, start_several
+from tests.lab.waiting import PATIENCE_S
 
 MASK = "255.255.255.0"
 LOG_LINE = re.compile(
@@ -53,17 +55,17 @@ class Worker:
     def join(self, **changed: object) -> Worker:
         """Connect where it is not yet, and join; `changed` keys replace what is told, from now on."""
         if not self.client.connected:
-            self.client.connect(self._url, transports=[self._transport], wait_timeout=10)
+            self.client.connect(self._url, transports=[self._transport], wait_timeout=PATIENCE_S)
         self.told.update(changed)
-        assert self.client.call("join", self.told, timeout=10) is None
+        assert self.client.call("join", self.told, timeout=PATIENCE_S) is None
         # it is acknowledged when it was heard, and of two masters the other may decide something before it counts;
         # a question to the same master is answered behind it
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(f"{self._url}/json", timeout=10):
+        with opener.open(f"{self._url}/json", timeout=PATIENCE_S):
             return self
 
     def ping(self) -> None:
-        assert self.client.call("ping", "2026-11-24 22:47:01.1234", timeout=10) is None
+        assert self.client.call("ping", "2026-11-24 22:47:01.1234", timeout=PATIENCE_S) is None
 
     def ping_every(self, interval_s: float) -> None:
         def beat() -> None:
@@ -529,11 +531,14 @@ def test_the_token_guards_workers_and_restore(workers: MakeWorker) -> None:
             client = socketio.Client(reconnection=False, handle_sigint=False)
             client.on("connect_error", reasons.append)
             with pytest.raises(socketio.exceptions.ConnectionError):
-                client.connect(master.url, transports=["websocket"], auth=auth, wait_timeout=10)
+                client.connect(master.url, transports=["websocket"], auth=auth, wait_timeout=PATIENCE_S)
             assert "token" in str(reasons), auth
             client.disconnect()
         client.connect(
-            master.url, transports=["websocket"], auth={"token": "s3cret-één", "NODE_ID": 1}, wait_timeout=10
+            master.url,
+            transports=["websocket"],
+            auth={"token": "s3cret-één", "NODE_ID": 1},
+            wait_timeout=PATIENCE_S,
         )
         client.disconnect()
         assert master.request("/restore/1", "POST")[0] == 401
@@ -549,10 +554,9 @@ def test_the_token_guards_workers_and_restore(workers: MakeWorker) -> None:
 def test_it_stops_at_once_with_exit_0(workers: MakeWorker, number: int) -> None:
     with start_master() as master:
         workers(master, 1, [2]).join()
-        began = time.monotonic()
-        master.signal(number)
-        assert master.wait() == 0
-        assert time.monotonic() - began < 2
+        with at_most(2.0):
+            master.signal(number)
+            assert master.wait() == 0
 
 
 def test_a_port_in_use_is_one_clear_line_and_exit_1() -> None:
@@ -622,7 +626,7 @@ PLAUSIBLE = st.sampled_from(
 NEARLY = st.dictionaries(st.sampled_from(KEYS), PLAUSIBLE | JSON, max_size=len(KEYS))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     event=st.sampled_from(["join", "ping", "update node", "restore node", "recover", "*", ""]),
     data=JSON | NEARLY,
@@ -680,7 +684,7 @@ class Stranger:
         self._acknowledgements = itertools.count(1)
         self._socket = websocket.create_connection(
             url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket",
-            timeout=10,
+            timeout=PATIENCE_S,
             http_no_proxy=["*"],
         )
         assert self._socket.recv().startswith("0{")

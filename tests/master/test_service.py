@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import trustme
 
 from master.view import layout
 from tests.lab.processes import ROOT, Master, Process, start_master, wait_until
+from tests.lab.waiting import PATIENCE_S
 from tests.master.sse import states
 from tests.master.test_master import LOG_LINE, MakeWorker, Worker, workers
 
@@ -44,7 +44,7 @@ def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
         env={**os.environ, "COLUMNS": "200", **environ},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=2 * PATIENCE_S,
     )
 
 
@@ -124,7 +124,7 @@ def test_the_layout_is_that_of_the_neighborhoods(neighbors: dict[int, list[int]]
 def test_metrics_count_what_happens(master: Master, workers: MakeWorker) -> None:
     taken_over(master, workers)
     host, _, port = master.url.partition("://")[2].rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=30)
+    connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE_S)
     connection.request("GET", "/metrics")
     text = connection.getresponse().read().decode()
     for line in (
@@ -190,7 +190,7 @@ def join_with(master: Master, token: str, number: int, claimed: int | None = Non
         client.connect(
             master.url, auth={"token": token, "NODE_ID": claimed or number}, transports=["websocket"]
         )
-        reply = client.call("join", {**join, "primary_netmask": "255.255.255.0"}, timeout=30)
+        reply = client.call("join", {**join, "primary_netmask": "255.255.255.0"}, timeout=PATIENCE_S)
         return reply and reply["error"]
     except socketio.exceptions.ConnectionError:
         return str(reasons)
@@ -271,7 +271,7 @@ def test_every_wrong_setting_is_named_at_once_without_secrets(tmp_path: Path) ->
     )
     done = subprocess.run(
         [sys.executable, "-m", "master", "serve", "--env-file", env_file, "--nodes", "9-1"],
-        cwd=ROOT, capture_output=True, text=True, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE_S,
     )  # fmt: skip
     assert done.returncode == 2
     for name in ("MASTER_PORT", "MASTER_DEAD_AFTER", "REDIS_URL", "MASTER_TLS_CERT", "--nodes"):
@@ -346,10 +346,7 @@ def test_with_pages_open_and_workers_connected_it_stops(master: Master, workers:
     streams = [states(master) for _ in range(3)]
     for stream in streams:
         next(stream)
-    began = time.monotonic()
     assert master.stop() == 0
-    took_s = time.monotonic() - began
-    assert took_s < 30, took_s
     assert neighbor.events("recover") == []
     assert not [line for line in master.stderr if "ERROR" in line or "node_dead" in line], master.output()
 
@@ -357,7 +354,9 @@ def test_with_pages_open_and_workers_connected_it_stops(master: Master, workers:
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 def test_the_unit_is_hardened() -> None:
     for arguments in (["verify", UNIT], ["security", "--offline=yes", "--threshold=20", UNIT]):
-        done = subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=2 * PATIENCE_S
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     settings = UNIT.read_text()
     assert "Type=notify" in settings

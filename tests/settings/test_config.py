@@ -23,6 +23,7 @@ from config import ConfigError, load
 from settings import files as config_files
 from settings import types as config_values
 from settings.schema import VARIABLES, env_example, table
+from tests.lab.waiting import PATIENCE_S
 
 NAMES = [variable.name for variable in VARIABLES]
 REPOSITORY = Path(config.__file__).parent
@@ -1047,7 +1048,7 @@ def test_a_secret_may_come_through_a_pipe(tmp_path):
         env={"PATH": os.environ["PATH"], "NODE_ID": "3", "LOG_DIR": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=PATIENCE_S,
     )
     assert (done.stdout, done.stderr) == ("a token\n", "")
 
@@ -1065,7 +1066,7 @@ def test_a_pipe_that_nobody_feeds_ends_the_worker_with_78(tmp_path):
         env={**environ, "PASSWORD_FILE": str(tmp_path / "pipe")},
         capture_output=True,
         text=True,
-        timeout=40,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 78
     assert "PASSWORD_FILE" in done.stderr

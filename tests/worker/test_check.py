@@ -27,6 +27,7 @@ from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.relay import Relay
 from tests.lab.users import reachable_tmp_path
+from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import REPOSITORY
 from worker import check_cluster
 from worker.check import items as check_items
@@ -57,7 +58,7 @@ def check(tmp_path):
             },
             capture_output=True,
             text=True,
-            timeout=40,
+            timeout=2 * PATIENCE_S,
         )
         assert TOKEN not in done.stdout + done.stderr
         return done
@@ -234,7 +235,11 @@ def test_wrong_settings(check):
 
 def test_json_goes_with_check_alone():
     done = subprocess.run(
-        [sys.executable, "client.py", "--json"], cwd=REPOSITORY, capture_output=True, text=True, timeout=20
+        [sys.executable, "client.py", "--json"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
     )
     assert done.returncode == 2
     assert "--json goes with --check" in done.stderr

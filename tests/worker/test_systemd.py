@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from tests.lab.lateness import Lateness
 from tests.lab.manager import Manager
 from tests.lab.masters import Master, Puppet, free_port
 from tests.lab.waiting import until
@@ -80,10 +81,13 @@ def test_ready_does_not_wait_for_the_master(work, manager):
 
 def test_the_watchdog_is_fed_at_half_its_time(work, serve, manager):
     work(serve(Puppet()), NOTIFY_SOCKET=manager.address, WATCHDOG_USEC=500_000)
+    lateness = Lateness()
     until(lambda: len(manager.all("WATCHDOG")) >= 7)
+    lateness.close()
     fed_s = [told.at_s for told in manager.all("WATCHDOG")]
-    assert all(after - before < 0.5 for before, after in itertools.pairwise(fed_s))
-    assert fed_s[6] - fed_s[0] == pytest.approx(6 * 0.25, abs=0.5)
+    late_s = 5 * lateness.worst_of_all_s
+    assert all(after - before < 0.5 + late_s for before, after in itertools.pairwise(fed_s))
+    assert fed_s[6] - fed_s[0] == pytest.approx(6 * 0.25, abs=0.5 + late_s)
 
 
 def test_a_watchdog_that_is_meant_for_another_process_is_not_fed(work, serve, manager):
@@ -108,12 +112,11 @@ def test_a_manager_that_does_not_read_or_is_gone_holds_nobody_up(tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(name)
         told = SystemdNotifier({"NOTIFY_SOCKET": name})
-        began_s = time.monotonic()
         assert told.send("STATUS=x")
+        # one that waited for the manager would never return
         assert not all(told.send("STATUS=" + "x" * 1000) for _ in range(10_000))
     os.unlink(name)
     assert not told.send("READY=1")
-    assert time.monotonic() - began_s < 2
     # one that was started again is told again
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(name)
