@@ -150,7 +150,15 @@ class VipTable:
         """Failure to every recover that waits, of which none was carried out; the address is given up."""
         self.enter(entry, State.FREE)
         if entry.orders:
-            self.say(level, f"takeover_{outcome}", entry, reason=reason, order=entry.orders[-1].number)
+            number = entry.orders[-1].number
+            withdrawn = outcome == "withdrawn"
+            self.say(
+                level,
+                "takeover_withdrawn" if withdrawn else "takeover_refused",
+                entry,
+                reason=reason,
+                order=number,
+            )
             self.orders["recover", outcome] += 1
         self.fail_orders(entry, reason)
 
