@@ -12,7 +12,7 @@ from typing import Any
 
 from logs.console import Console
 from logs.file import LogFile, why_not_written
-from logs.handler import LineHandler, Message
+from logs.handler import EventLogger, LineHandler
 from logs.redact import Redactor
 from master.rates import Rates
 
@@ -24,24 +24,12 @@ _LIMITED: dict[str, tuple[float, int]] = {}
 """When each was logged last, and how often it was reached since."""
 LOG = logging.getLogger("master")
 """Everything that the master itself logs; other loggers are libraries'."""
+_events = EventLogger(LOG)
+info, warning, error = _events.info, _events.warning, _events.error
 
 
 def log(level: int, event: str, /, **fields: object) -> None:
-    """Log an event; fields that are None are left out."""
-    if LOG.isEnabledFor(level):
-        LOG.log(level, Message(event, fields))
-
-
-def info(event: str, /, **fields: object) -> None:
-    log(logging.INFO, event, **fields)
-
-
-def warning(event: str, /, **fields: object) -> None:
-    log(logging.WARNING, event, **fields)
-
-
-def error(event: str, /, **fields: object) -> None:
-    log(logging.ERROR, event, **fields)
+    _events.write(logging.getLevelName(level), event, fields)
 
 
 def fault(exc: BaseException, level: int = logging.ERROR, **fields: object) -> None:
