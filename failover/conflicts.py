@@ -3,11 +3,12 @@
 import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 from failover.node import Node
 from failover.states import HOLDING, TAKING, VERIFY_S, Event, State, Suspect, VipState
-from network.base import ArpSeen, Network, NetworkError
+from network.base import ArpSeen, Network, NetworkError, Probes
 
 NOBODY = IPv4Address(0)
 REPEATS_S = 1.0
@@ -18,30 +19,27 @@ FILTER_AFTER_S = 0.02
 """Seconds after a change at which the filter of probes follows, so that no answer to the master waits for it."""
 
 
+@dataclass
 class ConflictDetector:
-    """`entries` are the addresses of the table, `apply` takes the event that a packet means for one of them."""
+    """`entries` are the addresses of the table, `apply` takes the event that a packet means for one of them.
 
-    def __init__(
-        self,
-        node: Node,
-        network: Network,
-        entries: Mapping[int, VipState],
-        apply: Callable[[VipState, Event, float], None],
-    ) -> None:
-        self._node = node
-        self._network = network
-        self._entries = entries
-        self._apply = apply
-        self._filtered: frozenset[tuple[str, IPv4Address, str]] = frozenset()
-        self.filter_due_s = math.inf
+    `filtered` are the probes that the network is to filter, and `filter_due_s` when it is told.
+    """
+
+    node: Node
+    network: Network
+    entries: Mapping[int, VipState]
+    apply: Callable[[VipState, Event, float], None]
+    filtered: Probes = frozenset()
+    filter_due_s: float = math.inf
 
     def watch(self) -> None:
         """Tell the network which addresses matter: those ordered or held, those asked about, and the node's own."""
-        ips = {entry.vip.ip.ip for entry in self._entries.values()}
-        ips.update(entry.suspect.other_ip for entry in self._entries.values() if entry.suspect)
-        if self._node.primary:
-            ips.add(self._node.primary.ip.ip)
-        self._network.watch(frozenset(ips))
+        ips = {entry.vip.ip.ip for entry in self.entries.values()}
+        ips.update(entry.suspect.other_ip for entry in self.entries.values() if entry.suspect)
+        if self.node.primary:
+            ips.add(self.node.primary.ip.ip)
+        self.network.watch(frozenset(ips))
 
     def heard(self, arp: ArpSeen, entry: VipState, now: float) -> None:
         """What an ARP packet says of an address (RFC 5227 §2.1.1, §2.4)."""
@@ -61,19 +59,15 @@ class ConflictDetector:
     def _probed(self, probe: ArpSeen, entry: VipState, now: float) -> None:
         """Another host is about to use the address: its owner, or another node that was ordered to take it."""
         mac = probe.sender_mac
-        if mac == entry.owner_mac:
-            if entry.owner_told or probe.also_uses is None:
-                self._conflict(entry, Event.OWNER_PROBE, mac, now)
-            elif entry.suspect is None:
-                self._verify(entry, Suspect(mac, probe.also_uses, now + VERIFY_S))
-        elif mac == entry.user_mac and entry.state in TAKING:
-            self._conflict(entry, Event.CONFLICT, mac, now)  # it answered for the address: it has it already
-        elif self._insists(entry, probe, now):
-            if probe.also_uses is None:
+        owner_s = mac == entry.owner_mac
+        if owner_s or self._insists(entry, probe, now):
+            if probe.also_uses is None or (owner_s and entry.owner_told):
                 self._conflict(entry, Event.OWNER_PROBE, mac, now)
                 entry.owner_mac = mac
             elif entry.suspect is None:
                 self._verify(entry, Suspect(mac, probe.also_uses, now + VERIFY_S))
+        elif mac == entry.user_mac and entry.state in TAKING:
+            self._conflict(entry, Event.CONFLICT, mac, now)  # it answered for the address: it has it already
         else:
             self._outranked(entry, mac, now)
 
@@ -91,7 +85,7 @@ class ConflictDetector:
     def _outranked(self, entry: VipState, mac: str, now: float) -> None:
         """Of two nodes that want it at the same time the lower MAC goes on."""
         try:
-            ours = self._network.mac(entry.vip.interface)
+            ours = self.network.mac(entry.vip.interface)
         except NetworkError:
             return
         if mac < ours:
@@ -99,7 +93,7 @@ class ConflictDetector:
 
     def _conflict(self, entry: VipState, event: Event, mac: str, now: float) -> None:
         entry.other_mac = mac
-        self._apply(entry, event, now)
+        self.apply(entry, event, now)
 
     def _verify(self, entry: VipState, suspect: Suspect) -> None:
         """Ask for the other address that the owner's supposed MAC was seen with. If that MAC answers for it, it is
@@ -109,8 +103,8 @@ class ConflictDetector:
         vip = entry.vip
         with suppress(NetworkError):  # no answer then: the probe counts
             self.watch()
-            sender = self._node.address_on(vip.interface, suspect.other_ip)
-            self._network.probe(vip.interface, suspect.other_ip, sender)
+            sender = self.node.address_on(vip.interface, suspect.other_ip)
+            self.network.probe(vip.interface, suspect.other_ip, sender)
 
     def _clear_suspect(self, entry: VipState, suspect: Suspect, now: float) -> None:
         entry.suspect = entry.owner_mac = None
@@ -118,21 +112,21 @@ class ConflictDetector:
         if entry.state in HOLDING:
             # its probe may have met the filter
             with suppress(NetworkError):
-                self._network.announce(entry.vip.interface, entry.vip.ip.ip)
+                self.network.announce(entry.vip.interface, entry.vip.ip.ip)
         self._outranked(entry, suspect.mac, now)
 
     def update_filter(self, now: float) -> None:
         """Where the owner's MAC is known, its probes for what is held must not be answered."""
         wanted = frozenset(
             (entry.vip.interface, entry.vip.ip.ip, entry.owner_mac)
-            for entry in self._entries.values()
+            for entry in self.entries.values()
             if entry.state in HOLDING and entry.owner_mac and entry.owner_also_uses is None
         )
-        if wanted != self._filtered:
-            self._filtered, self.filter_due_s = wanted, now + FILTER_AFTER_S
+        if wanted != self.filtered:
+            self.filtered, self.filter_due_s = wanted, now + FILTER_AFTER_S
 
     def filter(self, now: float) -> None:
         """Set the filter, where that is due."""
         if self.filter_due_s <= now:
             self.filter_due_s = math.inf
-            self._network.filter_probes(self._filtered)
+            self.network.filter_probes(self.filtered)

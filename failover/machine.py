@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from failover.actions import Actions, FailoverSettings
+from failover.actions import Actions
 from failover.carrier import CARRIER_LOSS_S, CarrierMonitor
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
 from failover.owners import OwnerMacs
-from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
+from failover.states import ADOPT_PROBE_S, HOLDING, Event, FailoverSettings, State, VipState
 from failover.transitions import TABLE
 from failover.vips import Reply, VipTable
 from logging_setup import EventLogger
@@ -57,7 +57,7 @@ class Failover:
         self._settings = settings
         self._node = node
         self._network = network
-        self._table = VipTable(settings.node_id, settings.neighbors, network, log, answer)
+        self._table = VipTable(settings, network, log, answer)
         self.orders = self._table.orders
         self._entries = self._table.entries
         self._log = log
@@ -76,7 +76,7 @@ class Failover:
                 entry = VipState(Vip(address.owner, address.ip, address.interface))
                 older = self._entries.get(address.owner)
                 if older:
-                    self._table.drop(older, now, 0.0, f"node {address.owner} has {address.ip} as well")
+                    self._table.drop(older, now, f"node {address.owner} has {address.ip} as well")
                 self._table.enter(entry, State.ADOPTING)
                 self._owners.identify(entry, self._network)
                 entry.begin_probing(now, max(ADOPT_PROBE_S, self._settings.conflict_probe_s))
@@ -116,8 +116,7 @@ class Failover:
             entry = self._entry_for(order)
             self._check_room(order)
         except (OrderError, NetworkError) as exc:
-            self._table.refuse_recover(data, str(exc), number)
-            return str(exc)
+            return self.refuse("recover", data, str(exc), number)
         if entry.orders and entry.orders[-1].echo == order.echo:
             order = replace(order, echo=entry.orders[-1].echo)  # of one that repeats itself one is kept
         entry.orders.append(order)
@@ -130,9 +129,7 @@ class Failover:
 
     def refuse(self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None) -> str:
         """Answer an order that must not even be read with its failure form; the reason."""
-        refuse = self._table.refuse_recover if event == "recover" else self._table.refuse_restore
-        refuse(data, reason, number)
-        return reason
+        return self._table.refuse_order(event, data, reason, number)
 
     def restore(self, data: Mapping[str, Any], now: float, number: int | None = None) -> str | None:
         """Give an address back; the reason when it is no valid order, else None."""
@@ -140,8 +137,7 @@ class Failover:
         try:
             owner = parse_restore(data, self._settings.node_id, known)
         except OrderError as exc:
-            self._table.refuse_restore(data, str(exc), number)
-            return str(exc)
+            return self.refuse("restore", data, str(exc), number)
         entry = self._entries.get(owner)
         if entry:
             taken_by, entry.number = entry.number, number
@@ -275,7 +271,8 @@ class Failover:
             if other.vip.ip.ip == order.ip.ip:
                 raise OrderError(f"{order.ip.ip} is held or asked for node {other.vip.owner} already")
         there = self._network.addresses()
-        check_address(order.ip, there, self._network.gateways(), self._settings.allowed_networks)
+        gateways = [gateway for _, gateway in self._network.default_routes()]
+        check_address(order.ip, there, gateways, self._settings.allowed_networks)
         return VipState(Vip(order.owner, order.ip, self._network.interface_for(order.ip.ip)))
 
     def _to_all(self, event: Event, now: float) -> None:

@@ -56,7 +56,7 @@ class Node:
         elif _routable(local_ip):
             found = [there for there in routed if str(there.ip.ip) == local_ip]
         else:
-            default = self._network.default_interface()
+            default = next((interface for interface, _ in self._network.default_routes()), None)
             found = [there for there in routed if there.interface == default] or routed
         before, self.primary = self.primary, found[0] if found else None
         self.mac = self._read_mac()

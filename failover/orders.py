@@ -131,7 +131,7 @@ def _check_size(data: Mapping[str, Any]) -> None:
 def check_address(
     ip: IPv4Interface,
     here: tuple[Address, ...],
-    gateways: frozenset[IPv4Address],
+    gateways: Container[IPv4Address | None],
     allowed: tuple[IPv4Network, ...] | None,
 ) -> None:
     """Refuse an address that must not be taken on a machine that holds the addresses `here`.
@@ -187,26 +187,12 @@ def refusal(data: Mapping[str, Any], error: str, keys: Sequence[str] = RECOVER_K
 
 
 def _is_small(data: Mapping[str, Any]) -> bool:
-    """Looked through level by level before it is written, so that a huge order costs no second huge text."""
-    left = ECHO_LIMIT
     level: list[object] = [data]
     for _ in range(ECHO_DEPTH + 1):
         if not level:
             return _size(data) <= ECHO_LIMIT
-        left -= sum(map(_least_size, level))
-        if left < 0:
-            return False
         level = [inner for outer in level for inner in _inner(outer)]
     return False
-
-
-def _least_size(value: object) -> int:
-    """What a value adds to the JSON at least, in bytes, without what is in it."""
-    if isinstance(value, (str, bytes, list)):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(len, value))
-    return value.bit_length() // 4 if isinstance(value, int) else 1
 
 
 def _size(value: object) -> float:

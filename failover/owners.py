@@ -20,8 +20,7 @@ EXPIRES_S = 30 * 86400.0
 """Seconds after which a remembered MAC is forgotten: a machine may have got another card."""
 SAVE_AFTER_S = 0.1
 """Seconds after which a MAC is saved, so that the order that brought it is answered first."""
-_LIMIT_BYTES = 1 << 16
-_OWNERS = 512
+_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,6 @@ class OwnerMacs:
         if before and (before.mac, before.told) == (mac, told) and time.time() - before.at_s < EXPIRES_S / 30:
             return
         self._macs[owner] = OwnerMac(mac, told, time.time())
-        while len(self._macs) > _OWNERS:
-            del self._macs[next(iter(self._macs))]
         if self._path:
             timer = threading.Timer(SAVE_AFTER_S, self._write, (self._path,))
             timer.daemon = True

@@ -7,10 +7,9 @@ from the backend's own thread.
 MAC addresses are lower-case text, `02:fc:00:00:00:01`. Addresses are parsed, never compared as text.
 """
 
-import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Protocol
 
@@ -26,8 +25,7 @@ class NetworkError(Exception):
 class Address:
     """An IPv4 address as an interface of this machine holds it.
 
-    `owner` is the node for which this worker holds it, read from our label on it; None: no virtual address of this node's
-    (the machine's own, an operator's, or another worker's on the same machine).
+    `owner` is the node for which this worker holds it, None: the machine's own, an operator's, or another worker's.
     """
 
     interface: str
@@ -63,7 +61,7 @@ class ArpSeen:
 
 @dataclass(frozen=True)
 class LinkUp:
-    """An interface came back (RFC 2863 operational state up) after it was down or away, or has another name or MAC."""
+    """An interface came back (RFC 2863 operational state up), or has another name or MAC."""
 
     interface: str
 
@@ -90,35 +88,33 @@ class FilterFailed:
 
 
 NetworkEvent = ArpSeen | LinkUp | LinkDown | AddressesChanged | FilterFailed
+Probes = frozenset[tuple[str, IPv4Address, str]]
+"""ARP probes by interface, address asked for, and MAC of who asks."""
 
 
 @dataclass(frozen=True)
 class LastSeen:
     """What is known of the machines that use an address or ask for it.
 
-    `mac` was the last to use it, by the neighbor table or the watch, None: unknown; `also_uses` is another
-    address that this MAC was seen to use within the last minute. `prober` is the MAC that sent the last probe for
-    it (RFC 5227 §1.1) and has not used it since, `probed_ago_s` how long ago that was in seconds; None and
-    infinity: none within 10 s.
+    `mac` was the last to use it, None: unknown; `also_uses` is as in ArpSeen, of that MAC. `probed_ago_s` has the MACs
+    that probed for it within the last 10 s and have not used it since, and how many seconds ago each did.
     """
 
     mac: str | None = None
     also_uses: IPv4Address | None = None
-    prober: str | None = None
-    probed_ago_s: float = math.inf
+    probed_ago_s: Mapping[str, float] = field(default_factory=dict)
 
 
 class Network(Protocol):
-    """What failover asks of a machine."""
+    """What failover asks of a machine. `backend` is its name as VIP_BACKEND spells it."""
 
     backend: str
-    """The name of the backend as VIP_BACKEND spells it."""
 
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
-        """Open what is needed and begin to post events. `post` may be called from any thread.
+        """Open what is needed and begin to post events, from any thread.
 
         Raises NetworkError where this machine or this user cannot change addresses; the reason says how to
-        grant it. `addresses()`, `interface_for()`, `gateways()` and `default_interface()` work all the same.
+        grant it. What only reads works all the same.
         """
 
     def close(self) -> None:
@@ -130,12 +126,10 @@ class Network(Protocol):
         """
 
     def resolve(self, interface: str) -> str:
-        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises NetworkError
-        where there is none.
-        """
+        """The name of the interface that INTERFACE names, which may be an alternative name of it."""
 
     def has_carrier(self, interface: str) -> bool:
-        """Whether it is there, switched on and has a carrier. Raises NetworkError where the machine can't be asked."""
+        """Whether it is there, switched on and has a carrier."""
 
     def interface_for(self, ip: IPv4Address) -> str:
         """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
@@ -143,20 +137,16 @@ class Network(Protocol):
         Raises NetworkError when there is none, or it is down.
         """
 
-    def default_interface(self) -> str | None:
-        """The interface of the default route; None: there is none."""
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        """The default gateways."""
+    def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
+        """Interface and gateway, None: there is none, of each default route, the preferred one first."""
 
     def mac(self, interface: str) -> str:
-        """The interface's own MAC. Raises NetworkError when there is no such interface."""
+        """The interface's own MAC."""
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """From now on post ArpSeen for packets from other machines that give one of `ips` as their sender's
-        or their target's address. This machine's own packets (any of its MACs) are never posted. A flood
-        from one MAC about one address may be thinned to ten a second, and ten after each probe. Before
-        start(), or when that failed, nothing is posted, and probe() raises.
+        or their target's address. A flood from one MAC about one address may be thinned to ten a second, and ten
+        after each probe. Before start(), or when that failed, nothing is posted, and probe() raises.
         """
 
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
@@ -168,10 +158,7 @@ class Network(Protocol):
         """
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
-        """Broadcast one ARP announcement (RFC 5227 §2.3) in both forms, request and reply.
-
-        Raises NetworkError when it could not be sent.
-        """
+        """Broadcast one ARP announcement (RFC 5227 §2.3) in both forms, request and reply."""
 
     def hold(self, vip: Vip) -> None:
         """Add the address, labeled as ours, on a lease; or renew its lease where it is there with our label.
@@ -191,8 +178,8 @@ class Network(Protocol):
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         """What the wire and the neighbor table say of `ip` on that interface."""
 
-    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
-        """From now on this machine's kernel does not answer the ARP probes of these (interface, address, MAC), and
-        of no others. Returns at once and is carried out soon after; FilterFailed is posted where it can't be.
-        The probes are still seen as ArpSeen. Nothing is filtered by a backend that has no means to.
+    def filter_probes(self, probes: Probes) -> None:
+        """From now on this machine's kernel does not answer these ARP probes, and no others. Returns at once and is
+        carried out soon after; FilterFailed is posted where it can't be. The probes are still seen as ArpSeen. A
+        backend that has no means to filters nothing.
         """

@@ -37,7 +37,7 @@ def open_network(
     *,
     password: str | None = None,
     allowed: tuple[IPv4Network, ...] | None = None,
-    journal_dir: Path | None = None,
+    journal_dir: Path | str = "",
 ) -> Network:
     """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
     the machine's own subnets) are for the sudo helper; a file in `journal_dir` (LOG_DIR) says which addresses are
@@ -50,21 +50,20 @@ def open_network(
         return Simulated(node_id)
     if name not in BACKENDS.get(sys.platform, ()):
         raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
-    local = _local(node_id, interface, lease_s, journal_dir or Path())
+    folder = Path(journal_dir).resolve()
+    local = _local(node_id, interface, lease_s, folder)
     if name != "sudo":
         return local
     from network.sudo.backend import Sudo
 
-    return Sudo(
-        local,
-        node_id,
-        interface,
-        lease_s,
-        password=password,
-        allowed=allowed,
-        journal_dir=journal_dir,
-        why=why if backend == "auto" else None,
-    )
+    settings = {
+        "backend": local.backend,
+        "node_id": node_id,
+        "interface": interface,
+        "lease_s": lease_s,
+        "journal_dir": str(folder),
+    }
+    return Sudo(local, settings, password, allowed, why if backend == "auto" else None)
 
 
 def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path) -> Network:

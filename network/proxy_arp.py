@@ -18,7 +18,8 @@ _CANDIDATES = 50
 
 def strangers(network: Network, own: Address) -> tuple[IPv4Address, ...]:
     """Up to 4 addresses of the subnet of `own` that nobody is known to use; fewer where it is too small."""
-    there = {address.ip.ip for address in network.addresses()} | network.gateways()
+    there = {address.ip.ip for address in network.addresses()}
+    there.update(gateway for _, gateway in network.default_routes() if gateway)
     size = max(min(own.ip.network.num_addresses - 2, 1 << 16), 0)
     offsets = random.sample(range(1, size + 1), min(size, _CANDIDATES))
     found = (own.ip.network.network_address + offset for offset in offsets)

@@ -3,13 +3,9 @@
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, AddressesChanged, LastSeen, NetworkError, NetworkEvent, Vip
+from network.base import Address, AddressesChanged, LastSeen, NetworkError, NetworkEvent, Probes, Vip
 
 INTERFACE = "simulated0"
-
-
-def _ignore(_event: NetworkEvent) -> None:
-    """Take events until start() says where they go."""
 
 
 class Simulated:
@@ -23,21 +19,22 @@ class Simulated:
 
     def __init__(self, node_id: int) -> None:
         if not 1 <= node_id <= 254:
-            msg = f"the simulated network has addresses for NODE_ID 1 to 254 only, not {node_id}"
-            raise NetworkError(msg)
+            raise NetworkError(
+                f"the simulated network has addresses for NODE_ID 1 to 254 only, not {node_id}"
+            )
         self._node_id = node_id
         self._own = Address(INTERFACE, IPv4Interface(f"10.9.0.{node_id}/24"))
-        self._vips: dict[IPv4Address, Address] = {}
-        self._post: Callable[[NetworkEvent], None] = _ignore
+        self._vips: tuple[Address, ...] = ()
+        self._post: Callable[[NetworkEvent], None] | None = None
 
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._post = post
 
     def close(self) -> None:
-        self._post = _ignore
+        self._post = None
 
     def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
-        return (self._own, *self._vips.values()) if interface in {None, INTERFACE} else ()
+        return (self._own, *self._vips) if interface in {None, INTERFACE} else ()
 
     def resolve(self, interface: str) -> str:
         self._check_interface(interface)
@@ -53,11 +50,8 @@ class Simulated:
             )
         return INTERFACE
 
-    def default_interface(self) -> str | None:
-        return INTERFACE
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        return frozenset()
+    def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
+        return ((INTERFACE, None),)
 
     def mac(self, interface: str) -> str:
         self._check_interface(interface)
@@ -74,39 +68,36 @@ class Simulated:
 
     def hold(self, vip: Vip) -> None:
         self._check_interface(vip.interface)
-        there = self._there(vip)
+        there = next((one for one in self.addresses() if one.ip.ip == vip.ip.ip), None)
         if there is None:
             if vip.ip.network != self._own.ip.network:
                 raise NetworkError(f"{vip.ip} is not of {INTERFACE}'s subnet {self._own.ip.network}")
-            self._vips[vip.ip.ip] = Address(INTERFACE, vip.ip, vip.owner)
-            self._post(AddressesChanged(INTERFACE))
+            self._change((*self._vips, Address(INTERFACE, vip.ip, vip.owner)))
         elif (there.ip, there.owner) != (vip.ip, vip.owner):
             whose = "not a virtual address" if there.owner is None else f"held for node {there.owner}"
             raise NetworkError(f"{INTERFACE} already has {there.ip}, {whose}")
 
     def renew(self, vip: Vip) -> None:
-        there = self._there(vip)
-        if there is None or (there.ip, there.owner) != (vip.ip, vip.owner):
+        if Address(INTERFACE, vip.ip, vip.owner) not in self._vips:
             raise NetworkError(
                 f"{vip.ip} is no longer on {vip.interface} as a virtual address of node {vip.owner}"
             )
 
     def release(self, vip: Vip) -> None:
-        there = self._there(vip)
-        if there is not None and (there.ip, there.owner) == (vip.ip, vip.owner):
-            del self._vips[vip.ip.ip]
+        there = Address(INTERFACE, vip.ip, vip.owner)
+        if there in self._vips:
+            self._change(tuple(one for one in self._vips if one != there))
+
+    def _change(self, vips: tuple[Address, ...]) -> None:
+        self._vips = vips
+        if self._post:
             self._post(AddressesChanged(INTERFACE))
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         return LastSeen()
 
-    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+    def filter_probes(self, probes: Probes) -> None:
         """Nobody else probes."""
-
-    def _there(self, vip: Vip) -> Address | None:
-        if vip.ip.ip == self._own.ip.ip:
-            return self._own
-        return self._vips.get(vip.ip.ip)
 
     def _check_interface(self, name: str) -> None:
         if name != INTERFACE:

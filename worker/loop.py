@@ -17,10 +17,10 @@ from functools import partial
 from config import Config
 from connection.messages import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
 from connection.reconnect import Connection
-from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
+from failover.states import FailoverSettings
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
@@ -285,7 +285,7 @@ class Worker:
         if not isinstance(data, dict):
             error: str | None = f"{order.event} wants an object"
             self._log.error("order_refused", event=order.event, reason=error, order=order.number)
-            self._failover.orders.add(order.event, "refused" if order.event == "recover" else "failed")
+            self._failover.orders[order.event, "refused" if order.event == "recover" else "failed"] += 1
         elif order.fault:
             error = self._failover.refuse(order.event, data, order.fault, order.number)
         elif order.event == "recover":

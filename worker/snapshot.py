@@ -56,7 +56,7 @@ def snapshot(
         "pings_missed": counts.missed,
         "rtt_ms": None if counts.rtt_s is None else round(counts.rtt_s * 1000, 3),
         "answer_age_s": None if answered_s is None else round(max(0.0, now - answered_s), 3),
-        "orders": {f"{order}_{outcome}": count for (order, outcome), count in failover.orders.counts.items()},
+        "orders": {f"{order}_{outcome}": count for (order, outcome), count in failover.orders.items()},
         "answers_waiting": len(reports),
         "lines_lost": logs.lines_lost,
         "primary": str(primary.ip) if primary else None,

@@ -10,7 +10,6 @@ import queue
 import threading
 from collections.abc import Callable
 from ipaddress import IPv4Address
-from typing import Protocol
 
 from network.base import (
     Address,
@@ -21,49 +20,25 @@ from network.base import (
     LinkUp,
     NetworkError,
     NetworkEvent,
+    Probes,
     Vip,
 )
-from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
+from network.command.system import InterfaceInfo, System
 
 _POLL_S = 1.0
 _UNSPECIFIED = IPv4Address(0)
 
 
-class System(Protocol):
-    """The commands of one system. Each raises NetworkError."""
-
-    backend: str
-
-    def check_privilege(self) -> None:
-        """NetworkError, with how to get it, where this process may not change addresses."""
-
-    def add(self, vip: Vip) -> None: ...
-
-    def remove(self, vip: Vip) -> None: ...
-
-    def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
-        """(interface, gateway) of each default route, the preferred one first."""
-
-    def ask(self, ip: IPv4Address) -> str | None:
-        """The MAC that answers for `ip` now; None: silence. Takes up to 3 s."""
-
-
 class CommandBackend:
     """`interface` None: the one whose subnet contains the address."""
 
-    def __init__(
-        self,
-        system: System,
-        interface: str | None,
-        journal: Journal,
-        interfaces: Callable[[], tuple[InterfaceInfo, ...]] = read_interfaces,
-    ) -> None:
+    def __init__(self, system: System, interface: str | None, journal: Journal) -> None:
         self.backend = system.backend
         self._system = system
         self._interface = interface
         self._journal = journal
-        self._read = interfaces
+        self._read = system.interfaces
         self._post: Callable[[NetworkEvent], None] | None = None
         self._over = threading.Event()
         self._questions: queue.SimpleQueue[tuple[str, IPv4Address] | None] = queue.SimpleQueue()
@@ -116,11 +91,8 @@ class CommandBackend:
             raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
         return self._running(max(fitting, key=lambda own: own.ip.network.prefixlen).interface).name
 
-    def default_interface(self) -> str | None:
-        return next((interface for interface, _gateway in self._system.default_routes()), None)
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        return frozenset(gateway for _interface, gateway in self._system.default_routes())
+    def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
+        return self._system.default_routes()
 
     def mac(self, interface: str) -> str:
         mac = self._info(interface).mac
@@ -182,7 +154,7 @@ class CommandBackend:
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         return LastSeen(self._last.get((interface, ip)))
 
-    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+    def filter_probes(self, probes: Probes) -> None:
         """These systems have no filter for ARP: an owner that asks first comes up at its second try."""
 
     def _info(self, name: str) -> InterfaceInfo:

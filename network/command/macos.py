@@ -8,19 +8,9 @@ import re
 from ipaddress import AddressValueError, IPv4Address
 
 from network.base import NetworkError, Vip
-from network.command.run import Run, run
+from network.command.system import System
 
 _ARP_ENTRY = re.compile(r"\S+ \(([0-9.]+)\) at ([0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}) on ")
-
-
-def add_argv(vip: Vip) -> list[str]:
-    return [
-        "/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "netmask", str(vip.ip.netmask), "alias",
-    ]  # fmt: skip
-
-
-def remove_argv(vip: Vip) -> list[str]:
-    return ["/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "-alias"]
 
 
 def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
@@ -48,11 +38,8 @@ def arp_entry(arp: str, ip: IPv4Address) -> str | None:
     return None
 
 
-class MacOS:
+class MacOS(System):
     backend = "ifconfig"
-
-    def __init__(self, run: Run = run) -> None:
-        self._run = run
 
     def check_privilege(self) -> None:
         if os.geteuid() != 0:
@@ -61,10 +48,12 @@ class MacOS:
             )
 
     def add(self, vip: Vip) -> None:
-        self._run(add_argv(vip))
+        self._run(
+            ["/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "netmask", str(vip.ip.netmask), "alias"]
+        )
 
     def remove(self, vip: Vip) -> None:
-        self._run(remove_argv(vip))
+        self._run(["/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "-alias"])
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         return default_routes(self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]))

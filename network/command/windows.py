@@ -9,7 +9,7 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from network.base import NetworkError, Vip
-from network.command.run import Run, run
+from network.command.system import System
 
 _NO_ERROR, _ERROR_BAD_NET_NAME = 0, 67
 
@@ -21,61 +21,49 @@ _ROUTES = (
 ROUTES_ARGV = ("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", _ROUTES)
 
 
-def add_argv(vip: Vip) -> list[str]:
-    """`store=active`: nothing outlives a restart. `skipassource`: never the source of the machine's traffic."""
-    return [
-        "netsh", "interface", "ipv4", "add", "address", f"name={vip.interface}", f"address={vip.ip.ip}",
-        f"mask={vip.ip.netmask}", "store=active", "skipassource=true",
-    ]  # fmt: skip
-
-
-def remove_argv(vip: Vip) -> list[str]:
-    return [
-        "netsh", "interface", "ipv4", "delete", "address", f"name={vip.interface}", f"address={vip.ip.ip}",
-        "store=active",
-    ]  # fmt: skip
-
-
 def default_routes(routes: str) -> tuple[tuple[str, IPv4Address], ...]:
     """From ROUTES_ARGV's JSON, the route with the lowest metric first (its own and its interface's)."""
     try:
         answer = json.loads(routes)
         if not isinstance(answer, list):
             raise TypeError("no array")
-        found = [
+        found = sorted(
             (
                 int(one["RouteMetric"]) + int(one["InterfaceMetric"] or 0),
                 one["InterfaceAlias"],
                 one["NextHop"],
             )
             for one in answer
-        ]
-        found.sort()
+        )
         # 0.0.0.0: the interface itself, as of a tunnel.
         return tuple((str(name), IPv4Address(hop)) for _metric, name, hop in found if hop != "0.0.0.0")  # noqa: S104 - not bound to
     except (ValueError, KeyError, TypeError) as exc:
         raise NetworkError("PowerShell's answer about the routes can't be read") from exc
 
 
+def _netsh(verb: str, vip: Vip) -> list[str]:
+    named = [f"name={vip.interface}", f"address={vip.ip.ip}"]
+    return ["netsh", "interface", "ipv4", verb, "address", *named]
+
+
 def _library(name: str) -> Any:
     return getattr(ctypes, "windll")[name]  # noqa: B009 - mypy knows it on Windows alone
 
 
-class Windows:
+class Windows(System):
     backend = "netsh"
-
-    def __init__(self, run: Run = run) -> None:
-        self._run = run
 
     def check_privilege(self) -> None:
         if not _library("shell32").IsUserAnAdmin():
             raise NetworkError("netsh changes addresses for administrators alone: run this as administrator")
 
     def add(self, vip: Vip) -> None:
-        self._run(add_argv(vip))
+        """`store=active`: nothing outlives a restart. `skipassource`: never the source of the machine's traffic."""
+        mask = f"mask={vip.ip.netmask}"
+        self._run([*_netsh("add", vip), mask, "store=active", "skipassource=true"])
 
     def remove(self, vip: Vip) -> None:
-        self._run(remove_argv(vip))
+        self._run([*_netsh("delete", vip), "store=active"])
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
         return default_routes(self._run(ROUTES_ARGV))

@@ -14,22 +14,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Interface
 
-from network.base import NetworkError, Vip
-from network.netlink.messages import (
-    CACHEINFO,
-    IFA_ADDRESS,
-    IFA_CACHEINFO,
-    IFA_FLAGS,
-    IFA_LABEL,
-    IFA_LOCAL,
-    IFADDRMSG,
-    NLM_F_CREATE,
-    NLM_F_EXCL,
-    NLM_F_REPLACE,
-    RTM_DELADDR,
-    RTM_GETADDR,
-    RTM_NEWADDR,
-)
+from network.base import NetworkError
+from network.netlink import messages as nl
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 
 _LABEL_LENGTH = 15
@@ -39,41 +25,35 @@ _FOREVER = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
-class VipLabel:
-    """The numbers of the node that holds a virtual address and of the node that owns it."""
-
-    holder: int
-    owner: int
-
-
-@dataclass(frozen=True)
 class KernelAddress:
-    """`label` is None for what no worker of this project has added. `secondary`: another address of its subnet, with
-    the same mask, was there before it.
+    """`holder` is the node that holds a virtual address, `owner` the one that owns it; None: no worker has added it.
+    `secondary`: another address of its subnet, with the same mask, was there before it.
     """
 
     index: int
     interface: str
     ip: IPv4Interface
-    label: VipLabel | None
+    holder: int | None = None
+    owner: int | None = None
     secondary: bool = False
 
 
-def format_label(interface: str, label: VipLabel) -> str:
+def format_label(interface: str, holder: int, owner: int) -> str:
     """Raises NetworkError for node numbers so long that no label holds them."""
-    tail = f":f{label.holder}.{label.owner}"
+    tail = f":f{holder}.{owner}"
     if len(tail) >= _LABEL_LENGTH:
-        raise NetworkError(f"the node numbers {label.holder} and {label.owner} are too long for a label")
+        raise NetworkError(f"the node numbers {holder} and {owner} are too long for a label")
     return interface[: _LABEL_LENGTH - len(tail)] + tail
 
 
-def parse_label(text: str | None, interface: str) -> VipLabel | None:
-    """The node numbers in an address label of `interface`; None: it is none of ours."""
+def parse_label(text: str | None, interface: str) -> tuple[int, int] | tuple[None, None]:
+    """Holder and owner in an address label of `interface`; None: it is none of ours."""
     found = _LABEL.fullmatch(text or "")
-    if not found:
-        return None
-    label = VipLabel(int(found["holder"]), int(found["owner"]))
-    return label if text == format_label(interface, label) else None
+    if found:
+        holder, owner = int(found["holder"]), int(found["owner"])
+        if text == format_label(interface, holder, owner):
+            return holder, owner
+    return None, None
 
 
 def is_vip_label(text: str | None) -> bool:
@@ -89,7 +69,7 @@ def read(route: NetlinkSocket, index: int = 0) -> tuple[KernelAddress, ...]:
     """
     with reasons("the addresses of this machine could not be read"):
         try:
-            answers = route.dump(RTM_GETADDR, IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, index))
+            answers = route.dump(nl.RTM_GETADDR, nl.IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, index))
         except OSError as exc:
             if exc.errno != errno.ENODEV:
                 raise
@@ -105,9 +85,9 @@ def read(route: NetlinkSocket, index: int = 0) -> tuple[KernelAddress, ...]:
                 names[of] = socket.if_indextoname(of)
             except OSError:  # it went away since; so did its addresses
                 continue
-        ip = _interface(answer.attributes[IFA_LOCAL], prefix)
-        label = parse_label(answer.text(IFA_LABEL), names[of])
-        found.append(KernelAddress(of, names[of], ip, label, bool(flags & _IFA_F_SECONDARY)))
+        ip = _interface(answer.attributes[nl.IFA_LOCAL], prefix)
+        holder, owner = parse_label(answer.text(nl.IFA_LABEL), names[of])
+        found.append(KernelAddress(of, names[of], ip, holder, owner, bool(flags & _IFA_F_SECONDARY)))
     return tuple(found)
 
 
@@ -127,22 +107,21 @@ def stands_behind(vip: KernelAddress, addresses: Iterable[KernelAddress]) -> boo
         if there.index == vip.index:
             if there == vip:
                 return False
-            if there.label is None and vip.ip.ip in there.ip.network:
+            if there.holder is None and vip.ip.ip in there.ip.network:
                 return True
     return False
 
 
-def add(route: NetlinkSocket, index: int, vip: Vip, label: VipLabel, lease_s: int) -> None:
+def add(route: NetlinkSocket, vip: KernelAddress, lease_s: int) -> None:
     """Add a virtual address; `lease_s` 0: forever. Raises NetworkError, also where it is there already."""
     with reasons(f"{vip.ip} could not be added to {vip.interface}"):
-        address = KernelAddress(index, vip.interface, vip.ip, label)
-        route.change(RTM_NEWADDR, _head(address), _leased(address, lease_s), NLM_F_CREATE | NLM_F_EXCL)
+        route.request(nl.RTM_NEWADDR, _head(vip), _leased(vip, lease_s), nl.NLM_F_CREATE | nl.NLM_F_EXCL)
 
 
 def renew(route: NetlinkSocket, there: KernelAddress, lease_s: int) -> None:
     """Begin the lease anew. The kernel adds the address when it is gone, so the caller has looked just now."""
     with reasons(f"the lease of {there.ip} on {there.interface} could not be renewed"):
-        route.change(RTM_NEWADDR, _head(there), _leased(there, lease_s), NLM_F_REPLACE)
+        route.request(nl.RTM_NEWADDR, _head(there), _leased(there, lease_s), nl.NLM_F_REPLACE)
 
 
 def remove(route: NetlinkSocket, there: KernelAddress) -> None:
@@ -152,23 +131,23 @@ def remove(route: NetlinkSocket, there: KernelAddress) -> None:
     """
     with reasons(f"{there.ip} could not be removed from {there.interface}"):
         try:
-            route.change(RTM_DELADDR, _head(there), _identity(there))
+            route.request(nl.RTM_DELADDR, _head(there), _identity(there))
         except OSError as exc:
             if exc.errno not in {errno.ENODEV, errno.EADDRNOTAVAIL}:
                 raise
 
 
 def _head(address: KernelAddress) -> bytes:
-    return IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index)
+    return nl.IFADDRMSG.pack(socket.AF_INET, address.ip.network.prefixlen, 0, 0, address.index)
 
 
 def _identity(address: KernelAddress) -> list[tuple[int, bytes]]:
-    if address.label is None:
+    if address.holder is None or address.owner is None:
         raise NetworkError(f"{address.ip} on {address.interface} is no virtual address and is left alone")
     return [
-        (IFA_LOCAL, address.ip.ip.packed),
-        (IFA_ADDRESS, address.ip.ip.packed),
-        (IFA_LABEL, format_label(address.interface, address.label).encode() + b"\0"),
+        (nl.IFA_LOCAL, address.ip.ip.packed),
+        (nl.IFA_ADDRESS, address.ip.ip.packed),
+        (nl.IFA_LABEL, format_label(address.interface, address.holder, address.owner).encode() + b"\0"),
     ]
 
 
@@ -177,6 +156,6 @@ def _leased(address: KernelAddress, lease_s: int) -> list[tuple[int, bytes]]:
     lifetime = lease_s or _FOREVER
     return [
         *_identity(address),
-        (IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
-        (IFA_CACHEINFO, CACHEINFO.pack(lifetime, lifetime, 0, 0)),
+        (nl.IFA_FLAGS, struct.pack("=I", _IFA_F_NOPREFIXROUTE)),
+        (nl.IFA_CACHEINFO, nl.CACHEINFO.pack(lifetime, lifetime, 0, 0)),
     ]

@@ -12,10 +12,9 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from queue import SimpleQueue
 
-Probes = frozenset[tuple[str, IPv4Address, str]]
-"""(interface, address, MAC) of the probes that are dropped."""
+from network.base import Probes
 
 _PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 _LIMIT_S = 2.0
@@ -52,46 +51,40 @@ def script(table: str, probes: Probes) -> str:
 class ProbeFilter:
     """Brings the table in line with what was last `set`; it begins by removing what a killed worker left.
 
-    A thread that lives only as long as there is something to change runs nft. `failed` is called from it with the reason,
-    once for each reason, when probes that should be filtered are not.
+    Its thread runs nft. `failed` is called from it with the reason, once for each reason, when probes that should be
+    filtered are not.
     """
 
     def __init__(self, node_id: int, failed: Callable[[str], None]) -> None:
         self._table = f"failover_{node_id}"
         self._failed = failed
         self._reported = ""
-        # guards the next three
-        self._lock = threading.Lock()
-        self._wanted: Probes = frozenset()
-        self._applied: Probes | None = None
-        self._thread: threading.Thread | None = None
+        self._wanted: SimpleQueue[Probes | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="probe-filter", daemon=True)
         self.set(frozenset())
+        self._thread.start()
 
     def set(self, probes: Probes) -> None:
         """Returns at once."""
-        with self._lock:
-            self._wanted = probes
-            if self._thread is None and probes != self._applied:
-                self._thread = threading.Thread(target=self._run, name="probe-filter", daemon=True)
-                self._thread.start()
+        self._wanted.put(probes)
 
     def close(self) -> None:
         """Remove the table; waits for that 0.5 s at most."""
-        self.set(frozenset())
-        thread = self._thread
-        if thread is not None:
-            thread.join(_CLOSE_S)
+        self._wanted.put(None)
+        self._thread.join(_CLOSE_S)
 
     def _run(self) -> None:
+        applied: Probes | None = None
         while True:
-            with self._lock:
-                wanted = self._wanted
-                if wanted == self._applied:
-                    self._thread = None
-                    return
-            self._apply(wanted)
-            with self._lock:
-                self._applied = wanted
+            wanted = self._wanted.get()
+            if not self._wanted.empty():
+                continue  # a newer one follows
+            probes = wanted or frozenset()
+            if probes != applied:
+                self._apply(probes)
+                applied = probes
+            if wanted is None:
+                return
 
     def _apply(self, wanted: Probes) -> None:
         reason = missing() or self._run_nft(script(self._table, wanted))

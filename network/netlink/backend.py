@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, FilterFailed, LastSeen, NetworkError, NetworkEvent, Vip
+from network.base import Address, FilterFailed, LastSeen, NetworkError, NetworkEvent, Probes, Vip
 from network.netlink import addresses as rtnl
 from network.netlink import arp, links, routes
 from network.netlink.arp_filter import ProbeFilter
@@ -63,20 +63,16 @@ class Netlink:
 
     def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         return tuple(
-            Address(there.interface, there.ip, there.label.owner)
-            if there.label is not None and there.label.holder == self._node_id
-            else Address(there.interface, there.ip)
+            Address(there.interface, there.ip, there.owner if there.holder == self._node_id else None)
             for there in self._read(interface)
         )
 
     def resolve(self, interface: str) -> str:
-        return links.resolve(self._route, interface)
+        return self._link(interface).name
 
     def has_carrier(self, interface: str) -> bool:
-        try:
-            return arp.is_running(interface)
-        except NetworkError:
-            return False
+        link = links.find(self._route, interface)
+        return link is not None and link.up
 
     def _read(self, interface: str | None = None) -> tuple[rtnl.KernelAddress, ...]:
         """The addresses of an interface, None: of all; the virtual ones among them are remembered."""
@@ -85,11 +81,7 @@ class Netlink:
         except OSError:
             return ()
         found = rtnl.read(self._route, index)
-        ours = {
-            (there.index, there.ip.ip)
-            for there in found
-            if there.label is not None and there.label.holder == self._node_id
-        }
+        ours = {(there.index, there.ip.ip) for there in found if there.holder == self._node_id}
         self._vips = frozenset(ours | {vip for vip in self._vips if index not in {0, vip[0]}})
         return found
 
@@ -103,38 +95,35 @@ class Netlink:
 
     def interface_for(self, ip: IPv4Address) -> str:
         if self._interface is not None:
-            name = self.resolve(self._interface)
-            arp.check_running(name)
-            return name
-        fitting = [there for there in self._read() if there.label is None and ip in there.ip.network]
+            return self._running(self._interface).name
+        fitting = [there for there in self._read() if there.holder is None and ip in there.ip.network]
         if not fitting:
             raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
         longest = max(there.ip.network.prefixlen for there in fitting)
         # Either of two interfaces on one segment will do.
         names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
-        name = names[0] if len(names) == 1 else next(filter(arp.is_running, names), names[0])
-        arp.check_running(name)
-        return name
+        return self._running(next(filter(self.has_carrier, names), names[0])).name
 
-    def default_interface(self) -> str | None:
-        return routes.default_interface(self._route)
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        return routes.gateways(self._route)
+    def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
+        return routes.default_routes(self._route)
 
     def mac(self, interface: str) -> str:
-        return arp.mac(interface)
+        mac = self._link(interface).mac
+        if mac is None:
+            raise NetworkError(f"interface {interface} is not Ethernet: it has no MAC and speaks no ARP")
+        return mac
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         if self._watch is not None:
             self._watch.watch(ips)
 
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
-        mac = arp.mac(interface)
-        self._started().ask(interface, arp.request(mac, sender, ip) if sender else arp.probe(mac, ip), ip)
+        watch, mac = self._started(), self._speaking(interface)
+        watch.ask(interface, arp.request(mac, sender, ip) if sender else arp.probe(mac, ip), ip)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
-        self._started().send(interface, *arp.announcements(arp.mac(interface), ip))
+        watch, mac = self._started(), self._speaking(interface)
+        watch.send(interface, *arp.announcements(mac, ip))
 
     def hold(self, vip: Vip) -> None:
         before = self._read()
@@ -144,16 +133,20 @@ class Netlink:
             return
         for other in before:
             if other.ip.ip == vip.ip.ip:
-                raise NetworkError(f"{other.interface} already has {other.ip}, {_whose(other)}")
-        arp.check_running(vip.interface)
+                whose = "which is no virtual address"
+                if other.holder is not None:
+                    whose = f"held by node {other.holder} for node {other.owner}"
+                raise NetworkError(f"{other.interface} already has {other.ip}, {whose}")
+        link = self._running(vip.interface)
         if not any(
-            own.interface == vip.interface and own.label is None and vip.ip.ip in own.ip.network
+            own.interface == vip.interface and own.holder is None and vip.ip.ip in own.ip.network
             for own in before
         ):
             raise NetworkError(
                 f"{vip.interface} has no address of its own in a subnet that contains {vip.ip}"
             )
-        rtnl.add(self._route, self._index(vip.interface), vip, self._label(vip), self._lease_s)
+        added = rtnl.KernelAddress(link.index, vip.interface, vip.ip, self._node_id, vip.owner)
+        rtnl.add(self._route, added, self._lease_s)
         after = self._read(vip.interface)
         there = self._held(vip, after)
         if there is None:
@@ -180,9 +173,7 @@ class Netlink:
 
     def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
-        there = self._held(vip, self._read(vip.interface)) or next(
-            (one for one in self._read() if (one.ip, one.label) == (vip.ip, self._label(vip))), None
-        )
+        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read(), anywhere=True)
         if there is not None:
             self._guard.remove(self._route, there)
 
@@ -191,7 +182,7 @@ class Netlink:
             return LastSeen()
         return self._watch.last_seen(interface, ip, routes.neighbor_mac(self._route, interface, ip))
 
-    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
+    def filter_probes(self, probes: Probes) -> None:
         if self._filter is not None:
             self._filter.set(probes)
 
@@ -200,22 +191,32 @@ class Netlink:
             raise NetworkError(self._not_started)
         return self._watch
 
-    def _label(self, vip: Vip) -> rtnl.VipLabel:
-        return rtnl.VipLabel(self._node_id, vip.owner)
+    def _held(
+        self, vip: Vip, among: tuple[rtnl.KernelAddress, ...], *, anywhere: bool = False
+    ) -> rtnl.KernelAddress | None:
+        wanted = (vip.ip, self._node_id, vip.owner)
+        for there in among:
+            if (there.ip, there.holder, there.owner) == wanted and (
+                anywhere or there.interface == vip.interface
+            ):
+                return there
+        return None
 
-    def _held(self, vip: Vip, among: tuple[rtnl.KernelAddress, ...]) -> rtnl.KernelAddress | None:
-        wanted = (vip.interface, vip.ip, self._label(vip))
-        return next((there for there in among if (there.interface, there.ip, there.label) == wanted), None)
+    def _link(self, interface: str) -> links.Link:
+        link = links.find(self._route, interface)
+        if link is None:
+            raise NetworkError(f"there is no interface {interface}")
+        return link
 
-    @staticmethod
-    def _index(interface: str) -> int:
-        try:
-            return socket.if_nametoindex(interface)
-        except OSError as exc:
-            raise NetworkError(f"there is no interface {interface}") from exc
+    def _running(self, interface: str) -> links.Link:
+        link = self._link(interface)
+        if link.fault:
+            raise NetworkError(link.fault)
+        return link
 
-
-def _whose(address: rtnl.KernelAddress) -> str:
-    if address.label is None:
-        return "which is no virtual address"
-    return f"held by node {address.label.holder} for node {address.label.owner}"
+    def _speaking(self, interface: str) -> str:
+        """The MAC with which to speak ARP on an interface. On one that can't, the kernel drops frames in silence."""
+        mac = self.mac(interface)
+        if not self._running(interface).arp:
+            raise NetworkError(f"interface {interface} speaks no ARP")
+        return mac

@@ -8,17 +8,10 @@ from contextlib import suppress
 from ipaddress import IPv4Interface
 
 from network.base import AddressesChanged, LinkDown, LinkUp, NetworkError, NetworkEvent
+from network.netlink import messages as nl
 from network.netlink.addresses import is_vip_label
 from network.netlink.links import Link, parse_link, read_links
-from network.netlink.messages import (
-    IFA_LABEL,
-    IFA_LOCAL,
-    RTM_DELADDR,
-    RTM_DELLINK,
-    RTM_NEWADDR,
-    RTM_NEWLINK,
-    Message,
-)
+from network.netlink.messages import Message
 from network.netlink.netlink_socket import NetlinkSocket
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR = 0x1, 0x10
@@ -32,22 +25,21 @@ class KernelEvents:
     """Read by one thread: `receive` when `fileno` is readable, `flush` when `due_s` has come.
 
     `on_removed` is called in that thread, at once, when an address was removed that is no virtual one: with a socket for
-    requests, the index of its interface, and the address. Index 0 and None: any may have been removed, anywhere.
+    requests, the index of its interface, and the address. Index 0 and None: any may have been removed, anywhere, as it
+    is at the beginning. Raises NetworkError where the kernel could not be asked.
     """
 
-    def __init__(
-        self,
-        post: Callable[[NetworkEvent], None],
-        on_removed: OnRemoved,
-    ) -> None:
+    def __init__(self, post: Callable[[NetworkEvent], None], on_removed: OnRemoved) -> None:
         self.own_macs: frozenset[str] = frozenset()
         self._post = post
         self._on_removed = on_removed
-        self._links: dict[int, Link] = {}
         self._quiet_until_s: dict[int, float] = {}
         self._gathered: set[int] = set()
         self._notifications = NetlinkSocket(_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR)
         self._requests = NetlinkSocket()
+        self._links = read_links(self._requests)
+        self._gather_macs()
+        on_removed(self._requests, 0, None)
 
     def fileno(self) -> int:
         return self._notifications.fileno()
@@ -55,12 +47,6 @@ class KernelEvents:
     def close(self) -> None:
         self._notifications.close()
         self._requests.close()
-
-    def start(self) -> None:
-        """Read what there is. Raises NetworkError where the kernel could not be asked."""
-        self._links = read_links(self._requests)
-        self._gather_macs()
-        self._on_removed(self._requests, 0, None)
 
     def receive(self, now_s: float) -> None:
         """Post what the next datagram says."""
@@ -74,11 +60,11 @@ class KernelEvents:
             self._missed_some()
             return
         for message in messages:
-            if message.kind in {RTM_NEWADDR, RTM_DELADDR}:
+            if message.kind in {nl.RTM_NEWADDR, nl.RTM_DELADDR}:
                 self._address_said(message, now_s)
             # A bridge tells of its ports in its own family.
-            elif message.kind in {RTM_NEWLINK, RTM_DELLINK} and message.head[0] == socket.AF_UNSPEC:
-                self._link_changed(parse_link(message), gone=message.kind == RTM_DELLINK)
+            elif message.kind in {nl.RTM_NEWLINK, nl.RTM_DELLINK} and message.head[0] == socket.AF_UNSPEC:
+                self._link_changed(parse_link(message), gone=message.kind == nl.RTM_DELLINK)
 
     def due_s(self) -> float:
         """The monotonic time at which `flush` has an event to post, infinity: none."""
@@ -92,14 +78,12 @@ class KernelEvents:
 
     def _address_said(self, message: Message, now_s: float) -> None:
         _family, prefix, _flags, _scope, index = message.head
-        ours = is_vip_label(message.text(IFA_LABEL))
-        if message.kind == RTM_DELADDR:
-            if not ours and IFA_LOCAL in message.attributes:
-                self._on_removed(
-                    self._requests, index, IPv4Interface((message.attributes[IFA_LOCAL], prefix))
-                )
-        elif ours:
+        ours = is_vip_label(message.text(nl.IFA_LABEL))
+        if ours and message.kind == nl.RTM_NEWADDR:
             return  # a worker's own doing, the renewal of a lease mostly
+        if not ours and message.kind == nl.RTM_DELADDR and nl.IFA_LOCAL in message.attributes:
+            removed = IPv4Interface((message.attributes[nl.IFA_LOCAL], prefix))
+            self._on_removed(self._requests, index, removed)
         self._address_changed(index, now_s)
 
     def _address_changed(self, index: int, now_s: float) -> None:

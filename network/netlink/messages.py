@@ -19,7 +19,7 @@ RTM_NEWROUTE, RTM_GETROUTE = 24, 26
 RTM_NEWNEIGH, RTM_GETNEIGH = 28, 30
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_CACHEINFO, IFA_FLAGS = 1, 2, 3, 6, 8
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_AF_SPEC, IFLA_EXT_MASK = 1, 3, 26, 29
-IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS = 53, 54
+IFLA_CARRIER, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS = 33, 53, 54
 IFLA_INET_CONF = 1
 RTEXT_FILTER_SKIP_STATS = 8
 RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 4, 5, 6, 9, 15
@@ -133,12 +133,12 @@ def attributes(data: bytes) -> Attributes:
     return found
 
 
-def next_hops(data: bytes) -> Iterator[Attributes]:
-    """The attributes of each next hop of RTA_MULTIPATH."""
+def next_hops(data: bytes) -> Iterator[tuple[int, Attributes]]:
+    """The interface's index and the attributes of each next hop of RTA_MULTIPATH."""
     offset = 0
     while offset + _RTNEXTHOP.size <= len(data):
-        length = _RTNEXTHOP.unpack_from(data, offset)[0]
+        length, _flags, _hops, index = _RTNEXTHOP.unpack_from(data, offset)
         if not _RTNEXTHOP.size <= length <= len(data) - offset:
             raise ValueError("a netlink attribute is cut short")
-        yield attributes(data[offset + _RTNEXTHOP.size : offset + length])
+        yield index, attributes(data[offset + _RTNEXTHOP.size : offset + length])
         offset += _padded(length)

@@ -7,18 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from network.base import NetworkError
-from network.netlink.messages import (
-    NLM_F_ACK,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    Message,
-    build,
-    frames,
-    parse,
-)
+from network.netlink import messages as nl
+from network.netlink.messages import Message, build, frames, parse
 
 Attributes = Sequence[tuple[int, bytes]]
 _LIMIT_S = 0.8
@@ -49,19 +39,15 @@ class NetlinkSocket:
     def __init__(self, groups: int = 0) -> None:
         self._sequence = 0
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        try:
-            self._sock.settimeout(_LIMIT_S)
-            if groups:
-                # Fewer notifications are lost in a burst; old kernels refuse it in a container.
-                with suppress(PermissionError):
-                    self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
-            # The kernel then heeds the interface or type named in a dump; one before 4.20 dumps everything.
-            with suppress(OSError):
-                self._sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
-            self._sock.bind((0, groups))
-        except OSError:
-            self._sock.close()
-            raise
+        self._sock.settimeout(_LIMIT_S)
+        if groups:
+            # Fewer notifications are lost in a burst; old kernels refuse it in a container.
+            with suppress(PermissionError):
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, 1 << 20)
+        # The kernel then heeds the interface or type named in a dump; one before 4.20 dumps everything.
+        with suppress(OSError):
+            self._sock.setsockopt(_SOL_NETLINK, _NETLINK_GET_STRICT_CHK, 1)
+        self._sock.bind((0, groups))
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -73,21 +59,17 @@ class NetlinkSocket:
         """The messages of the next datagram. OSError with ENOBUFS: some were lost."""
         return list(parse(self._sock.recv(_BUFFER_BYTES)))
 
-    def change(self, kind: int, head: bytes, attributes: Attributes, flags: int = 0) -> None:
-        """Ask for a change and wait until it is acknowledged."""
-        self._exchange(kind, NLM_F_REQUEST | NLM_F_ACK | flags, head, attributes)
-
-    def get(self, kind: int, head: bytes, attributes: Attributes) -> list[Message]:
-        """Ask for one thing; OSError with ENOENT or ENODEV where it is not there."""
-        return self._exchange(kind, NLM_F_REQUEST | NLM_F_ACK, head, attributes)
+    def request(self, kind: int, head: bytes, attributes: Attributes, flags: int = 0) -> list[Message]:
+        """Ask for a change or one thing, and wait for the acknowledgement; the answers before that."""
+        return self._exchange(kind, nl.NLM_F_REQUEST | nl.NLM_F_ACK | flags, head, attributes)
 
     def dump(self, kind: int, head: bytes, attributes: Attributes = ()) -> list[Message]:
         """Everything of a kind, in the kernel's order. What `head` names may narrow it down, see __init__."""
         until_s = time.monotonic() + _LIMIT_S
         while True:
-            found = self._exchange(kind, NLM_F_REQUEST | NLM_F_DUMP, head, attributes)
+            found = self._exchange(kind, nl.NLM_F_REQUEST | nl.NLM_F_DUMP, head, attributes)
             # Set where things changed between two parts of the answer, so that one may be missing.
-            if not any(one.flags & NLM_F_DUMP_INTR for one in found):
+            if not any(one.flags & nl.NLM_F_DUMP_INTR for one in found):
                 return found
             if time.monotonic() > until_s:
                 raise OSError("it changes faster than it can be read")
@@ -108,13 +90,13 @@ class NetlinkSocket:
                 continue  # it belongs to a request that was given up
             if answer.error:
                 raise OSError(answer.error, os.strerror(answer.error))
-            if answer.kind not in {NLMSG_ERROR, NLMSG_DONE}:  # an error of 0 is the acknowledgement
+            if answer.kind not in {nl.NLMSG_ERROR, nl.NLMSG_DONE}:  # an error of 0 is the acknowledgement
                 found.append(answer)
         return found
 
     def _ends(self, datagram: bytes) -> bool:
         """Whether it has the last message of the answer to the last request."""
         return any(
-            kind in {NLMSG_ERROR, NLMSG_DONE} and sequence == self._sequence
+            kind in {nl.NLMSG_ERROR, nl.NLMSG_DONE} and sequence == self._sequence
             for kind, _flags, sequence, _body in frames(datagram)
         )

@@ -44,11 +44,7 @@ class SecondaryGuard:
         """
         addresses = read(route, index)
         for there in addresses:
-            if (
-                there.label is not None
-                and there.label.holder == holder
-                and not stands_behind(there, addresses)
-            ):
+            if there.holder == holder and not stands_behind(there, addresses):
                 self.remove(route, there)
 
     def put_back(self, route: NetlinkSocket) -> None:
@@ -59,7 +55,7 @@ class SecondaryGuard:
         with self._lock:
             for index in tuple(self._changed):
                 there = read(route, index)
-                if any(one.label is not None and not one.secondary for one in there):
+                if any(one.holder is not None and not one.secondary for one in there):
                     continue
                 self._changed.discard(index)
                 if there:

@@ -4,6 +4,7 @@ Anybody on the segment can forge such a packet, so this is a hint: it expires, a
 """
 
 from ipaddress import IPv4Address
+from typing import TypeVar
 
 from network.base import ArpSeen
 from network.netlink.arp import UNSPECIFIED
@@ -15,6 +16,8 @@ _ALSO_USED_FOR_S = 60.0
 PROBED_FOR_S = 10.0
 """Seconds for which a probe is remembered: an owner that asks first needs about that long to come up."""
 _REMEMBERED = 4096
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Sightings:
@@ -22,16 +25,15 @@ class Sightings:
 
     def __init__(self) -> None:
         self._users: dict[tuple[str, IPv4Address], tuple[str, float]] = {}
-        self._probers: dict[tuple[str, IPv4Address], tuple[str, float]] = {}
+        self._probers: dict[tuple[str, IPv4Address, str], float] = {}
 
     def note(self, seen: ArpSeen, now_s: float) -> None:
         if seen.sender_ip != UNSPECIFIED:
-            key = seen.interface, seen.sender_ip
-            _keep(self._users, key, (seen.sender_mac, now_s))
-            if self._probers.get(key, ("", 0.0))[0] == seen.sender_mac:
-                del self._probers[key]  # it has come up since: if it is silent now, it is gone again
+            _keep(self._users, (seen.interface, seen.sender_ip), (seen.sender_mac, now_s))
+            # it has come up since: if it is silent now, it is gone again
+            self._probers.pop((seen.interface, seen.sender_ip, seen.sender_mac), None)
         elif not seen.reply:
-            _keep(self._probers, (seen.interface, seen.target_ip), (seen.sender_mac, now_s))
+            _keep(self._probers, (seen.interface, seen.target_ip, seen.sender_mac), now_s)
 
     def user(self, interface: str, ip: IPv4Address, now_s: float) -> str | None:
         """The MAC that last used `ip`."""
@@ -45,17 +47,16 @@ class Sightings:
                 return other
         return None
 
-    def prober(self, interface: str, ip: IPv4Address, now_s: float) -> tuple[str, float] | None:
-        """The MAC that last probed for `ip` and has not used it since, and how many seconds ago that was."""
-        mac, at_s = self._probers.get((interface, ip), ("", -PROBED_FOR_S))
-        return (mac, now_s - at_s) if now_s - at_s < PROBED_FOR_S else None
+    def probed_ago_s(self, interface: str, ip: IPv4Address, now_s: float) -> dict[str, float]:
+        """The MACs that probed for `ip` and have not used it since, and how many seconds ago."""
+        return {
+            mac: now_s - at_s
+            for (there, asked, mac), at_s in list(self._probers.items())
+            if (there, asked) == (interface, ip) and now_s - at_s < PROBED_FOR_S
+        }
 
 
-def _keep(
-    memory: dict[tuple[str, IPv4Address], tuple[str, float]],
-    key: tuple[str, IPv4Address],
-    value: tuple[str, float],
-) -> None:
+def _keep(memory: dict[K, V], key: K, value: V) -> None:
     """The newest last; the oldest is dropped."""
     memory.pop(key, None)
     memory[key] = value

@@ -15,7 +15,7 @@ from network.netlink import arp
 from network.netlink.kernel_events import KernelEvents, OnRemoved
 from network.netlink.sightings import Sightings
 
-_START_S = 2.0
+_END_S = 2.0
 _AT_ONCE = 64  # packets read before the other sockets have their turn
 _PER_MAC, _PER_ADDRESS = 10, 100  # events a second
 
@@ -50,14 +50,10 @@ class RateLimiter:
 class Watch:
     """One thread, which alone reads both sockets; `watch`, `send` and `last_seen` are for the owner's thread.
 
-    `on_removed` is KernelEvents's. Raises PermissionError without CAP_NET_RAW.
+    `on_removed` is KernelEvents's. Raises NetworkError, and PermissionError without CAP_NET_RAW.
     """
 
-    def __init__(
-        self,
-        post: Callable[[NetworkEvent], None],
-        on_removed: OnRemoved,
-    ) -> None:
+    def __init__(self, post: Callable[[NetworkEvent], None], on_removed: OnRemoved) -> None:
         self._post = post
         self._ips: frozenset[IPv4Address] = frozenset()
         self._sightings = Sightings()
@@ -65,16 +61,12 @@ class Watch:
         self._wire = arp.Wire()
         self._kernel = KernelEvents(post, on_removed)
         self._wake, self._woken = socket.socketpair()
-        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="network-watch", daemon=True)
         self._thread.start()
-        if not self._ready.wait(_START_S):
-            self.close()
-            raise NetworkError("the watch for network events did not start")
 
     def close(self) -> None:
         self._wake.close()
-        self._thread.join(_START_S)
+        self._thread.join(_END_S)
         self._wire.close()
         self._kernel.close()
         self._woken.close()
@@ -98,16 +90,13 @@ class Watch:
         now_s = time.monotonic()
         users = (neighbor, self._sightings.user(interface, ip, now_s))
         mac = next((user for user in users if user and user not in self._kernel.own_macs), None)
-        prober, ago_s = self._sightings.prober(interface, ip, now_s) or (None, math.inf)
         also_uses = self._sightings.other_address(interface, mac, ip, now_s) if mac else None
-        return LastSeen(mac, also_uses, prober, ago_s)
+        return LastSeen(mac, also_uses, self._sightings.probed_ago_s(interface, ip, now_s))
 
     def _run(self) -> None:
         with selectors.DefaultSelector() as selector:
             for source in (self._wire, self._kernel, self._woken):
                 selector.register(source, selectors.EVENT_READ)
-            self._kernel.start()
-            self._ready.set()
             while True:
                 due_s = self._kernel.due_s()
                 wait_s = None if math.isinf(due_s) else max(due_s - time.monotonic(), 0.0)

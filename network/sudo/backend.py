@@ -5,6 +5,8 @@ and output, so that no order waits for sudo, and a wrong password shows at start
 """
 
 import contextlib
+import json
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
-from network.base import Address, LastSeen, Network, NetworkError, NetworkEvent, Vip
+from network.base import LastSeen, Network, NetworkError, NetworkEvent, Probes, Vip
 from network.sudo.process import PROMPT, HelperProcess, PasswordError
 from network.sudo.protocol import decode
 
@@ -25,9 +27,9 @@ _PAUSE_S = 10.0
 
 
 class Sudo:
-    """`local` reads, and names the backend that the helper opens; it is never started. `allowed` None: the
-    subnets of the machine's own addresses. `password` None: sudo must not ask for one. `why` is the reason for which
-    this process does not do it by itself, None: it was not asked to.
+    """`local` reads, and is never started; `settings` are open_network's for the helper. `allowed` None: the subnets of
+    the machine's own addresses. `password` None: sudo must not ask for one. `why` is the reason for which this process
+    does not do it by itself, None: it was not asked to.
     """
 
     backend = "sudo"
@@ -35,18 +37,21 @@ class Sudo:
     def __init__(
         self,
         local: Network,
-        node_id: int,
-        interface: str | None,
-        lease_s: int,
-        *,
+        settings: dict[str, object],
         password: str | None,
         allowed: tuple[IPv4Network, ...] | None,
-        journal_dir: Path | None,
-        why: str | None = None,
+        why: str | None,
     ) -> None:
         self._local = local
+        self.addresses, self.resolve, self.has_carrier = local.addresses, local.resolve, local.has_carrier
+        self.interface_for, self.mac, self.default_routes = (
+            local.interface_for,
+            local.mac,
+            local.default_routes,
+        )
         self._password = password
         self._why = why
+        networks = None if allowed is None else list(map(str, allowed))
         self._argv = [
             "sudo",
             *(("-n",) if password is None else ("-S", "-k", "-p", PROMPT)),
@@ -55,33 +60,26 @@ class Sudo:
             "-I",
             "-B",
             str(Path(__file__).resolve().with_name("helper.py")),
-            f"--backend={local.backend}",
-            f"--node={node_id}",
-            f"--lease={lease_s}",
-            *(() if interface is None else (f"--interface={interface}",)),
-            *(() if journal_dir is None else (f"--journal-dir={journal_dir.resolve()}",)),
-            *(() if allowed is None else (f"--allowed={','.join(map(str, allowed))}",)),
+            json.dumps({**settings, "allowed": networks}),
         ]
         self._post: Callable[[NetworkEvent], None] | None = None
         self._helper: HelperProcess | None = None
-        self._refused: str | None = None
         self._reason = "the network was not opened"
-        self._opened_s = 0.0
-        self._ips: frozenset[IPv4Address] = frozenset()
-        self._filtered: frozenset[tuple[str, IPv4Address, str]] = frozenset()
+        self._again_s = 0.0
+        self._told: dict[str, dict[str, object]] = {}
 
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
         self._post = post
         self._open(post, _START_S)
 
     def _open(self, post: Callable[[NetworkEvent], None], limit_s: float) -> HelperProcess:
-        self._opened_s = time.monotonic()
+        self._again_s = time.monotonic() + _PAUSE_S
         try:
             self._helper = HelperProcess(self._argv, self._password, post, limit_s)
         except NetworkError as exc:
             self._reason = f"{self._why}, and {exc}" if self._why else str(exc)
             if isinstance(exc, PasswordError):
-                self._refused = self._reason
+                self._again_s = math.inf
             raise NetworkError(self._reason) from exc
         self._reason = "the sudo helper ended"
         return self._helper
@@ -92,32 +90,8 @@ class Sudo:
             self._helper.close()
         self._local.close()
 
-    def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
-        return self._local.addresses(interface)
-
-    def resolve(self, interface: str) -> str:
-        return self._local.resolve(interface)
-
-    def has_carrier(self, interface: str) -> bool:
-        return self._local.has_carrier(interface)
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        return self._local.interface_for(ip)
-
-    def default_interface(self) -> str | None:
-        return self._local.default_interface()
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        return self._local.gateways()
-
-    def mac(self, interface: str) -> str:
-        return self._local.mac(interface)
-
     def watch(self, ips: frozenset[IPv4Address]) -> None:
-        self._ips = ips
-        if self._helper is not None and self._helper.alive:
-            with contextlib.suppress(NetworkError):  # the next helper gets them, and until then probes fail
-                self._helper.ask("watch", {"ips": sorted(map(str, ips))})
+        self._set("watch", ips=sorted(map(str, ips)))
 
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         self._ask("probe", interface=interface, ip=str(ip), sender=str(sender) if sender else None)
@@ -136,16 +110,21 @@ class Sudo:
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         try:
-            return decode(LastSeen, self._ask("last_seen", interface=interface, ip=str(ip)))
-        except (NetworkError, TypeError, ValueError):
+            seen: LastSeen = decode(self._ask("last_seen", interface=interface, ip=str(ip)))
+        except NetworkError:
             return LastSeen()
+        return seen
 
-    def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
-        self._filtered = probes
+    def filter_probes(self, probes: Probes) -> None:
+        wanted = [{"interface": interface, "ip": str(ip), "mac": mac} for interface, ip, mac in probes]
+        self._set("filter_probes", probes=wanted)
+
+    def _set(self, do: str, **what: object) -> None:
+        """Tell the helper, if there is one; the next one is told again, and until then probes fail."""
+        self._told[do] = what
         if self._helper is not None and self._helper.alive:
-            wanted = [{"interface": interface, "ip": str(ip), "mac": mac} for interface, ip, mac in probes]
-            with contextlib.suppress(NetworkError):  # the next helper sets it anew
-                self._helper.ask("filter_probes", {"probes": wanted})
+            with contextlib.suppress(NetworkError):
+                self._helper.ask(do, what)
 
     def _ask(self, do: str, **what: object) -> Any:
         helper = self._helper
@@ -155,11 +134,9 @@ class Sudo:
 
     def _open_again(self) -> HelperProcess:
         """A helper that was killed, or that sudo could not start, gets another chance every 10 s."""
-        if self._refused is not None:
-            raise NetworkError(self._refused)
-        if self._post is None or time.monotonic() < self._opened_s + _PAUSE_S:
+        if self._post is None or time.monotonic() < self._again_s:
             raise NetworkError(self._reason)
         helper = self._open(self._post, _RESTART_S)
-        self.watch(self._ips)
-        self.filter_probes(self._filtered)
+        for do, what in self._told.items():
+            self._set(do, **what)
         return helper

@@ -4,21 +4,19 @@ import contextlib
 import json
 import os
 import queue
-import selectors
 import subprocess
 import threading
-import time
 from collections.abc import Callable
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from network.base import NetworkError, NetworkEvent
-from network.sudo.protocol import decode_event
+from network.sudo.protocol import decode
 
 PROMPT = "[failover worker: password for sudo]"
 _REQUEST_S = 2.0
 """Seconds within which the helper has to answer a request."""
-_KEPT = 2000
-"""Characters kept of what sudo writes to standard error."""
+_KEPT = 300
+"""Bytes kept of what sudo says."""
 _REMEDY = "set PASSWORD_FILE (or PASSWORD), or let sudo run without a password for this user"
 
 
@@ -38,9 +36,8 @@ class HelperProcess:
         self._post = post
         self._password = password
         self._prompts = 0
-        self._errors = ""
+        self._said = b""
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._last_id = 0
         try:
             # In a session of its own: Ctrl-C is for the worker to answer. sudo makes its command's environment
             # itself; this one is sudo's, and holds no secret.
@@ -48,13 +45,14 @@ class HelperProcess:
                 argv,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
                 start_new_session=True,
                 bufsize=0,
             )
         except OSError as exc:
             raise NetworkError(f"sudo could not be started: {exc.strerror}") from exc
+        self._input = cast("IO[bytes]", self._process.stdin)
         self._thread = threading.Thread(target=self._read, name="network-helper", daemon=True)
         self._thread.start()
         ready = self._next(limit_s)
@@ -71,18 +69,14 @@ class HelperProcess:
         """The answer's value. Raises NetworkError with the helper's reason; one that does not answer within
         2 s is ended.
         """
-        self._last_id += 1
-        self._write(json.dumps({"id": self._last_id, "do": do, **what}).encode())
-        until_s = time.monotonic() + _REQUEST_S
-        while True:
-            answer = self._next(until_s - time.monotonic())
-            if not answer:
-                self.close()
-                raise NetworkError("the sudo helper " + ("did not answer" if answer is None else "ended"))
-            if answer.get("id") == self._last_id:
-                if "error" in answer:
-                    raise NetworkError(answer["error"])
-                return answer.get("value")
+        self._write(json.dumps({"do": do, **what}).encode())
+        answer = self._next(_REQUEST_S)
+        if not answer:
+            self.close()
+            raise NetworkError("the sudo helper " + ("did not answer" if answer is None else "ended"))
+        if "error" in answer:
+            raise NetworkError(answer["error"])
+        return answer.get("value")
 
     def close(self) -> None:
         """Its input ends, so it ends; being root's, it could not be killed."""
@@ -91,7 +85,7 @@ class HelperProcess:
 
     def _end_input(self) -> None:
         with contextlib.suppress(OSError):
-            _pipe(self._process.stdin).close()
+            self._input.close()
 
     def _failure(self, ready: dict[str, Any] | None, limit_s: float) -> NetworkError:
         if ready:
@@ -100,12 +94,12 @@ class HelperProcess:
             return PasswordError(f"sudo refused the password, which is not tried again: {_REMEDY}")
         if ready is None:
             return NetworkError(f"sudo did not start the helper within {limit_s:.0f} s")
-        said = " ".join(self._errors.replace(PROMPT, " ").split())[-300:]
+        said = " ".join(self._said.decode(errors="replace").split())
         return NetworkError(f"sudo did not start the helper ({said or 'without a message'}): {_REMEDY}")
 
     def _write(self, line: bytes) -> None:
         try:
-            _pipe(self._process.stdin).write(line + b"\n")
+            self._input.write(line + b"\n")
         except (OSError, ValueError) as exc:  # ValueError: it is closed
             raise NetworkError("the sudo helper ended") from exc
 
@@ -117,49 +111,35 @@ class HelperProcess:
             return None
 
     def _read(self) -> None:
-        out, err = _pipe(self._process.stdout), _pipe(self._process.stderr)
         unfinished = b""
-        with out, err, selectors.DefaultSelector() as selector:
-            for pipe in (out, err):
-                selector.register(pipe, selectors.EVENT_READ)
-            while selector.get_map():
-                for key, _ in selector.select():
-                    data = os.read(key.fd, 1 << 16)
-                    if not data:
-                        selector.unregister(key.fileobj)
-                    elif key.fileobj is err:
-                        self._on_stderr(data.decode(errors="replace"))
-                    else:
-                        *lines, unfinished = (unfinished + data).split(b"\n")
-                        for line in lines:
-                            self._on_line(line)
+        with cast("IO[bytes]", self._process.stdout) as output:
+            while data := output.read(1 << 16):
+                *lines, unfinished = (unfinished + data).split(b"\n")
+                for line in lines:
+                    self._on_line(line)
+                if PROMPT.encode() in unfinished:  # it waits on the line for the password
+                    unfinished = b""
+                    self._on_prompt()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._answers.put({})
 
-    def _on_stderr(self, text: str) -> None:
-        self._errors = (self._errors + text)[-_KEPT:]
-        while self._prompts < self._errors.count(PROMPT):
-            self._prompts += 1
-            if self._prompts == 1 and self._password is not None:
-                with contextlib.suppress(NetworkError):  # that it ended is seen where it is read
-                    self._write(os.fsencode(self._password))
-            else:
-                self._end_input()
+    def _on_prompt(self) -> None:
+        self._prompts += 1
+        if self._prompts == 1 and self._password is not None:
+            with contextlib.suppress(NetworkError):  # that it ended is seen where it is read
+                self._write(os.fsencode(self._password))
+        else:
+            self._end_input()
 
     def _on_line(self, line: bytes) -> None:
         try:
             data = json.loads(line)
-            if "event" not in data:
+            if "kind" not in data:
                 self._answers.put(data)
                 return
-            event = decode_event(data)
+            event = decode(data)
         except (ValueError, KeyError, TypeError):  # not the helper's: a message of sudo's own
+            self._said = (self._said + line + b"\n")[-_KEPT:]
             return
         self._post(event)
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise ValueError("no pipe")
-    return pipe

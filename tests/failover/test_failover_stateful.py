@@ -9,10 +9,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from failover.actions import HOLDING
 from failover.conflicts import REPEATS_S
 from failover.owners import OwnerMacs
-from failover.states import OWNER_START_S, State
+from failover.states import HOLDING, OWNER_START_S, State
 from network.base import ArpSeen, Vip
 from tests.lab.wire_fake import (
     GRID,

@@ -118,7 +118,7 @@ def test_an_owner_s_probe_while_this_node_probes_too_means_that_it_is_back():
 def test_an_order_shortly_after_the_owner_s_probe_is_refused_without_a_probe():
     """Whether this node held the address or only heard the probe: its own would be a conflict for the owner."""
     desk = Desk()
-    desk.wire.probers[IP] = (OWNER_MAC, desk.clock.now)
+    desk.wire.probers[IP, OWNER_MAC] = desk.clock.now
     desk.run(5)
     desk.recover(order(owner_mac=OWNER_MAC))
     assert "in use by its owner" in desk.sent[0][1]["error"]
@@ -129,9 +129,19 @@ def test_an_order_shortly_after_the_owner_s_probe_is_refused_without_a_probe():
     assert desk.held == [2]
 
 
+def test_another_taker_s_probe_does_not_hide_the_owner_s():
+    desk = holding(owner_mac=OWNER_MAC)
+    for mac in (OWNER_MAC, LOWER_MAC):
+        desk.wire.ask(IP, mac)
+        desk.run(0.1)
+    desk.sent.clear()
+    desk.recover(order(owner_mac=OWNER_MAC))
+    assert "in use by its owner" in desk.sent[0][1]["error"]
+
+
 def test_another_taker_s_probe_is_not_the_owner_s():
     desk = Desk()
-    desk.wire.probers[IP] = (HIGHER_MAC, desk.clock.now)
+    desk.wire.probers[IP, HIGHER_MAC] = desk.clock.now
     desk.recover(order(owner_mac=OWNER_MAC))
     desk.run(1)
     assert desk.held == [2]
@@ -240,7 +250,7 @@ def test_a_former_holder_s_probe_is_not_taken_for_an_owner_s_that_starts():
     desk = Desk()
     desk.wire.macs[IP] = HIGHER_MAC
     desk.wire.other_uses[IP] = ip_of(9)
-    desk.wire.probers[IP] = (HIGHER_MAC, desk.clock.now)
+    desk.wire.probers[IP, HIGHER_MAC] = desk.clock.now
     desk.recover(order())
     desk.run(1)
     assert desk.held == [2]
@@ -280,7 +290,7 @@ def test_each_line_of_an_order_carries_its_number():
 def test_answers_carry_their_order_and_are_dropped_once_they_are_untrue():
     desk = Desk()
     replies = []
-    desk.failover._table._answer = replies.append
+    desk.failover._table.answer = replies.append
     desk.failover.recover(order(), desk.clock.now, desk.clock.now, 7)
     desk.run(1)
     (taken,) = replies

@@ -69,17 +69,25 @@ def test_the_interface_that_is_configured(lab):
     node.shut()
 
 
-def test_gateways_and_the_default_interface(lab, node):
-    assert node.gateways() == {IPv4Address("10.9.0.10")}
-    assert node.default_interface() == "eth0"
+def test_default_routes(lab, node):
+    def routes():
+        return [(interface, str(gateway)) for interface, gateway in node.default_routes()]
+
+    assert routes() == [("eth0", "10.9.0.10")]
     lab.plug(node.host, "n3b", "eth1", "02:fc:00:00:01:03")
     node.host.sh("ip addr add 10.5.0.3/24 dev eth1; ip route add default via 10.5.0.1 metric 50")
     node.host.sh("ip route add default table 99 via 10.5.0.9")
     node.host.sh("ip route add default metric 9 nexthop via 10.9.0.11 nexthop via 10.9.0.12")
-    expected = {"10.9.0.10", "10.5.0.1", "10.5.0.9", "10.9.0.11", "10.9.0.12"}
-    assert {str(ip) for ip in node.gateways()} == expected
-    assert node.default_interface() == "eth0"
+    assert routes() == [
+        ("eth0", "10.9.0.10"),
+        ("eth0", "10.9.0.11"),
+        ("eth0", "10.9.0.12"),
+        ("eth1", "10.5.0.1"),
+        ("eth1", "10.5.0.9"),
+    ]
     node.host.sh("ip route flush exact 0.0.0.0/0; ip route add default via 10.5.0.1 metric 50")
-    assert node.default_interface() == "eth1"
-    node.host.sh("ip route flush exact 0.0.0.0/0; ip route flush table 99")
-    assert (node.default_interface(), node.gateways()) == (None, frozenset())
+    assert routes()[0] == ("eth1", "10.5.0.1")
+    node.host.sh("ip route flush exact 0.0.0.0/0; ip route flush table 99; ip route add default dev eth1")
+    assert routes() == [("eth1", "None")]
+    node.host.sh("ip route flush exact 0.0.0.0/0")
+    assert routes() == []

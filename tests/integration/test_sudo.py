@@ -268,7 +268,7 @@ def test_a_helper_that_was_killed_is_started_anew(lab, asked):
     (pid,) = helpers(lab)
     os.kill(pid, signal.SIGKILL)
     assert "helper ended" in until(lambda: worker.answer("net.hold(vip)").get("error"))
-    worker.value("setattr(net, '_opened_s', net._opened_s - 60)")
+    worker.value("setattr(net, '_again_s', net._again_s - 60)")
     worker.value("net.hold(vip)")
     assert "10.9.0.2/24" in lab.node(3).addresses()
     worker.value("(events.clear(), net.probe('eth0', client))")

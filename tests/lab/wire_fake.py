@@ -17,11 +17,10 @@ from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from failover.actions import FailoverSettings
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import State
+from failover.states import FailoverSettings, State
 from failover.vips import Reply
 from logging_setup import Entry, NoLog, format_line, parse_line
 from network.base import (
@@ -100,7 +99,7 @@ class Wire:
     down: bool = False
     probes: list[tuple[float, IPv4Address]] = field(default_factory=list)
     senders: list[IPv4Address | None] = field(default_factory=list)
-    probers: dict[IPv4Address, tuple[str, float]] = field(default_factory=dict)
+    probers: dict[tuple[IPv4Address, str], float] = field(default_factory=dict)
     other_uses: dict[IPv4Address, IPv4Address] = field(default_factory=dict)
     filtered: frozenset[tuple[str, IPv4Address, str]] = frozenset()
     announcements: list[tuple[float, IPv4Address]] = field(default_factory=list)
@@ -167,10 +166,9 @@ class Wire:
             at, _, arp = heapq.heappop(self._coming)
             if not self.down and arp.sender_ip != NOBODY:
                 self.macs[arp.sender_ip] = arp.sender_mac
-                if self.probers.get(arp.sender_ip, ("", 0.0))[0] == arp.sender_mac:
-                    del self.probers[arp.sender_ip]
+                self.probers.pop((arp.sender_ip, arp.sender_mac), None)
             elif not self.down and not arp.reply:
-                self.probers[arp.target_ip] = (arp.sender_mac, at)
+                self.probers[arp.target_ip, arp.sender_mac] = at
             if not self.down and not self._watched.isdisjoint((arp.sender_ip, arp.target_ip)):
                 self.heard.append((at, arp))
                 self._post(arp)
@@ -204,12 +202,9 @@ class Wire:
         self._must_be_up()
         return "eth0"
 
-    def default_interface(self) -> str | None:
-        return "eth0"
-
-    def gateways(self) -> frozenset[IPv4Address]:
-        self._may("gateways")
-        return frozenset({GATEWAY})
+    def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
+        self._may("default_routes")
+        return (("eth0", GATEWAY),)
 
     def mac(self, interface: str) -> str:
         self._may("mac")
@@ -261,8 +256,8 @@ class Wire:
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         self._may("last_seen")
-        prober, at_s = self.probers.get(ip, (None, float("-inf")))
-        return LastSeen(self.macs.get(ip), self.other_uses.get(ip), prober, self.clock.now - at_s)
+        ago_s = {mac: self.clock.now - at for (asked, mac), at in self.probers.items() if asked == ip}
+        return LastSeen(self.macs.get(ip), self.other_uses.get(ip), ago_s)
 
     def filter_probes(self, probes: frozenset[tuple[str, IPv4Address, str]]) -> None:
         self.filtered = probes

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import struct
+import sys
 from ipaddress import IPv4Address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-pytest.importorskip("fcntl")  # Linux and macOS; nothing else imports network.arp
+if sys.platform != "linux":
+    pytest.skip("the netlink backend is for Linux", allow_module_level=True)
 
 from network.base import ArpSeen, NetworkError
 from network.netlink import arp
+from network.netlink.backend import Netlink
 
 MAC = "02:fc:00:00:00:03"
 IP = IPv4Address("10.9.0.2")
@@ -93,13 +96,21 @@ def test_a_sender_that_can_be_no_host_is_rejected(sender):
     assert arp.parse(arp.probe(sender, IP), "e") is None
 
 
-@pytest.mark.parametrize("name", ["nosuch0", "", "a" * 16, "ü" * 8])
-def test_an_interface_that_is_not_there(name):
-    for ask in (arp.mac, arp.check_running, arp.is_running):
+@pytest.fixture
+def net():
+    net = Netlink(3, None, 10)
+    yield net
+    net.close()
+
+
+@pytest.mark.parametrize("name", ["nosuch0", "", "a" * 16, "ü" * 8, "a" * 200])
+def test_an_interface_that_is_not_there(net, name):
+    for ask in (net.mac, net.resolve):
         with pytest.raises(NetworkError, match="there is no interface"):
             ask(name)
+    assert not net.has_carrier(name)
 
 
-def test_loopback_speaks_no_arp():
+def test_loopback_speaks_no_arp(net):
     with pytest.raises(NetworkError, match="not Ethernet"):
-        arp.mac("lo")
+        net.mac("lo")

@@ -12,15 +12,16 @@ import pytest
 from network.base import Address, AddressesChanged, ArpSeen, LinkUp, NetworkError, Vip
 from network.command import backend as alias
 from network.command.backend import CommandBackend
-from network.command.interfaces import InterfaceInfo, read_interfaces
 from network.command.journal import Journal
+from network.command.macos import MacOS
+from network.command.system import InterfaceInfo, System
 
 OWN = IPv4Interface("10.9.0.3/24")
 VIP = Vip(2, IPv4Interface("10.9.0.2/24"), "en0")
 IP = VIP.ip.ip
 
 
-class Mac:
+class Mac(System):
     """A system whose commands change the cards in memory."""
 
     backend = "ifconfig"
@@ -31,7 +32,7 @@ class Mac:
         self.refuses = None
         self.asked = self.looks = 0
 
-    def read(self):
+    def interfaces(self):
         self.looks += 1
         return tuple(self.cards.values())
 
@@ -76,7 +77,7 @@ def events():
 
 @pytest.fixture
 def net(mac, path, events):
-    net = CommandBackend(mac, None, Journal(path), mac.read)
+    net = CommandBackend(mac, None, Journal(path))
     net.start(events.append)
     yield net
     net.close()
@@ -94,7 +95,7 @@ def test_a_virtual_address_is_known_after_a_restart(net, mac, path):
     net.hold(VIP)
     net.renew(VIP)
     assert net.addresses() == (Address("en0", OWN), Address("en0", VIP.ip, 2))
-    again = CommandBackend(mac, None, Journal(path), mac.read)
+    again = CommandBackend(mac, None, Journal(path))
     assert again.addresses() == net.addresses()
     again.release(VIP)
     again.release(VIP)
@@ -105,7 +106,7 @@ def test_a_virtual_address_is_known_after_a_restart(net, mac, path):
 def test_what_a_restart_of_the_machine_took_is_no_virtual_address_any_more(net, mac, path):
     net.hold(VIP)
     mac.change("en0", ips=(OWN,))
-    after = CommandBackend(mac, None, Journal(path), mac.read)
+    after = CommandBackend(mac, None, Journal(path))
     after.start(print)
     after.close()
     mac.change("en0", ips=(OWN, VIP.ip))
@@ -129,7 +130,7 @@ def test_a_system_that_refuses_leaves_nothing_in_the_journal(net, mac, path):
         net.hold(VIP)
     assert Journal(path).read() == ()
     with pytest.raises(NetworkError, match="not today"):
-        CommandBackend(mac, None, Journal(path), mac.read).start(print)
+        CommandBackend(mac, None, Journal(path)).start(print)
 
 
 def test_success_is_what_the_interface_holds_not_what_the_tool_said(net, mac, path):
@@ -148,12 +149,8 @@ def test_an_interface_without_an_address_of_its_own_in_the_subnet(net, mac):
 
 
 def test_interfaces(net, mac):
-    assert (net.interface_for(IP), net.default_interface(), net.mac("en0")) == (
-        "en0",
-        "en0",
-        "02:fc:00:00:00:03",
-    )
-    assert net.gateways() == {IPv4Address("10.9.0.10"), IPv4Address("10.5.0.1")}
+    assert (net.interface_for(IP), net.mac("en0")) == ("en0", "02:fc:00:00:00:03")
+    assert net.default_routes() == (("en0", IPv4Address("10.9.0.10")), ("en1", IPv4Address("10.5.0.1")))
     mac.cards["lo0"] = InterfaceInfo("lo0", None, True, ())
     mac.change("en0", up=False)
     for act in (
@@ -195,7 +192,7 @@ def test_a_question_that_failed_is_no_silence(net, mac):
 
 def test_changes_are_told(mac, path, events, monkeypatch):
     monkeypatch.setattr(alias, "_POLL_S", 0.01)
-    net = CommandBackend(mac, None, Journal(path), mac.read)
+    net = CommandBackend(mac, None, Journal(path))
     net.start(events.append)
     mac.change("en0", up=False)
     seen = mac.looks
@@ -216,7 +213,7 @@ def test_closed_leaves_no_thread(net):
 
 def test_the_cards_of_this_machine():
     pytest.importorskip("psutil", reason="psutil is installed where there is no rtnetlink")
-    cards = {card.name: card for card in read_interfaces()}
+    cards = {card.name: card for card in MacOS().interfaces()}
     assert any(ip.ip.is_loopback for card in cards.values() for ip in card.ips)
     for card in cards.values():
         assert card.mac is None or len(card.mac) >= 17

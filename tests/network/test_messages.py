@@ -96,7 +96,9 @@ def test_the_flags_of_an_attribute_are_no_part_of_its_type():
 def test_next_hops(gateways):
     hop = struct.Struct("=HBBiHH4s")
     data = b"".join(hop.pack(hop.size, 0, 0, 2, 8, messages.RTA_GATEWAY, ip.packed) for ip in gateways)
-    assert [one[messages.RTA_GATEWAY] for one in next_hops(data)] == [ip.packed for ip in gateways]
+    assert [(index, one[messages.RTA_GATEWAY]) for index, one in next_hops(data)] == [
+        (2, ip.packed) for ip in gateways
+    ]
     if gateways:
         with pytest.raises(ValueError, match="cut short"):
             list(next_hops(data[:-1]))

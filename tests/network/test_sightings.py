@@ -54,9 +54,10 @@ def test_a_probe_is_remembered_for_ten_seconds_and_uses_nothing():
     seen = Sightings()
     seen.note(probes(A), 100.0)
     seen.note(probes(B), 101.0)
-    assert seen.prober("eth0", IP, 104.0) == (B, 3.0)
-    assert seen.prober("eth0", IP, 111.5) is None
-    assert seen.prober("eth1", IP, 104.0) is None
+    assert seen.probed_ago_s("eth0", IP, 104.0) == {A: 4.0, B: 3.0}
+    assert seen.probed_ago_s("eth0", IP, 110.5) == {B: 9.5}
+    assert seen.probed_ago_s("eth0", IP, 111.5) == {}
+    assert seen.probed_ago_s("eth1", IP, 104.0) == {}
     assert seen.user("eth0", IP, 104.0) is None
 
 
@@ -65,11 +66,11 @@ def test_a_probe_is_forgotten_when_its_sender_uses_the_address():
     seen.note(probes(A), 100.0)
     for other in (uses(B, IP), uses(A, OTHER), uses(A, IP, "eth1")):
         seen.note(other, 101.0)
-    assert seen.prober("eth0", IP, 102.0) == (A, 2.0)
+    assert seen.probed_ago_s("eth0", IP, 102.0) == {A: 2.0}
     seen.note(uses(A, IP), 103.0)
-    assert seen.prober("eth0", IP, 104.0) is None
+    assert seen.probed_ago_s("eth0", IP, 104.0) == {}
     seen.note(probes(A), 105.0)
-    assert seen.prober("eth0", IP, 106.0) == (A, 1.0)
+    assert seen.probed_ago_s("eth0", IP, 106.0) == {A: 1.0}
 
 
 def test_a_flood_of_addresses_is_bounded_and_the_newest_stay():

@@ -81,7 +81,7 @@ def test_a_wire_on_which_nobody_speaks(net, events):
     net.probe("simulated0", VIP.ip.ip)
     net.announce("simulated0", VIP.ip.ip)
     assert net.last_seen("simulated0", VIP.ip.ip).mac is None
-    assert net.gateways() == frozenset()
+    assert net.default_routes() == (("simulated0", None),)
     assert net.mac("simulated0") == "02:09:00:00:00:03"
     assert events == []
 

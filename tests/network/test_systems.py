@@ -10,7 +10,7 @@ import pytest
 from network.base import NetworkError, Vip
 from network.choose import open_network, resolve
 from network.command import macos, windows
-from network.command.run import run
+from network.command.system import run
 
 VIP = Vip(2, IPv4Interface("10.9.0.2/24"), "en0")
 
