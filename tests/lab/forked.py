@@ -58,10 +58,20 @@ def _template(modules: Sequence[str]) -> _Template:
 
 
 class Forked:
-    """`python ARGUMENTS`, with standard input from nowhere and its outputs to two descriptors."""
+    """`python ARGUMENTS`, with standard input from nowhere and its outputs to two descriptors; in a network namespace
+    of that name, or in this process's own.
+    """
+
+    stdin = stdout = stderr = None  # no pipes of its own
 
     def __init__(
-        self, arguments: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+        self,
+        arguments: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        stdout: int,
+        stderr: int,
+        namespace: str | None = None,
     ) -> None:
         self.args = arguments
         self.returncode: int | None = None
@@ -74,6 +84,7 @@ class Forked:
                 cwd=str(cwd),
                 env=dict(env),
                 files=resource.getrlimit(resource.RLIMIT_NOFILE),
+                namespace=namespace,
             )
 
     def poll(self) -> int | None:

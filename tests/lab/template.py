@@ -4,12 +4,14 @@
 
 Imports take most of a start, so that hundreds of them are what the tests would wait for. What is kept are the libraries
 alone: each process imports the project's own modules itself, and runs its file or module as `python` would.
-Driven by tests/lab/forked.py over a socket, by JSON: {"run": ARGUMENTS, "cwd", "env", "files"} with three descriptors is
-answered by a pid, {"poll": PID} by its exit code or null. "files" is the limit of open files.
+Driven by tests/lab/forked.py over a socket, by JSON: {"run": ARGUMENTS, "cwd", "env", "files", "namespace"} with three
+descriptors is answered by a pid, {"poll": PID} by its exit code or null. "files" is the limit of open files, "namespace"
+the name of a network namespace or null.
 """
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -22,6 +24,8 @@ from typing import Any
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 MESSAGE = 1 << 20
+CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
+MS_REC, MS_SLAVE, MNT_DETACH = 0x4000, 1 << 19, 2
 
 
 def forget_the_project() -> None:
@@ -31,6 +35,22 @@ def forget_the_project() -> None:
             del sys.modules[name]
 
 
+def enter(namespace: str) -> None:
+    """Move there, as `ip netns exec` does, with a /sys that shows its interfaces (ip-netns(8))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def check(result: int) -> None:
+        if result != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+    with open(f"/var/run/netns/{namespace}") as there:
+        check(libc.setns(there.fileno(), CLONE_NEWNET))
+    check(libc.unshare(CLONE_NEWNS))
+    check(libc.mount(b"", b"/", b"none", ctypes.c_ulong(MS_SLAVE | MS_REC), None))
+    libc.umount2(b"/sys", MNT_DETACH)
+    check(libc.mount(namespace.encode(), b"/sys", b"sysfs", ctypes.c_ulong(0), None))
+
+
 def become(wanted: dict[str, Any], descriptors: list[int]) -> None:
     """Run in the forked process as `python ARGUMENTS` would."""
     arguments, env = wanted["run"], wanted["env"]
@@ -38,6 +58,8 @@ def become(wanted: dict[str, Any], descriptors: list[int]) -> None:
         os.dup2(descriptor, number)
     os.closerange(3, 256)
     resource.setrlimit(resource.RLIMIT_NOFILE, tuple(wanted["files"]))
+    if wanted["namespace"]:
+        enter(wanted["namespace"])
     os.chdir(wanted["cwd"])
     sys.dont_write_bytecode = bool(env.get("PYTHONDONTWRITEBYTECODE"))
     os.environ.clear()
