@@ -16,7 +16,6 @@ import gc
 import importlib
 import json
 import os
-import resource
 import runpy
 import socket
 import sys
@@ -53,6 +52,8 @@ def enter(namespace: str) -> None:
 
 def become(wanted: dict[str, Any], descriptors: list[int]) -> None:
     """Run in the forked process as `python ARGUMENTS` would."""
+    import resource  # which Windows has not
+
     arguments, env = wanted["run"], wanted["env"]
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
