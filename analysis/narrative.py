@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from .causes import SAME_S
 from .formatting import Times, capital, count, duration, listed, milliseconds, node_name
 from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Lane, Story
 
 CAVEATS = 20
 """Of a kind at most."""
-SAME_S = 8.0
-"""Within which all nodes notice that their master is gone."""
 SHORTEST_S = 0.001
 OUTCOMES = ("taken", "refused", "failed", "withdrawn")
 
