@@ -191,13 +191,13 @@ class PingMonitor:
                 self.counts.missed += 1
                 timeout_ms = self._timeout_s * 1000
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
+                if self._missed_in_row >= self._max_missed:
+                    if (self.counts.answered_s or 0.0) < self._since_s:
+                        # none came on this connection: it may be another master now, which never acknowledges
+                        self._acknowledging.discard(self._url)
+                    return f"{self._missed_in_row} pings in a row without an answer"
             else:
                 self._missed_in_row = 0
-        if acknowledges and self._missed_in_row >= self._max_missed:
-            if (self.counts.answered_s or 0.0) < self._since_s:
-                # none came on this connection: it may be another master now, which never acknowledges
-                self._acknowledging.discard(self._url)
-            return f"{self._missed_in_row} pings in a row without an answer"
         last_s = self._connection.last_packet_s
         quiet_for_s = now - max(self._since_s, last_s)
         quiet_s = self._quiet_s if last_s > self._since_s else self._mute_s

@@ -8,8 +8,9 @@ those of true pairs fall together.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations, islice
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def compare(lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence
         clocks.insert(0, _master_events(master))
     edges: dict[tuple[int, int], _Difference] = {}
     for (one, mine), (other, theirs) in combinations(enumerate(clocks), 2):
-        found = _difference(sorted(islice(_votes(mine, theirs), VOTES)))
+        found = _difference(islice(_votes(mine, theirs), VOTES))
         if found:
             edges[one, other] = found
             edges[other, one] = _Difference(-found.seconds, found.votes)
@@ -100,22 +101,16 @@ def _votes(mine: Events, theirs: Events) -> Iterator[tuple[float, int, int]]:
                 yield there - at, place << 16 | i, place << 16 | j
 
 
-def _difference(votes: Sequence[tuple[float, int, int]]) -> _Difference | None:
+def _difference(votes: Iterable[tuple[float, int, int]]) -> _Difference | None:
     """The difference for which most events speak; None: too few do, or as many speak for another one."""
-    bundles: list[_Difference] = []
-    mine: Counter[int] = Counter()
-    theirs: Counter[int] = Counter()
-    end = 0
-    for begin, (value, my_event, their_event) in enumerate(votes):
-        while end < len(votes) and votes[end][0] - value <= TOGETHER_S:
-            mine[votes[end][1]] += 1
-            theirs[votes[end][2]] += 1
-            end += 1
-        bundles.append(_Difference(votes[(begin + end - 1) // 2][0], min(len(mine), len(theirs))))
-        for events, event in ((mine, my_event), (theirs, their_event)):
-            events[event] -= 1
-            if not events[event]:
-                del events[event]
+    halves: dict[int, list[tuple[float, int, int]]] = defaultdict(list)
+    for vote in votes:
+        halves[math.floor(vote[0] / TOGETHER_S * 2)].append(vote)
+    bundles = []
+    for place, half in halves.items():
+        near = sorted(half + halves.get(place + 1, []))
+        events = (len({vote[whose] for vote in near}) for whose in (1, 2))
+        bundles.append(_Difference(near[(len(near) - 1) // 2][0], min(events)))
     if not bundles:
         return None
     best = max(bundles, key=lambda bundle: (bundle.votes, -abs(bundle.seconds)))

@@ -47,17 +47,7 @@ def length(spans: Spans) -> float:
 
 def overlap(one: Spans, other: Spans) -> Spans:
     """What lies in both, in linear time."""
-    found: list[tuple[float, float]] = []
-    i = j = 0
-    while i < len(one) and j < len(other):
-        start, end = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
-        if start < end:
-            found.append((start, end))
-        if one[i][1] < other[j][1]:
-            i += 1
-        else:
-            j += 1
-    return tuple(found)
+    return tuple(span for span in subtract(one, subtract(one, other)) if span[0] < span[1])
 
 
 def last_before(times: Sequence[float], at: float) -> float | None:

@@ -1,15 +1,16 @@
-"""The story's answer: its headline, one failover in a sentence, and a line of counts. No I/O."""
+"""The story's answer: its headline, one failover in a sentence, a line of counts, and what is not known. No I/O."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from .causes import SAME_S
 from .formatting import Times, capital, count, duration, listed, milliseconds, node_name
-from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Story
+from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Lane, Story
 
-SAME_S = 8.0
-"""Within which all nodes notice that their master is gone."""
+CAVEATS = 20
+"""Of a kind at most."""
 SHORTEST_S = 0.001
 OUTCOMES = ("taken", "refused", "failed", "withdrawn")
 
@@ -91,7 +92,8 @@ def account(failover: Failover, times: Times) -> str:
         UNKNOWN: f"{owner}'s address was ordered taken over at {at}",
     }.get(failover.cause, f"{owner} lost the master at {at}")
     text = "; ".join(filter(None, [went, *_who_answered(failover), _how_it_ended(failover, times)])) + "."
-    if failover.unserved_s >= SHORTEST_S and not (failover.taken and len(failover.gaps) == 1):
+    is_taken = any(one.outcome == "taken" for one in failover.attempts)
+    if failover.unserved_s >= SHORTEST_S and not (is_taken and len(failover.gaps) == 1):
         text += f" Nobody answered for its address for {duration(failover.unserved_s)}."
     if failover.doubled_s >= SHORTEST_S:
         text += f" Two machines had it at once for {duration(failover.doubled_s)}."
@@ -99,14 +101,14 @@ def account(failover: Failover, times: Times) -> str:
 
 
 def _who_answered(failover: Failover) -> Iterator[str]:
-    first, last = failover.taken, failover.attempts[-1]
-    if first is not None:
+    taken, last = [one for one in failover.attempts if one.outcome == "taken"], failover.attempts[-1]
+    if taken:
+        first = taken[0]
         after = f" in {milliseconds(first.takeover_ms)}" if first.takeover_ms else ""
         if failover.gaps and failover.start_known:
             after = f" {duration(failover.gaps[0].duration_s)} later"
         yield f"{node_name(first.recovery_node)} answered for it{after}"
-        takers = (node_name(one.recovery_node) for one in failover.attempts if one.outcome == "taken")
-        others = list(dict.fromkeys(takers))[1:]
+        others = list(dict.fromkeys(node_name(one.recovery_node) for one in taken))[1:]
         if others:
             yield f"then {listed(others)}"
     elif failover.owner_heard:
@@ -127,3 +129,65 @@ def _how_it_ended(failover: Failover, times: Times) -> str:
         return "it is not back where the logs end"
     holds = any(one.outcome == "taken" and one.released is None for one in failover.attempts)
     return "it is still held where the logs end" if holds else ""
+
+
+def one_number(lanes: Sequence[Lane]) -> Iterator[str]:
+    """For each number that several machines had at one time."""
+    by_number: dict[int | None, list[str]] = {}
+    for lane in lanes:
+        by_number.setdefault(lane.node, []).append(lane.folders[0])
+    for node, folders in by_number.items():
+        if node is not None and len(folders) > 1:
+            many = "Two" if len(folders) == 2 else str(len(folders))
+            yield (
+                f"{many} machines ran as node {node} at the same time ({listed(folders)}): give each its own NODE_ID. "
+                "Their failovers cannot be trusted."
+            )
+
+
+def caveats(story: Story) -> Iterator[str]:
+    """What the logs do not show, and what their times are worth."""
+    known = {lane.node for lane in story.lanes}
+    named = {
+        node
+        for one in story.failovers
+        for attempt in one.attempts
+        for node in (one.node, *attempt.active_neighbors)
+    }
+    absent = sorted(node for node in named - known if node is not None)
+    for node in absent[:CAVEATS]:
+        yield f"No log of node {node} was given: what it did itself is not known."
+    if len(absent) > CAVEATS:
+        yield f"Nor was one of {count(len(absent) - CAVEATS, 'further node')}."
+    for lane in story.lanes:
+        if lane.node is None:
+            yield f"{capital(lane.name)}: no line and no number in the folder's name says which node it is."
+        if not lane.has_comms:
+            yield f"No comms.log of {lane.name} was given: whether it had a master, and why not, is judged by its pings alone."
+        if not lane.has_info:
+            yield f"The logs of {lane.name} have no line of INFO: its LOG_LEVEL does not show a worker that is well."
+        if lane.clock_steps:
+            at, seconds = lane.clock_steps[0]
+            times = Times(story)
+            yield (
+                f"The clock of {lane.name} was put {'back' if seconds < 0 else 'forward'} by {duration(abs(seconds))} at "
+                f"{times.full(at)}: durations across that moment are not known."
+            )
+        if lane.ahead_s:
+            yield (
+                f"The clock of {lane.name} is {abs(lane.ahead_s):.1f} s {'ahead' if lane.ahead_s > 0 else 'behind'}, by "
+                f"{count(lane.clock_events, 'event')} that other nodes logged too. Its times stand as it wrote them; "
+                "durations between nodes allow for it."
+            )
+    agreeing = [lane.name for lane in story.lanes if lane.clock_events and not lane.ahead_s]
+    if len(agreeing) > 1 and any(lane.ahead_s for lane in story.lanes):
+        yield f"The clocks of {listed(agreeing)} agree."
+    strange = [lane.name for lane in story.lanes if not lane.clock_events]
+    if strange and len(story.lanes) > 1 and story.failovers:
+        yield f"Nothing that several nodes logged shows whether the clock of {listed(strange)} agrees with the others."
+    texts = dict.fromkeys(
+        f"Not known of node {one.node}'s failover at {Times(story).second(one.start)}: {text}."
+        for one in story.failovers[-CAVEATS:]
+        for text in one.caveats
+    )
+    yield from list(texts)[:CAVEATS]

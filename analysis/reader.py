@@ -13,8 +13,8 @@ import stat
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,52 +38,71 @@ class ExpansionError(Exception):
     """A compressed file holds more than any log does."""
 
 
-def _lines(file: BinaryIO, limit: float = float("inf")) -> Iterator[bytes]:
-    """The lines without their newlines, and what follows the last newline. Raises ExpansionError past `limit` bytes."""
-    rest, size = b"", 0
-    # read1, since a damaged .gz still gives what precedes the damage
-    read = getattr(file, "read1", file.read)
-    while block := read(BLOCK):
-        size += len(block)
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        yield from lines
-        if len(rest) > LONGEST:
-            rest = b"\0"  # the rest of that line follows it, and no line of ours starts so
-        if size > limit:
+class _Lines:
+    """A file's lines, without their newlines; `rest` is what follows the last newline."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.rest = b""
+        # read1, since a damaged .gz still gives what precedes the damage
+        self._read = getattr(file, "read1", file.read)
+
+    def whole(self) -> Iterator[bytes]:
+        """Those that are there now."""
+        while block := self._read(BLOCK):
+            *lines, self.rest = (self.rest + block).split(b"\n")
+            yield from lines
+            if len(self.rest) > LONGEST:
+                self.rest = b"\0"  # the rest of that line follows it, and no line of ours starts so
+
+    def all(self) -> Iterator[bytes]:
+        """The same, and what nobody goes on with."""
+        yield from self.whole()
+        if self.rest:
+            yield self.rest
+
+
+class _Bounded(gzip.GzipFile):
+    """Raises ExpansionError past so many times the size of its file."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(fileobj=file)
+        self._limit = EXPANSION * os.fstat(file.fileno()).st_size + EXPANSION_FREE
+
+    def read1(self, size: int = -1) -> bytes:
+        block = super().read1(size)
+        self._limit -= len(block)
+        if self._limit < 0:
             raise ExpansionError
-    if rest:
-        yield rest
+        return block
 
 
-def _opened(path: Path, stack: ExitStack) -> tuple[BinaryIO, float]:
-    """The file, unpacked where its name and its first bytes say so, and how many bytes may be read of it.
-
-    Raises OSError.
-    """
-    file = stack.enter_context(path.open("rb"))
-    if path.suffix == ".gz" and file.peek(2)[:2] == b"\x1f\x8b":
-        size = os.fstat(file.fileno()).st_size
-        return stack.enter_context(gzip.GzipFile(fileobj=file)), EXPANSION * size + EXPANSION_FREE  # type: ignore[return-value]
-    return file, float("inf")
+@contextmanager
+def _opened(path: Path) -> Iterator[_Lines]:
+    """The file's lines, unpacked where its name and its first bytes say so. Raises OSError."""
+    with path.open("rb") as file:
+        is_packed = path.suffix == ".gz" and file.peek(2)[:2] == b"\x1f\x8b"
+        yield _Lines(_Bounded(file) if is_packed else file)  # type: ignore[arg-type]
 
 
-@dataclass
 class Folder:
     """A LOG_DIR, or one log file. `faults` name what could not be read, `notes` what was left aside on purpose;
     both and the counts are complete once its lines were read.
     """
 
-    path: Path
-    readable: int = 0
-    unreadable: int = 0
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    _files: dict[str, list[Path]] | None = None
-
-    @property
-    def name(self) -> str:
-        return visible(str(self.path))
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = visible(str(path))
+        self.readable = self.unreadable = 0
+        self.faults: list[str] = []
+        self.notes: list[str] = []
+        self._files: dict[str, list[Path]] = {log: [] for log in LOGS}
+        try:
+            self._look()
+        except OSError as exc:
+            self._fault(self.path, exc)
+        if not any(self._files.values()) and not self.faults:
+            self.faults.append(f"{self.name}: no ping.log or comms.log in it; give a worker's LOG_DIR")
 
     @property
     def number(self) -> int | None:
@@ -94,24 +113,12 @@ class Folder:
         )
         return int(found[0]) if len(found) == 1 and len(found[0]) < 10 else None
 
-    def files(self, log: str) -> list[Path]:
-        """The files of "ping", "comms" or "master", oldest first."""
-        if self._files is None:
-            self._files = {name: [] for name in LOGS}
-            try:
-                self._look()
-            except OSError as exc:
-                self._fault(self.path, exc)
-            if not any(self._files.values()) and not self.faults:
-                self.faults.append(f"{self.name}: no ping.log or comms.log in it; give a worker's LOG_DIR")
-        return self._files[log]
-
     def read(self, log: str) -> Iterator[Ping | Line]:
-        """Every line of that log that fits, in the order of its files."""
-        for path in self.files(log):
+        """Every line of "ping", "comms" or "master" that fits, in the order of time of its files."""
+        for path in self._files[log]:
             try:
-                with ExitStack() as stack:
-                    for text in _lines(*_opened(path, stack)):
+                with _opened(path) as lines:
+                    for text in lines.all():
                         parsed = parse(text)
                         if parsed is None:
                             self.unreadable += 1
@@ -153,28 +160,22 @@ class Folder:
                 continue
             rotation = int(name[2]) if (name[2] or "").isdecimal() and len(name[2]) < 10 else 0
             found[name[1]].append((at, -rotation, path.suffix == ".gz", head, path))
-        assert self._files is not None  # noqa: S101 - files() made it
         for log, those in found.items():
-            plain = {(rotation, head) for _, rotation, packed, head, _ in those if not packed}
-            # a file that is just being packed is there twice
-            self._files[log] = [
-                path
-                for _, rotation, packed, head, path in sorted(those)
-                if not (packed and head and (rotation, head) in plain)
-            ]
+            files: dict[tuple[int, bytes | Path], Path] = {}
+            for _, rotation, _, head, path in sorted(those):
+                # one that is just being packed is there twice, and stands behind the other
+                files.setdefault((rotation, head or path), path)
+            self._files[log] = list(files.values())
 
 
 def _head(path: Path) -> tuple[float, bytes]:
     """When a file begins, and its first line that fits; -inf and nothing where none of its first does."""
-    with ExitStack() as stack:
-        try:
-            lines = _lines(*_opened(path, stack))
-            for _, text in zip(range(HEAD_LINES), lines, strict=False):
-                parsed = parse(text)
-                if parsed:
-                    return parsed.at, text
-        except (EOFError, zlib.error, gzip.BadGzipFile, ExpansionError):
-            pass  # named when the file itself is read
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile, ExpansionError), _opened(path) as lines:
+        # damage is named when the file itself is read
+        for text in islice(lines.all(), HEAD_LINES):
+            parsed = parse(text)
+            if parsed:
+                return parsed.at, text
     return float("-inf"), b""
 
 
@@ -183,65 +184,48 @@ class Tail:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: BinaryIO | None = None
-        self._rest = b""
-        self._moved: list[tuple[BinaryIO, bytes, float]] = []
+        self._now: _Lines | None = None
+        self._moved: list[tuple[_Lines, float]] = []
 
     def skip(self) -> None:
         """Begin behind the last whole line that is there now."""
-        self._file = self._open()
-        if self._file:
-            end = self._file.seek(0, os.SEEK_END)
-            start = max(0, end - LONGEST)
-            self._file.seek(start)
-            self._file.seek(start + self._file.read(end - start).rfind(b"\n") + 1)
+        self._now = self._open()
+        if self._now:
+            file = self._now.file
+            start = max(0, file.seek(0, os.SEEK_END) - LONGEST)
+            file.seek(start)
+            file.seek(start + file.read().rfind(b"\n") + 1)
 
     def lines(self) -> list[bytes]:
         """The whole lines that were written since the last call."""
         found: list[bytes] = []
         moved, self._moved = self._moved, []
-        for file, before, until_s in moved:
-            lines, rest = _more(file, before)
-            found += lines
+        for lines, until_s in moved:
             if until_s > time.monotonic():
-                self._moved.append((file, rest, until_s))
+                found += lines.whole()
+                self._moved.append((lines, until_s))
             else:
-                file.close()
-                found += [rest] if rest else []
-        if self._file:
-            lines, self._rest = _more(self._file, self._rest)
-            found += lines
+                found += lines.all()
+                lines.file.close()
+        if self._now:
+            found += self._now.whole()
             try:
-                now, ours = os.stat(self._path), os.fstat(self._file.fileno())
+                now, ours = os.stat(self._path), os.fstat(self._now.file.fileno())
             except OSError:
                 return found  # moved away, and not made anew yet
-            if (now.st_dev, now.st_ino) == (ours.st_dev, ours.st_ino):
-                if now.st_size < self._file.tell():  # copytruncate
-                    self._file.seek(0)
-                    self._rest = b""
+            if os.path.samestat(now, ours):
+                if now.st_size < self._now.file.tell():  # copytruncate
+                    self._now.file.seek(0)
+                    self._now.rest = b""
                 return found
-            self._moved.append((self._file, self._rest, time.monotonic() + LAST_WORDS_S))
-        self._file, self._rest = self._open(), b""
-        if self._file:
-            lines, self._rest = _more(self._file, b"")
-            found += lines
-        return found
+            self._moved.append((self._now, time.monotonic() + LAST_WORDS_S))
+        self._now = self._open()
+        return found + list(self._now.whole() if self._now else ())
 
-    def _open(self) -> BinaryIO | None:
+    def _open(self) -> _Lines | None:
         """None: there is no file that can be read; one may come."""
         try:
             # opening a pipe would wait for its writer
-            return self._path.open("rb") if stat.S_ISREG(self._path.stat().st_mode) else None
+            return _Lines(self._path.open("rb")) if stat.S_ISREG(self._path.stat().st_mode) else None
         except OSError:
             return None
-
-
-def _more(file: BinaryIO, rest: bytes) -> tuple[list[bytes], bytes]:
-    found: list[bytes] = []
-    while block := file.read(BLOCK):
-        lines = (rest + block).split(b"\n")
-        rest = lines.pop()
-        found += lines
-        if len(rest) > LONGEST:
-            rest = b"\0"
-    return found, rest

@@ -30,10 +30,10 @@ def burst(name: str, events: int) -> list[object]:
             sys.exit(f"{name} did not connect")
         time.sleep(1)
         before_s, before_mib = cpu_s(client.pid), memory_mib(client.pid)
-        began_s = grown_s = time.monotonic()
+        began_s = time.monotonic()
         for at in range(0, events, AT_ONCE):  # answers to pings find room between
             master.say(*messages[at : at + AT_ONCE])
-        size, peak_mib = -1, before_mib
+        size, peak_mib, grown_s = -1, before_mib, time.monotonic()
         while time.monotonic() - grown_s < QUIET_S:
             time.sleep(0.1)
             peak_mib = max(peak_mib, memory_mib(client.pid))

@@ -24,6 +24,8 @@ from connection.protocol import EIO, make_client_v3
 from connection.resolve import Resolver
 from connection.stream import Stream, WebSocket
 
+OWNER_S = 1.0
+"""Seconds for which an attempt goes on beyond its limit: it is its owner who ends it then, and says what it waited for."""
 POST_PACKETS = 16
 """What a master's library takes in one request; of more, the old one drops all."""
 POLL_PACKETS = 200_000
@@ -61,7 +63,7 @@ class Client:
     def __init__(self, target: Target, resolver: Resolver, limit_s: float) -> None:
         self.target = target
         self.limit_s = limit_s
-        self.dialer = Dialer(target, resolver, time.monotonic() + limit_s)
+        self.dialer = Dialer(target, resolver, time.monotonic() + limit_s + OWNER_S)
         self.last_packet_s = self.quiet_s = 0.0
         self.max_payload: int | None = None
         self._eio: Any = None
@@ -129,11 +131,6 @@ class Client:
         outbox = self._eio.queue
         with outbox.all_tasks_done:
             outbox.all_tasks_done.wait_for(lambda: not outbox.unfinished_tasks, limit_s)
-
-    def accepted(self) -> None:
-        """The master accepted: from here on only Engine.IO's own silence ends it."""
-        if self._stream:
-            self._stream.settimeout(self.quiet_s or None)
 
     def _websocket(self, share: float) -> dict[str, Any]:
         """What websocket-client is given for one websocket: a connected socket of ours."""

@@ -160,12 +160,6 @@ def ca_file_fault(path: object, why: object) -> Failure:
 
 def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
     """What an HTTP answer says that is no Engine.IO handshake."""
-    failure = _explain_answer(status, content_type, body, url)
-    failure.answered = True
-    return failure
-
-
-def _explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
     start = body[:2048]
     if b"unsupported version" in start.lower() or b"unsupported protocol version" in start.lower():
         return mismatch()

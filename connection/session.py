@@ -14,7 +14,7 @@ from connection import payload
 from connection.client import Client
 from connection.delivery import HASTE_S, JOIN_ACK_ID, Delivery
 from connection.dial import Target
-from connection.errors import Failure, explain, mismatch, rejected, unanswered
+from connection.errors import Failure, explain, mismatch, rejected
 from connection.messages import (
     ORDERS,
     Callbacks,
@@ -66,7 +66,7 @@ class Session(Client):
         self._ended = False
         self._undecided = False
         self._sid: object = None
-        self._attached = 0  # bytes of binary data since the last packet
+        self._attached = 0  # bytes of binary data since the last packet, 1 where it announced some
 
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
@@ -134,12 +134,7 @@ class Session(Client):
         try:
             self._attempt()
         except Exception as exc:  # noqa: BLE001 - whatever it is, it is a failed attempt
-            failure = explain(exc, self.target.url)
-            if failure.cause == "no_answer" and time.monotonic() >= self.dialer.ends_s:
-                blocked = failure.blocked
-                failure = unanswered(self.target.url, self.limit_s, self.phase)
-                failure.blocked = blocked
-            self.end(failure)
+            self.end(explain(exc, self.target.url))
             self.dialer.close()
 
     def _attempt(self) -> None:
@@ -184,12 +179,16 @@ class Session(Client):
 
     def _take(self, data: Any) -> None:
         if isinstance(data, bytes):
+            first = not self._attached
             self._attached += len(data)
             if self._attached > MESSAGE_LIMIT:
                 self.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
+            if first:
+                raise ValueError("it is binary data, as no order has")
             return
-        self._attached = 0
-        header = HEADER.match(data)
+        # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
+        self._attached = int(isinstance(data, str) and data[:1] in ("5", "6"))
+        header = HEADER.match(data) if isinstance(data, str) else None
         if not header:
             raise ValueError("it has binary data, as no order has, or is of no known type")
         kind, namespace, number = header.groups()
@@ -230,7 +229,9 @@ class Session(Client):
         if not isinstance(self._sid, str):
             self.end(mismatch())
             return
-        self.accepted()
+        if self._stream:
+            # from here on only Engine.IO's own silence ends it
+            self._stream.settimeout(self.quiet_s or None)
         self._phase = "connected"
         transport = str(self._eio.transport())
         self._callbacks.post(Connected(self, self._sid, transport, self.dialer.local_ip, self.quiet_s))

@@ -151,7 +151,9 @@ class Stream:
                 return b"\r\n".join(lines) + rest
             headers = parse_headers(BytesIO(head.partition(b"\r\n")[2]))
             body = self._body(rest, headers.get("content-length", ""))
-            raise explain_answer(status, headers.get("content-type", ""), body, self.dialer.url)
+            failure = explain_answer(status, headers.get("content-type", ""), body, self.dialer.url)
+            failure.answered = True
+            raise failure
         except NotHttp as exc:
             raise self.dialer.note(no_handshake(self.dialer.url, f"it says {exc}")) from exc
         except (OSError, Failure) as exc:

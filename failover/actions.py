@@ -154,16 +154,17 @@ class Actions:
         """Refuses: the owner (MAC) is alive, only its worker is gone, as `owner_alive` has said."""
         ip, mac = entry.vip.ip.ip, entry.other_mac
         if entry.owner_mac in (None, mac):
-            self.table.refuse(
-                entry, f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone", "INFO"
-            )
+            reason = f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone"
+            self.table.refuse(entry, reason, "INFO", "owner_alive")
         else:
             self.table.refuse(entry, f"{ip} is in use by {mac}, which is not its owner {entry.owner_mac}")
 
     def refuse_starting(self, entry: VipState, now: float) -> None:
         """Refuses: the owner is coming up, and would take this node's probes for a conflict."""
         where = f"{entry.vip.ip.ip} is in use by its owner {entry.other_mac}"
-        self.table.refuse(entry, f"{where}, which probed for it and is about to use it", "INFO")
+        self.table.refuse(
+            entry, f"{where}, which probed for it and is about to use it", "INFO", "owner_alive"
+        )
 
     def defer(self, entry: VipState, now: float) -> None:
         """The lower MAC goes on, the other refuses."""

@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from master.logs import Limited
+from master.logs import warn_limited
 from master.rates import Bucket
 
 SLICE = 256
@@ -27,36 +27,31 @@ FRAMES_PER_S, FRAMES_AT_ONCE = 20.0, 100.0
 """Of a websocket, that are no message: pings, pongs, continuations. Workers send none of these."""
 
 
-class _Turns:
-    """The connections of which something waits to be parsed."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[Intake] = deque()
-
-    def wait(self, connection: "Intake") -> None:
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._turn)
-        self._waiting.append(connection)
-
-    def _turn(self) -> None:
-        end = time.monotonic() + TURN_S
-        try:
-            while self._waiting and time.monotonic() < end:
-                # the first stays in the line meanwhile, so that no second turn is scheduled
-                connection = self._waiting[0]
-                try:
-                    is_more = connection.parse_next()
-                finally:
-                    self._waiting.popleft()
-                if is_more:
-                    self._waiting.append(connection)
-        finally:
-            if self._waiting:
-                asyncio.get_running_loop().call_soon(self._turn)
+_WAITING: "deque[Intake]" = deque()
+"""The connections of which something waits to be parsed."""
 
 
-_TURNS = _Turns()
-_LIMITED = Limited()
+def _wait(connection: "Intake") -> None:
+    if not _WAITING:
+        asyncio.get_running_loop().call_soon(_turn)
+    _WAITING.append(connection)
+
+
+def _turn() -> None:
+    end = time.monotonic() + TURN_S
+    try:
+        while _WAITING and time.monotonic() < end:
+            # the first stays in the line meanwhile, so that no second turn is scheduled
+            connection = _WAITING[0]
+            try:
+                is_more = connection.parse_next()
+            finally:
+                _WAITING.popleft()
+            if is_more:
+                _WAITING.append(connection)
+    finally:
+        if _WAITING:
+            asyncio.get_running_loop().call_soon(_turn)
 
 
 class Intake:
@@ -80,7 +75,7 @@ class Intake:
             self._parse(data)
         else:
             self._rest += data
-            _TURNS.wait(self)
+            _wait(self)
 
     def parse_next(self) -> bool:
         """Whether something is left."""
@@ -104,7 +99,7 @@ class Intake:
     def _end(self, bound: str) -> None:
         if not self.transport.is_closing():
             address = self.client[0] if self.client else None
-            _LIMITED.warn("bound_reached", bound, bound=bound, address=address)
+            warn_limited("bound_reached", bound, bound=bound, address=address)
             self.transport.abort()
 
 

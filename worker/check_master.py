@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from connection.dial import HEAD_BYTES, Dialer, Target
-from connection.errors import Failure, engineio_version, explain, explain_answer
+from connection.errors import Failure, engineio_version, explain, explain_answer, unanswered
 from connection.messages import Callbacks, Connected, Disconnected
 from connection.polling import Answer, exchange
 from connection.protocol import EIO
@@ -139,7 +139,7 @@ def _connect(target: Target, resolver: Resolver) -> Connected | Failure:
         return answer.failure
     if isinstance(answer, Connected):
         return answer
-    return Failure(f"no answer in {ATTEMPT_S:g} s, {session.phase}")
+    return unanswered(target.url, ATTEMPT_S, session.phase)
 
 
 def _opened(body: bytes) -> dict[str, Any]:

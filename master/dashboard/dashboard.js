@@ -57,16 +57,14 @@ function age(since) {
 
 /** `22:47:01`, with the date before it when that is not today; local time. */
 function timeOfDay(when) {
-  const time = new Date(when), two = (number) => String(number).padStart(2, "0");
-  const shown = [time.getHours(), time.getMinutes(), time.getSeconds()].map(two).join(":");
+  const time = new Date(when), shown = time.toLocaleTimeString("en-GB");
   const isToday = time.toDateString() === new Date(now()).toDateString();
-  return isToday ? shown : `${two(time.getMonth() + 1)}-${two(time.getDate())} ${shown}`;
+  return isToday ? shown : `${time.toLocaleDateString("sv").slice(5)} ${shown}`; // Sweden writes dates as ISO 8601 does
 }
 
 /** `1, 2 and 3`; of many, how many they are: `12 nodes`. */
 function list(words, things) {
-  if (words.length > 9) return `${words.length} ${things}`;
-  return words.length < 2 ? words.join() : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
+  return words.length > 9 ? `${words.length} ${things}` : new Intl.ListFormat("en-GB").format(words.map(String));
 }
 
 function addressOf(node) {

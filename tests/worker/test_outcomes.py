@@ -142,6 +142,17 @@ def test_a_master_that_says_goodbye_on_hearing_the_answer_hears_it_once(work, se
         assert sum("update node" in said for said in puppet.said) == round_
 
 
+def test_an_answer_that_no_acknowledged_ping_has_followed_is_sent_again_after_a_goodbye(work, serve):
+    """Its machine had every byte, but a master that stops may drop what it has not read."""
+    puppet = serve(Puppet())
+    worker = work(puppet, PING_INTERVAL=60)
+    worker.wait("ping", log="pings")
+    puppet.say('421["restore",{"restore_node":2}]')
+    until(lambda: any("restore node" in said for said in puppet.said))
+    puppet.say("1")
+    until(lambda: sum("restore node" in said for said in puppet.said) == 2)
+
+
 def test_a_master_that_acknowledges_nothing_has_read_what_was_sent_before_it_spoke(work, serve):
     puppet = serve(Puppet())
     puppet.acks = False
