@@ -18,7 +18,7 @@ from types import TracebackType
 from logs.console import Console, print_error
 from logs.file import LogFile
 from logs.format import Entry, LineError, compact_json, escape, format_line, parse_line
-from logs.handler import LineHandler, Message
+from logs.handler import EventLogger, LineHandler
 from logs.redact import Redactor
 
 __all__ = [
@@ -31,42 +31,6 @@ __all__ = [
     "format_line",
     "parse_line",
 ]
-
-
-class EventLogger:
-    """Logs events with fields to a standard logger, from any thread and without waiting for the disk.
-
-    A field that is None is left out.
-    """
-
-    def __init__(self, logger: logging.Logger) -> None:
-        self._logger = logger
-
-    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
-        number = logging.getLevelName(level)
-        if self._logger.isEnabledFor(number):
-            self._logger.log(number, Message(event, fields), stacklevel=3)
-
-    def always(self, event: str, /, **fields: object) -> None:
-        """An INFO line whatever LOG_LEVEL is."""
-        name, level = self._logger.name, logging.INFO
-        message = Message(event, fields)
-        self._logger.handle(self._logger.makeRecord(name, level, __file__, 0, message, (), None))
-
-    def debug(self, event: str, /, **fields: object) -> None:
-        self.write("DEBUG", event, fields)
-
-    def info(self, event: str, /, **fields: object) -> None:
-        self.write("INFO", event, fields)
-
-    def warning(self, event: str, /, **fields: object) -> None:
-        self.write("WARNING", event, fields)
-
-    def error(self, event: str, /, **fields: object) -> None:
-        self.write("ERROR", event, fields)
-
-    def critical(self, event: str, /, **fields: object) -> None:
-        self.write("CRITICAL", event, fields)
 
 
 class NoLog(EventLogger):

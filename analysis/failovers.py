@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 
 from .intervals import Spans, merge, overlap, subtract
 from .model import SILENT, UNKNOWN, Attempt, Failover, Lane, Span
+from .nodelog import AFTER_FREEZE_S
 from .parser import Line
 
 TOGETHER_S = 0.5
 """By which the clocks of two nodes, once laid side by side, may still differ."""
-AFTER_FREEZE_S = 5.0
-"""Within which a connection that a freeze has cost is seen to be lost."""
 SAME_DEATH_S = 60.0
 """Between a death in the master's log and an order that is about it."""
 BACK = ("restore", "owner_returned", "owner returned", "claimed by", "in use by", "address conflict")
@@ -26,8 +25,9 @@ BACK = ("restore", "owner_returned", "owner returned", "claimed by", "in use by"
 
 @dataclass(frozen=True)
 class Downtime:
-    """On the clock that all share. `there`: from when its address is its own again; `back`: when it has the master
-    again; None: its log does not show it. `gone`: its process was, so that `there` is when that came back.
+    """A time in which a machine was away, on the clock that all share. `there`: from when its address is its own again;
+    `back`: when it has the master again; None: its log does not show it. `gone`: its process was, so that `there` is when that
+    came back.
     """
 
     start: float
@@ -42,37 +42,34 @@ class Downtime:
 
 
 def downtimes(lane: Lane) -> list[Downtime]:
-    """When a machine was away, as its own log shows it: without its process, or without the master; by start."""
-    found = []
-    for span, connected, cause, gone in _absences(lane):
-        there, back = (None if at is None else at - lane.ahead_s for at in (span.end, connected))
-        found.append(Downtime(span.start - lane.ahead_s, there, back, cause, lane, gone))
-    return _joined(sorted(found, key=lambda one: one.start))
-
-
-def _absences(lane: Lane) -> Iterator[tuple[Span, float | None, str, bool]]:
-    """Each time without its process or the master, when it had the master again, why, and whether it is the former."""
+    """Each time without its process or the master, as the lane's own log shows it; by start."""
     ups = [at for at, _ in lane.masters]
     losses = [one.start for one in lane.outages]
+
+    def down(
+        start: float, there: float | None, back: float | None, cause: str, *, gone: bool = True
+    ) -> Downtime:
+        there, back = (None if at is None else at - lane.ahead_s for at in (there, back))
+        return Downtime(start - lane.ahead_s, there, back, cause, lane, gone)
 
     def connected(at: float | None) -> float | None:
         place = len(ups) if at is None else bisect_left(ups, at)
         return ups[place] if place < len(ups) else None
 
-    for spans, cause in ((lane.silences, SILENT), (lane.stops, "own_stop")):
-        for span in spans:
-            yield span, connected(span.end), cause, True
+    found = [down(one.start, one.end, connected(one.end), SILENT) for one in lane.silences]
+    found += [down(one.start, one.end, connected(one.end), "own_stop") for one in lane.stops]
     for span in lane.freezes:
         place = bisect_left(losses, span.start)
         costs = place < len(losses) and losses[place] <= span.until + AFTER_FREEZE_S
-        yield span, lane.outages[place].end if costs else span.end, "frozen", True
+        found.append(down(span.start, span.end, lane.outages[place].end if costs else span.end, "frozen"))
     ends = {process.last for process in lane.processes if process.last < lane.last}
     for outage in lane.outages:
         if not outage.at_start:
             start = min(outage.start, outage.last_answer or outage.start)
             # one in which the process ended goes on as its silence or stop
             end = outage.until if outage.until in ends else outage.end
-            yield Span(start, end, outage.until, outage.zone), end, outage.cause, False
+            found.append(down(start, end, end, outage.cause, gone=False))
+    return _joined(sorted(found, key=lambda one: one.start))
 
 
 def _joined(downs: Sequence[Downtime]) -> list[Downtime]:

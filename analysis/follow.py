@@ -36,23 +36,20 @@ class Follower:
         self._tell = tell
         self._since = since
         self._nodes = nodes
-        self._tails = {path: {log: Tail(path / f"{log}.log") for log in ("ping", "comms")} for path in paths}
-        self._reading = Reading(())
+        self._tails = [(path, log, Tail(path / f"{log}.log")) for path in paths for log in ("ping", "comms")]
+        self._logs: list[NodeLog] = []
         self._log_of: dict[Path, NodeLog] = {}
         self._told: set[tuple[float, str]] = set()
         self._waiting: list[tuple[float, Sentence]] = []
 
     def begin(self) -> list[str]:
         """Read what is there; the faults of doing so."""
-        for tails in self._tails.values():
-            for tail in tails.values():
-                tail.skip()
+        for _, _, tail in self._tails:
+            tail.skip()
         folders = [Folder(path) for path in self._paths]
-        self._reading = read(folders)
-        for folder in folders:
-            log = next((each for each in self._reading.logs if folder.name in each.folders), None)
-            if log:
-                self._log_of[folder.path] = log
+        self._logs += read(folders).logs
+        names = {folder.name: folder.path for folder in folders}
+        self._log_of = {names[name]: log for log in self._logs for name in log.folders}
         self._look()
         return [fault for folder in folders for fault in folder.faults]
 
@@ -75,19 +72,18 @@ class Follower:
     def _read_on(self) -> bool:
         """Whether there is news; a ping that follows the one before is none."""
         news = False
-        for path, tails in self._tails.items():
-            for name, tail in tails.items():
-                for text in tail.lines():
-                    item = parse(text)
-                    if item is None:
-                        continue
-                    log = self._log(path)
-                    if name == "ping":
-                        log.pings.add(item)
-                    else:
-                        log.pings.sort()
-                        log.add(item)
-                    news = news or not isinstance(item, Ping)
+        for path, name, tail in self._tails:
+            for text in tail.lines():
+                item = parse(text)
+                if item is None:
+                    continue
+                log = self._log(path)
+                if name == "ping":
+                    log.pings.add(item)
+                else:
+                    log.pings.sort()
+                    log.add(item)
+                news = news or not isinstance(item, Ping)
         return news
 
     def _log(self, path: Path) -> NodeLog:
@@ -95,13 +91,12 @@ class Follower:
         if log is None:
             folder = Folder(path)
             log = self._log_of[path] = NodeLog(folder.name, [folder.name], folder.number)
-            self._reading = Reading((*self._reading.logs, log), self._reading.master)
+            self._logs.append(log)
         return log
 
     def _look(self) -> None:
-        story = select(
-            tell(Reading(tuple(log for log in self._reading.logs if not log.is_empty))), self._nodes
-        )
+        logs = tuple(log for log in self._logs if not log.is_empty)
+        story = select(tell(Reading(logs)), self._nodes)
         due_s = time.monotonic() + SETTLE_S
         for one in sentences(story):
             # an event is worded anew once its end is known: when and which node say that it is the same one

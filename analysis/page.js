@@ -9,7 +9,7 @@
   const reading = figure.querySelector(".reading");
   const SVG = "http://www.w3.org/2000/svg";
   const HEAD = 24, PLOT = 46, ROW = 20, GAP = 10, AXIS = 22, LEAST_S = 0.5, STEP_PX = 4, LABEL_PX = 90;
-  const PATTERNS = { silence: ["--other", "M0 6L6 0"], freeze: ["--other", "M0 3H6"], stopped: ["--muted", "M3 0V6"], doubled: ["--bad", "M1.5 0V6"] };
+  const PATTERNS = { silence: "M0 6L6 0", freeze: "M0 3H6", stopped: "M3 0V6", doubled: "M1.5 0V6" };
   const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
     172800, 604800, 2592000];
   const SHORT = { outage: "no master", silence: "silent", freeze: "stood still", stopped: "stopped" };
@@ -94,15 +94,15 @@
     });
     const height = y + AXIS - GAP;
     const svg = make(plot, "svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-    patterns(svg);
-    const defs = make(svg, "clipPath", { id: "inside" });
-    make(defs, "rect", { x: gutter, y: 0, width: width - gutter, height });
+    for (const id in PATTERNS) {
+      make(make(svg, "pattern", { id, width: 6, height: 6, patternUnits: "userSpaceOnUse" }), "path", { class: `of-${id}`, d: PATTERNS[id] });
+    }
+    make(make(svg, "clipPath", { id: "inside" }), "rect", { x: gutter, y: 0, width: width - gutter, height });
     const layers = {};
     for (const name of ["back", "areas", "arrows", "front"]) layers[name] = make(svg, "g", {});
     layout.forEach(({ plot: top, bottom }) => make(layers.back, "rect", { class: "panel", x: gutter, y: top, width: width - gutter, height: bottom - top }));
     axis(layers.back, height);
-    const arrows = arrowsOf();
-    arrows.forEach((arrow) => drawArrow(layers.arrows, arrow));
+    const arrows = drawArrows(layers.arrows);
     layout.forEach((place) => drawLane(layers, place, arrows));
     make(svg, "rect", { class: "pick", y: AXIS, height: height - 2 * AXIS, width: 0 });
     figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${zone()}`;
@@ -111,14 +111,6 @@
   const zone = () => {
     const minutes = Math.round(Math.abs(data.offset) / 60);
     return `${data.offset < 0 ? "−" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
-  };
-  const patterns = (svg) => {
-    const defs = make(svg, "defs", {});
-    for (const kind in PATTERNS) {
-      const [color, d] = PATTERNS[kind];
-      const pattern = make(defs, "pattern", { id: kind, width: 6, height: 6, patternUnits: "userSpaceOnUse" });
-      make(pattern, "path", { d, style: `stroke: var(${color}); stroke-width: ${kind === "doubled" ? 3 : 1}; opacity: ${kind === "doubled" ? 1 : 0.6}` });
-    }
   };
 
   // ticks at round times of the logs' own zone; a label is left out where it would touch another or the edge
@@ -137,7 +129,7 @@
   };
 
   // from the lane whose address it is to the row that holds it, and back; those a pixel apart are drawn once
-  const arrowsOf = () => {
+  const drawArrows = (layer) => {
     const arrows = [], seen = new Set();
     layout.forEach(({ lane, rows }, index) => {
       for (const [from, to, , , owner, back] of lane.holds) {
@@ -149,16 +141,14 @@
           const key = `${Math.round(x(at))} ${index} ${owner} ${kind}`;
           if (!shows(at, at) || seen.has(key)) continue;
           seen.add(key);
-          arrows.push({ x: x(at), start: kind === "take" ? far : near, end: kind === "take" ? near : far, kind });
+          const [start, end] = kind === "take" ? [far, near] : [near, far], sign = end > start ? -1 : 1;
+          make(layer, "path", { class: `arrow ${kind}`, d: `M${x(at)} ${start}V${end + sign * 6}` });
+          make(layer, "path", { class: "tip", d: `M${x(at)} ${end}l-4 ${sign * 7}h8z` });
+          arrows.push({ x: x(at), top: Math.min(start, end), bottom: Math.max(start, end) });
         }
       }
     });
     return arrows;
-  };
-  const drawArrow = (layer, { x: at, start, end, kind }) => {
-    const sign = end > start ? -1 : 1;
-    make(layer, "path", { class: `arrow ${kind}`, d: `M${at} ${start}V${end + sign * 6}` });
-    make(layer, "path", { class: "tip", d: `M${at} ${end}l-4 ${sign * 7}h8z` });
   };
 
   const drawLane = (layers, place, arrows) => {
@@ -222,7 +212,7 @@
   // each text stands in its own bar where that is wide, else behind it, and ends before the next thing and any arrow
   const label = (layer, items, y, arrows) => {
     items.sort((one, other) => one.left - other.left);
-    const crossing = arrows.filter((arrow) => Math.min(arrow.start, arrow.end) < y && Math.max(arrow.start, arrow.end) > y - 12)
+    const crossing = arrows.filter((arrow) => arrow.top < y && arrow.bottom > y - 12)
       .map((arrow) => arrow.x).sort((one, other) => one - other);
     let taken = gutter;
     items.forEach((item, i) => {

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
-from typing import TypeVar
+from typing import Any
 
-from .model import Failover, Lane, Span, Story
+from .model import Failover, Lane, Story
 from .parser import number
 
-Kind = TypeVar("Kind", bound=Span)
 HOW = "a time such as 2026-11-24T22:47, 2026-11-24 22:47:01.123+0000 or 22:47, or how long ago, such as 2h or 30m"
-_AGO = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?", re.ASCII)
+_AGO = re.compile(r"(?:(\d{1,5})d)?(?:(\d{1,6})h)?(?:(\d{1,7})m)?(?:(\d{1,8})s)?(?: ?ago)?", re.ASCII)
 _FORMS = (
     "%Y-%m-%d",
     *map("".join, product(("%Y-%m-%dT", ""), ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f"), ("", "%z"))),
@@ -31,7 +29,7 @@ def parse_time(text: str, now: datetime) -> datetime:
     text = text.strip()
     ago = _AGO.fullmatch("0s" if text == "now" else text)
     with suppress(OverflowError, OSError):  # beyond the years that there are
-        if ago and text:
+        if ago and any(ago.groups()):
             days, hours, minutes, seconds = (int(part or 0) for part in ago.groups())
             return now - timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         for form in _FORMS:
@@ -98,17 +96,15 @@ def _extent(one: Failover) -> tuple[float, float]:
 
 
 def _cut(lane: Lane, story: Story) -> Lane:
-    def kept(spans: Sequence[Kind]) -> list[Kind]:
-        return [one for one in spans if _touches(one.start, one.until, story)]
-
+    spans: dict[str, Any] = {
+        name: [one for one in getattr(lane, name) if _touches(one.start, one.until, story)]
+        for name in ("outages", "silences", "stops", "freezes")
+    }
     return replace(
         lane,
         first=max(lane.first, min(story.since, lane.last)),
         last=min(lane.last, max(story.until, lane.first)),
-        outages=kept(lane.outages),
-        silences=kept(lane.silences),
-        stops=kept(lane.stops),
-        freezes=kept(lane.freezes),
         incidents=[one for one in lane.incidents if story.since <= one.at <= story.until],
         clock_steps=[one for one in lane.clock_steps if story.since <= one[0] <= story.until],
+        **spans,
     )

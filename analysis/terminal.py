@@ -95,8 +95,7 @@ def _list(console: Console, title: str, rows: Sequence[tuple[str, ...]], limit: 
         return
     shown = rows[-limit:]
     console.print(Text(_title(title, len(rows), len(shown)), style="bold"))
-    is_timed = shown[0][0] != "-"
-    grid = Table.grid(padding=(0, 2 if is_timed else 1))
+    grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for left, text, tone in shown:

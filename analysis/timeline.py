@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import pairwise
 
 from . import causes, clocks
 from .failovers import failovers_of
@@ -19,8 +19,6 @@ from .reader import Folder
 
 TWO_MACHINES_S = 5.0
 """Two processes of one NODE_ID that both wrote for longer than this run at one time."""
-COMPARED = 100_000
-"""Pairs of processes that are looked at before two logs are taken for one machine's."""
 QUIET_S, QUIET_PINGS, QUIET_LEAST_S = 90.0, 3, 5.0
 """After its last line a process that goes on is due: without a master it logs a failed attempt at least once in 90 s,
 with one it pings; three intervals, since answers that were late come together.
@@ -108,19 +106,14 @@ def _machines(those: Sequence[tuple[Folder, NodeLog]]) -> list[NodeLog]:
 
 def _at_one_time(one: NodeLog, other: NodeLog) -> bool:
     """Whether two processes that are not the same both wrote for a while."""
-    mine, theirs = (sorted(log.processes(), key=lambda process: process.first) for log in (one, other))
-    place, left = 0, COMPARED
-    for process in mine:
-        while place < len(theirs) and theirs[place].last < process.first:
-            place += 1
-        for their in islice(theirs, place, None):
-            left -= 1
-            if their.first > process.last or left < 0:
-                break
-            start, end = max(process.first, their.first), min(process.last, their.last)
-            same = (process.key and process.key == their.key) or _share_pings(one, other, start, end)
-            if end - start > TWO_MACHINES_S and not same:
-                return True
+    mine, theirs = (sorted(log.processes(), key=lambda process: process.last) for log in (one, other))
+    while mine and theirs:
+        last, their_last = mine[-1], theirs[-1]
+        start, end = max(last.first, their_last.first), min(last.last, their_last.last)
+        is_same = last.key and last.key == their_last.key
+        if end - start > TWO_MACHINES_S and not is_same and not _share_pings(one, other, start, end):
+            return True
+        (mine if last.first > their_last.first else theirs).pop()
     return False
 
 
@@ -172,11 +165,11 @@ def _find_silent_ends(lanes: Sequence[Lane]) -> None:
     newest = max((lane.last - lane.ahead_s for lane in lanes), default=0.0)
     for lane in lanes:
         end = newest + lane.ahead_s
-        if lane.processes[-1].end == "open" and lane.has_info and end - lane.last > patience_s(lane):
+        if lane.processes[-1].end == "open" and lane.has_info and end - lane.last > _patience_s(lane):
             lane.silences.append(Span(lane.last, None, end, lane.zone))
 
 
-def patience_s(lane: Lane) -> float:
+def _patience_s(lane: Lane) -> float:
     """Seconds after its last line from which a lane that goes on is overdue."""
     is_down = bool(lane.outages) and lane.outages[-1].end is None
     if is_down or len(lane.answered_at) < 3:

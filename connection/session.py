@@ -67,7 +67,7 @@ class Session(Client):
         self._ended = False
         self._undecided = False
         self._sid: object = None
-        self._attached = 0  # bytes of binary data since the last packet
+        self._attached = 0  # bytes of binary data since the last packet, 1 where it announced some
 
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
@@ -187,7 +187,8 @@ class Session(Client):
             if first:
                 raise ValueError("it is binary data, as no order has")
             return
-        self._attached = 0
+        # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
+        self._attached = int(isinstance(data, str) and data[:1] in ("5", "6"))
         header = HEADER.match(data) if isinstance(data, str) else None
         if not header:
             raise ValueError("it has binary data, as no order has, or is of no known type")

@@ -13,12 +13,15 @@ from network.base import Address, Network, NetworkError, Vip
 OUTCOMES = (
     ("recover", "taken"),
     ("recover", "refused"),
+    ("recover", "owner_alive"),
     ("recover", "withdrawn"),
     ("recover", "failed"),
     ("restore", "done"),
     ("restore", "failed"),
 )
-"""What the master can order, and what can become of it."""
+"""What the master can order, and what can become of it. That the owner is alive is no fault of this node's: its worker was
+stopped, or starts.
+"""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ class VipTable:
         """Failure to every recover that waits, of which none was carried out; the address is given up."""
         self.enter(entry, State.FREE)
         if entry.orders:
-            self.say(level, f"takeover_{outcome}", entry, reason=reason, order=entry.orders[-1].number)
+            event = "takeover_withdrawn" if outcome == "withdrawn" else "takeover_refused"
+            self.say(level, event, entry, reason=reason, order=entry.orders[-1].number)
             self.orders["recover", outcome] += 1
         self.fail_orders(entry, reason)
 
@@ -190,11 +194,6 @@ class VipTable:
         else:
             self.orders["restore", "done"] += 1
         self.answer(Reply("restore node", extra, True, number, owner))
-
-    def not_restored(self, entry: VipState) -> None:
-        self.orders["restore", "failed"] += 1
-        extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
-        self.answer(Reply("restore node", extra, False, entry.number))
 
     def say(self, level: str, event: str, entry: VipState, **fields: object) -> None:
         vip = entry.vip

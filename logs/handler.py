@@ -1,4 +1,4 @@
-"""How an event travels through Python's logging, and the handler that makes a line of it."""
+"""How an event gets into Python's logging and travels through it, and the handler that makes a line of it."""
 
 from __future__ import annotations
 
@@ -25,6 +25,42 @@ class Message:
 
     def __str__(self) -> str:
         return format_message(self.event, self.fields)
+
+
+class EventLogger:
+    """Logs events with fields to a standard logger, from any thread and without waiting for the disk.
+
+    A field that is None is left out.
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def write(self, level: str, event: str, fields: dict[str, object]) -> None:
+        number = logging.getLevelName(level)
+        if self._logger.isEnabledFor(number):
+            self._logger.log(number, Message(event, fields), stacklevel=3)
+
+    def always(self, event: str, /, **fields: object) -> None:
+        """An INFO line whatever LOG_LEVEL is."""
+        name, level = self._logger.name, logging.INFO
+        message = Message(event, fields)
+        self._logger.handle(self._logger.makeRecord(name, level, __file__, 0, message, (), None))
+
+    def debug(self, event: str, /, **fields: object) -> None:
+        self.write("DEBUG", event, fields)
+
+    def info(self, event: str, /, **fields: object) -> None:
+        self.write("INFO", event, fields)
+
+    def warning(self, event: str, /, **fields: object) -> None:
+        self.write("WARNING", event, fields)
+
+    def error(self, event: str, /, **fields: object) -> None:
+        self.write("ERROR", event, fields)
+
+    def critical(self, event: str, /, **fields: object) -> None:
+        self.write("CRITICAL", event, fields)
 
 
 class LineHandler(logging.Handler):

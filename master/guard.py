@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from master.listener import Listener, Peer
-from master.logs import Limited
+from master.logs import warn_limited
 from master.rates import Bucket, Rates
 from master.sessions import Sessions
 
@@ -29,18 +29,13 @@ _OWN_PORTS = (("http", 80), ("ws", 80), ("https", 443), ("wss", 443))
 class Guard:
     """An ASGI application around another."""
 
-    def __init__(
-        self, app: ASGIApp, listener: Listener, sessions: Sessions, hosts: frozenset[str], limited: Limited
-    ) -> None:
+    def __init__(self, app: ASGIApp, listener: Listener, sessions: Sessions, hosts: frozenset[str]) -> None:
         """`hosts`: the names by which the master may be asked, besides localhost, this machine's and IP addresses."""
-        self._app, self._listener, self._sessions, self._limited = app, listener, sessions, limited
+        self._app, self._listener, self._sessions = app, listener, sessions
         self._hosts = hosts | {"localhost", socket.gethostname().lower(), socket.getfqdn().lower()}
         self._requests = Rates(REQUESTS_PER_S, REQUESTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         asked = HTTPConnection(scope)
         peer = self._listener.get(asked.client)
         if peer is None:
@@ -66,7 +61,7 @@ class Guard:
     def _refusal(self, asked: HTTPConnection, peer: Peer, has_joined: bool) -> Response | None:
         host, origin, address = asked.headers.get("host", ""), asked.headers.get("origin"), peer.address[0]
         if not self._is_known(host):
-            self._limited.warn("host_refused", host=host[:100], address=address, hint="see --allowed-hosts")
+            warn_limited("host_refused", host=host[:100], address=address, hint="see --allowed-hosts")
             return _refuse(421, "this master is not known by that name; see its --allowed-hosts")
         path, is_request = asked.scope["path"], asked.scope["type"] == "http"
         if origin is not None and not _is_same(origin, f"{asked.scope['scheme']}://{host}", path):
@@ -77,13 +72,13 @@ class Guard:
         if len(length) > 9 or int(length) > MESSAGE_LIMIT:
             return _refuse(413, f"a body has at most {MESSAGE_LIMIT} bytes")
         if not has_joined and is_request and not self._requests.take(address):
-            self._limited.warn("bound_reached", "requests", bound="requests of an address", address=address)
+            warn_limited("bound_reached", "requests", bound="requests of an address", address=address)
             return _refuse(429, "too many requests")
         if path.startswith("/socket.io"):
             if "j" in asked.query_params:
                 return _refuse(400, "there is no JSONP")
             if is_request and peer.session is None and not self._sessions.has_room():
-                self._limited.warn("bound_reached", "sessions", bound="sessions without a join")
+                warn_limited("bound_reached", "sessions", bound="sessions without a join")
                 return _refuse(503, "too many sessions")
         return None
 
@@ -110,9 +105,7 @@ class Guard:
             message = await receive()
             bucket = unjoined if peer.deadline else joined
             if message["type"] == "websocket.receive" and (message.get("text") is None or not bucket.take()):
-                self._limited.warn(
-                    "bound_reached", "messages", bound="messages a second", address=peer.address[0]
-                )
+                warn_limited("bound_reached", "messages", bound="messages a second", address=peer.address[0])
                 peer.abort()
                 return {"type": "websocket.disconnect", "code": 1008}
             return message

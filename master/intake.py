@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from master.logs import Limited
+from master.logs import warn_limited
 from master.rates import Bucket
 
 SLICE = 256
@@ -27,7 +27,6 @@ FRAMES_PER_S, FRAMES_AT_ONCE = 20.0, 100.0
 """Of a websocket, that are no message: pings, pongs, continuations. Workers send none of these."""
 
 
-_LIMITED = Limited()
 _WAITING: "deque[Intake]" = deque()
 """The connections of which something waits to be parsed."""
 
@@ -100,7 +99,7 @@ class Intake:
     def _end(self, bound: str) -> None:
         if not self.transport.is_closing():
             address = self.client[0] if self.client else None
-            _LIMITED.warn("bound_reached", bound, bound=bound, address=address)
+            warn_limited("bound_reached", bound, bound=bound, address=address)
             self.transport.abort()
 
 

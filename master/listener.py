@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from master.logs import Limited
+from master.logs import warn_limited
 from master.rates import Rates
 
 PENDING_S = 4.5
@@ -62,9 +62,9 @@ class Peer:
 
 
 class Listener:
-    def __init__(self, limit: int, limited: Limited) -> None:
+    def __init__(self, limit: int) -> None:
         """`limit`: connections in all."""
-        self._limit, self._limited = limit, limited
+        self._limit = limit
         self._peers: dict[Address, Peer] = {}
         self._new = Rates(CONNECTIONS_PER_S, CONNECTIONS_AT_ONCE)
 
@@ -91,7 +91,7 @@ class Listener:
                 try:
                     connection, (host, port, *_) = await loop.sock_accept(listener)
                 except OSError as exc:  # no descriptor is left, or the peer is gone already
-                    self._limited.warn("accept_failed", error=str(exc))
+                    warn_limited("accept_failed", error=str(exc))
                     self._make_room()
                     await asyncio.sleep(0.05)
                     continue
@@ -123,20 +123,18 @@ class Listener:
     def _has_room_for(self, host: str) -> bool:
         """Whether one more may be opened; ends the oldest pending one where that makes room."""
         if not self._new.take(host):
-            self._limited.warn("bound_reached", "new", bound="new connections a second", address=host)
+            warn_limited("bound_reached", "new", bound="new connections a second", address=host)
             return False
         if len(self._pending(host)) >= MOST_PENDING_OF_ADDRESS:
-            self._limited.warn(
-                "bound_reached", "pending_of_address", bound="pending of an address", address=host
-            )
+            warn_limited("bound_reached", "pending_of_address", bound="pending of an address", address=host)
             self._end_oldest(host)
         elif len(self._pending()) >= MOST_PENDING:
-            self._limited.warn("bound_reached", "pending", bound="pending in all", count=MOST_PENDING)
+            warn_limited("bound_reached", "pending", bound="pending in all", count=MOST_PENDING)
             self._end_oldest()
         of_host = sum(address[0] == host for address in self._peers)
         if len(self) < self._limit and of_host < MOST_OF_ADDRESS:
             return True
-        self._limited.warn("bound_reached", "connections", bound="connections", count=len(self), address=host)
+        warn_limited("bound_reached", "connections", bound="connections", count=len(self), address=host)
         return self._make_room(host if of_host >= MOST_OF_ADDRESS else None)
 
     def end_pending(self) -> None:
@@ -181,7 +179,7 @@ class Listener:
                 unsent = peer.transport.get_write_buffer_size() if peer.transport else 0
                 is_stuck = peer.sending_since is not None and now - peer.sending_since > UNREAD_S
                 if is_stuck or unsent > UNREAD_BYTES:
-                    self._limited.warn(
+                    warn_limited(
                         "bound_reached", "unread", bound="unread by the peer", address=peer.address[0]
                     )
                     with contextlib.suppress(OSError):

@@ -12,32 +12,24 @@ from typing import Any
 
 from logs.console import Console
 from logs.file import LogFile, why_not_written
-from logs.handler import LineHandler, Message
+from logs.handler import EventLogger, LineHandler
 from logs.redact import Redactor
 from master.rates import Rates
 
 FILE_BYTES, FILES = 10 * 1024 * 1024, 5
 """Of master.log, and how many older ones are kept."""
+REPEAT_S = 60.0
+"""Between two lines on one bound that is reached again and again."""
+_LIMITED: dict[str, tuple[float, int]] = {}
+"""When each was logged last, and how often it was reached since."""
 LOG = logging.getLogger("master")
 """Everything that the master itself logs; other loggers are libraries'."""
+_events = EventLogger(LOG)
+info, warning, error = _events.info, _events.warning, _events.error
 
 
 def log(level: int, event: str, /, **fields: object) -> None:
-    """Log an event; fields that are None are left out."""
-    if LOG.isEnabledFor(level):
-        LOG.log(level, Message(event, fields))
-
-
-def info(event: str, /, **fields: object) -> None:
-    log(logging.INFO, event, **fields)
-
-
-def warning(event: str, /, **fields: object) -> None:
-    log(logging.WARNING, event, **fields)
-
-
-def error(event: str, /, **fields: object) -> None:
-    log(logging.ERROR, event, **fields)
+    _events.write(logging.getLevelName(level), event, fields)
 
 
 def fault(exc: BaseException, level: int = logging.ERROR, **fields: object) -> None:
@@ -69,25 +61,17 @@ class Hold(logging.Filter):
         return False
 
 
-class Limited:
-    """Logs a bound that is reached: at once, then at most once a minute with how often it was meanwhile."""
-
-    INTERVAL_S = 60.0
-
-    def __init__(self) -> None:
-        self._last: dict[str, float] = {}
-        self._count: dict[str, int] = {}
-
-    def warn(self, event: str, key: str = "", /, **fields: Any) -> None:
-        name, now = f"{event} {key}", time.monotonic()
-        if now - self._last.get(name, float("-inf")) < self.INTERVAL_S:
-            self._count[name] = self._count.get(name, 0) + 1
-            return
-        if len(self._last) > 256:
-            self._last.clear()
-            self._count.clear()
-        self._last[name] = now
-        warning(event, **fields, repeated=self._count.pop(name, None))
+def warn_limited(event: str, key: str = "", /, **fields: Any) -> None:
+    """Log a bound that is reached: at once, then at most once a minute with how often it was meanwhile."""
+    name, now = f"{event} {key}", time.monotonic()
+    logged_at, count = _LIMITED.get(name, (float("-inf"), 0))
+    if now - logged_at < REPEAT_S:
+        _LIMITED[name] = logged_at, count + 1
+        return
+    if len(_LIMITED) > 256:
+        _LIMITED.clear()
+    _LIMITED[name] = now, 0
+    warning(event, **fields, repeated=count or None)
 
 
 class LibraryLimit(logging.Filter):

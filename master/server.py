@@ -23,7 +23,6 @@ from master.metrics import Metrics
 from master.sessions import Session, Sessions, TextPacket
 from master.settings import Settings
 from master.store import Decision, Emit, Store, StoreLostError
-from master.tokens import Tokens
 from master.view import RecentEvents
 
 TICK_S = 0.05
@@ -44,8 +43,8 @@ RETRY_S = 0.2
 
 
 class Master:
-    def __init__(self, settings: Settings, tokens: Tokens, listener: Listener, limited: logs.Limited) -> None:
-        self._tokens, self._listener, self._limited = tokens, listener, limited
+    def __init__(self, settings: Settings, listener: Listener) -> None:
+        self._tokens, self._listener = settings.tokens, listener
         # a gap in the loop's time longer than this was a freeze; less is a busy machine
         self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
         self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
@@ -150,7 +149,7 @@ class Master:
             self._inbox.append((decision, reply))
             self._wakes.set()
         else:
-            self._limited.warn("bound_reached", "inbox", bound="decisions that wait for the state")
+            logs.warn_limited("bound_reached", "inbox", bound="decisions that wait for the state")
 
     async def ask(self, decision: Decision, limit_s: float = REPLY_S) -> Any:
         """The result of `decision`; what it raises is raised here.
@@ -177,7 +176,7 @@ class Master:
             if nodes is not None and number is not None and messages.node_number(number) not in nodes:
                 raise PermissionError(f"this token is not node {messages.node_number(number)}'s")
         except (PermissionError, messages.MessageError) as exc:
-            self._limited.warn("connection_refused", host, address=host, reason=str(exc))
+            logs.warn_limited("connection_refused", host, address=host, reason=str(exc))
             raise socketio.exceptions.ConnectionRefusedError(str(exc)) from None
         if not self.sessions.begin(sid, engine, host, nodes):
             raise socketio.exceptions.ConnectionRefusedError("this connection is connected already")
@@ -201,7 +200,7 @@ class Master:
         try:
             join = messages.join(data[0] if data else None)
         except messages.MessageError as exc:
-            self._limited.warn(
+            logs.warn_limited(
                 "ignored", f"join {session.host}", event="join", address=session.host, reason=str(exc)
             )
             return {"accepted": False, "error": str(exc)}
@@ -222,7 +221,7 @@ class Master:
 
     def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
         self.metrics.joins_refused.inc()
-        self._limited.warn(
+        logs.warn_limited(
             "join_refused", f"{node} {session.host}", node=node, address=session.host, reason=reason
         )
         task = asyncio.get_running_loop().create_task(self._end_refused(sid))
@@ -241,7 +240,7 @@ class Master:
             try:
                 message = parse(data[0] if data else None)
             except messages.MessageError as exc:
-                self._limited.warn("ignored", event, event=event, reason=str(exc))
+                logs.warn_limited("ignored", event, event=event, reason=str(exc))
             else:
                 address = self._store.address(sid)
                 self._submit(lambda cluster, now: handle(cluster, address, message, now))
@@ -256,7 +255,7 @@ class Master:
             self._submit(lambda cluster, now: cluster.pinged(address, now, join))
 
     async def _on_unknown(self, event: str, _sid: str, *_: object) -> None:
-        self._limited.warn("ignored", "unknown", event=event[:100], reason="no such event")
+        logs.warn_limited("ignored", "unknown", event=event[:100], reason="no such event")
 
     async def _emit(self, sid: str, event: str, data: dict[str, Any]) -> None:
         address = self._store.address(sid)

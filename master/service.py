@@ -149,22 +149,21 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
     tls = _tls(settings)
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
-    limited = logs.Limited()
-    listener = Listener(_connection_limit(settings.max_connections), limited)
+    listener = Listener(_connection_limit(settings.max_connections))
     try:
-        master = Master(settings, settings.tokens, listener, limited)
+        master = Master(settings, listener)
     except ValueError as exc:
         raise StartError(f"REDIS_URL: {exc}") from None
     nodes = ",".join(map(str, sorted(settings.nodes)))
     logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=nodes)
-    if settings.tokens.is_open and not ipaddress.ip_address(host).is_loopback:
+    if not settings.tokens.entries and not ipaddress.ip_address(host).is_loopback:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
     if settings.token_file and tokens.is_exposed(settings.token_file):
         hint = "other users can read or write it; chmod 640"
         logs.warning("token_file_readable", file=str(settings.token_file), reason=hint)
     app = socketio.ASGIApp(master.sio, Routes(master, settings.tokens).app)
-    guard = Guard(app, listener, master.sessions, settings.allowed_hosts, limited)
+    guard = Guard(app, listener, master.sessions, settings.allowed_hosts)
     config = uvicorn.Config(
         guard,
         http=Http,

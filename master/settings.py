@@ -195,8 +195,7 @@ def own_token(values: Mapping[str, str]) -> str | None:
     path = values.get("MASTER_TOKEN_FILE")
     if "MASTER_TOKEN" in values or path is None:
         return values.get("MASTER_TOKEN")
-    read = tokens.read(Path(path))
-    return [*read.shared, *(token for _, token in read.bound)][0]
+    return min(tokens.read(Path(path)).entries, key=lambda entry: entry[0] is not None)[1]
 
 
 def load(arguments: argparse.Namespace) -> Settings:
@@ -237,4 +236,4 @@ def _tokens(values: Mapping[str, str], path: Path | None) -> Tokens:
     read, shared = tokens.read(path) if path else Tokens(), values.get("MASTER_TOKEN")
     if shared and not shared.isprintable():
         raise ValueError("MASTER_TOKEN: expected a text of printable characters")
-    return Tokens((shared, *read.shared), read.bound) if shared else read
+    return Tokens(((None, shared), *read.entries)) if shared else read

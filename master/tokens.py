@@ -14,42 +14,33 @@ PIPE_S = 5.0
 """For which a pipe may keep the start waiting."""
 
 
-def constant_time_equal(shown: object, secret: str) -> bool:
-    """Whether they are equal, in a time that does not depend on how much of `shown` is right."""
-    return isinstance(shown, str) and hmac.compare_digest(shown.encode("utf-8", "replace"), secret.encode())
-
-
 @dataclass(frozen=True)
 class Tokens:
-    """`shared` opens everything except what is bound; `bound` holds each node's own tokens."""
+    """Each token with the node that it is bound to; None: it opens everything except what is bound to another.
 
-    shared: tuple[str, ...] = ()
-    bound: tuple[tuple[int, str], ...] = ()
+    Where there are none everybody is let in.
+    """
 
-    @property
-    def is_open(self) -> bool:
-        """There are none: everybody is let in."""
-        return not self.shared and not self.bound
+    entries: tuple[tuple[int | None, str], ...] = ()
 
     def nodes(self, shown: object) -> frozenset[int] | None:
         """The nodes that the holder of this token may speak for; None: every one that has no token of its own.
 
-        Raises PermissionError for a token that is wrong or missing.
+        It takes a time that does not depend on how much of the token is right. Raises PermissionError for one that is
+        wrong or missing.
         """
-        if self.is_open:
+        if not self.entries:
             return None
-        nodes = frozenset([node for node, token in self.bound if constant_time_equal(shown, token)])
-        is_shared = [constant_time_equal(shown, token) for token in self.shared]  # all, in the same time
-        if any(is_shared):
-            return nodes or None
-        if not nodes:
+        text = shown.encode("utf-8", "replace") if isinstance(shown, str) else b""
+        matches = [node for node, token in self.entries if hmac.compare_digest(text, token.encode())]
+        if not matches:
             raise PermissionError("the token is wrong or missing")
-        return nodes
+        return frozenset(node for node in matches if node is not None) or None
 
     def admits(self, nodes: frozenset[int] | None, node: int) -> bool:
         """Whether somebody whose token gave `nodes` may speak for this node."""
         if nodes is None:
-            return all(node != own for own, _ in self.bound)
+            return all(node != own for own, _ in self.entries)
         return node in nodes
 
     def commands(self, nodes: frozenset[int] | None, node: int) -> bool:
@@ -99,7 +90,7 @@ def read(path: Path) -> Tokens:
         text = read_file(path)
     except (OSError, UnicodeDecodeError) as exc:
         raise ValueError(f"{path}: {getattr(exc, 'strerror', None) or exc}") from None
-    shared, bound = [], []
+    entries: list[tuple[int | None, str]] = []
     for number, line in enumerate(text.splitlines(), 1):
         match line.split():
             case []:
@@ -107,14 +98,14 @@ def read(path: Path) -> Tokens:
             case [first, *_] if first.startswith("#"):
                 pass
             case [token] if token.isprintable():
-                shared.append(token)
+                entries.append((None, token))
             case [node, token] if token.isprintable() and node.isascii() and node.isdigit() and int(node) > 0:
-                bound.append((int(node), token))
+                entries.append((int(node), token))
             case _:
                 raise ValueError(f"{path}, line {number}: expected TOKEN, or NODE_ID TOKEN")
-    if not shared and not bound:
+    if not entries:
         raise ValueError(f"{path}: it contains no token")
-    return Tokens(tuple(shared), tuple(bound))
+    return Tokens(tuple(entries))
 
 
 def is_exposed(path: Path) -> bool:

@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tests.analysis.logs import Worker, a_night, joined, recover
-from tests.lab.chromium import PICTURES, ROOT, Pixels, Tabs, chromium, needs_chromium
+from tests.lab.chromium import ROOT, Pixels, Tabs, chromium, keep, needs_chromium
 from tests.lab.waiting import PATIENCE_S
 
 pytestmark = needs_chromium
@@ -94,12 +94,6 @@ def look(tabs):
         yield open_it
     assert complaints == []
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri() for file in files]
-
-
-def keep(tab, name):
-    """Leave a picture for people."""
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    tab.screenshot(path=PICTURES / f"{name}.png", full_page=True)
 
 
 BOXES = """() => [...document.querySelectorAll('#chart svg text:not(.nowtext)')].filter(each => each.textContent).map(each => {
@@ -351,8 +345,7 @@ def test_on_paper_it_is_light_and_has_no_buttons(look, night):
     assert colors(tab, "--paper") == [(255, 255, 255)]
     assert not tab.locator("button").first.is_visible()
     assert tab.get_by_role("table", name="Failovers").is_visible()
-    (PICTURES / "night.pdf").write_bytes(tab.pdf(format="A4", print_background=True))
-    assert (PICTURES / "night.pdf").read_bytes().startswith(b"%PDF")
+    assert tab.pdf(format="A4", print_background=True).startswith(b"%PDF")
 
 
 def test_without_its_script_it_says_the_same_in_words(look, night):

@@ -295,17 +295,18 @@ def test_a_changed_network_is_tried_at_once(connection, serve):
     port = free_port()
     one, inbox = connection(f"http://127.0.0.1:{port}")
     one.begin(0.0)
-    one.ended(inbox.get(timeout=PATIENCE_S), 1.0)
-    one.tick(1.0)
-    while one.due() < 2.0:  # the jitter may choose 0
-        one.tick(one.due())
-        one.ended(inbox.get(timeout=PATIENCE_S), 1.0)
+    now = 1.0
+    one.ended(inbox.get(timeout=PATIENCE_S), now)
+    while one.due() < now + 2:  # the jitter may choose 0
+        now = one.due()
+        one.tick(now)
+        one.ended(inbox.get(timeout=PATIENCE_S), now)
     serve(Master(port))
-    one.wake(1.5)
-    assert one.due() <= 2.0
-    one.tick(2.0)
-    assert one.accepted(inbox.get(timeout=PATIENCE_S), 2.1)
-    one.wake(2.2)  # a connection that stands is left alone
+    one.wake(now + 1)
+    assert one.due() <= now + 1
+    one.tick(now + 1)
+    assert one.accepted(inbox.get(timeout=PATIENCE_S), now + 1.1)
+    one.wake(now + 1.2)  # a connection that stands is left alone
     assert one.up
 
 

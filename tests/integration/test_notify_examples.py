@@ -73,7 +73,7 @@ def test_nginx_serves_the_neighbor_s_site_while_its_address_is_here(work, serve,
         except OSError:
             return None
 
-    with Process([str(wrapper)]):
+    with Process([str(wrapper)]) as nginx:
         until((tmp_path / "nginx.pid").exists)
         master = serve(Master())
         path = f"{wrapper.parent}:{os.environ['PATH']}"
@@ -86,6 +86,7 @@ def test_nginx_serves_the_neighbor_s_site_while_its_address_is_here(work, serve,
         master.order("restore", {"restore_node": 2})
         worker.wait("notify_done", change="released")
         until(lambda: answer() is None)
+        assert nginx.stop() == 0  # killed, it would leave its worker process behind
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

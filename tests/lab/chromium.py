@@ -49,6 +49,13 @@ def chromium():
             browser.close()
 
 
+def keep(tab, name):
+    """With KEEP_PAGES set, leave a picture for people in build/pages."""
+    if os.environ.get("KEEP_PAGES"):
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        tab.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
 class Tabs:
     """Pages in one tab, one after the other: a window and a process for each would cost a second of computing."""
 

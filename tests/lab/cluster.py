@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,11 +12,14 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from logging_setup import Entry, parse_line
+from tests.lab import director
 from tests.lab.lateness import at_most
+from tests.lab.masters import FORKS
 from tests.lab.netns import Host, Lab, in_namespace, until
 from tests.lab.waiting import PATIENCE_S
 
@@ -44,31 +48,25 @@ class Director:
 
     def start(self) -> None:
         self.heard: list[dict[str, Any]] = []
-        self._process = self._host.popen(
-            sys.executable,
-            "-m",
-            "tests.lab.director",
-            self._host.ip,
-            str(PORT),
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+        self._pipe, theirs = FORKS.Pipe()
+        self._process = FORKS.Process(
+            target=director.serve, args=(theirs, self._host.ns, self._host.ip, PORT), daemon=True
         )
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._process.start()
+        theirs.close()
+        threading.Thread(target=self._listen, args=(self._pipe,), daemon=True).start()
         self.wait("listening")
 
-    def _listen(self) -> None:
-        for line in self._process.stdout or ():
-            heard = json.loads(line)
-            self.heard.append(heard)
+    def _listen(self, pipe: Connection) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self.heard.append(pipe.recv())
 
     def tell(self, node: int, event: str, *data: Any, ack: bool = False) -> float:
         """Order, once for each of `data`, with or without an acknowledgement; returns when, time.monotonic()."""
         at = time.monotonic()
-        if self._process.stdin:
-            self._process.stdin.write("".join(json.dumps([node, event, one, ack]) + "\n" for one in data))
-            self._process.stdin.flush()
+        for one in data:
+            self._pipe.send((node, event, one, ack))
         return at
 
     def answers(self, event: str, node: int, since: float = 0.0) -> list[Any]:
@@ -100,7 +98,7 @@ class Director:
 
     def kill(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.join()
 
 
 class Bundled:

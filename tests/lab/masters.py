@@ -28,8 +28,8 @@ from werkzeug.serving import make_server
 from tests.lab.waiting import until
 
 # a process that has the libraries loaded and is forked for each master: they start in milliseconds
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.lab.masters"])
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["tests.lab.masters", "tests.lab.director"])
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Master:
         self.start()
 
     def start(self):
-        self._pipe, theirs = _context.Pipe()
-        self._process = _context.Process(target=_serve, args=(theirs, *self._options), daemon=True)
+        self._pipe, theirs = FORKS.Pipe()
+        self._process = FORKS.Process(target=_serve, args=(theirs, *self._options), daemon=True)
         self._process.start()
         theirs.close()
         since = len(self.heard)

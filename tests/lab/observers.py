@@ -25,15 +25,20 @@ T = TypeVar("T")
 _numbers = itertools.count(1)
 
 
+def enter_namespace(name: str) -> None:
+    """Move this thread, and those that it starts from now on (setns(2))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(f"/var/run/netns/{name}") as there:
+        if libc.setns(there.fileno(), CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "setns")
+
+
 def in_namespace(name: str, make: Callable[[], T]) -> T:
     """What `make` returns when called inside the namespace, such as a socket, which then stays there."""
-    libc = ctypes.CDLL(None, use_errno=True)
     result: list[T] = []
 
-    def enter() -> None:  # setns(2) moves this thread alone
-        with open(f"/var/run/netns/{name}") as there:
-            if libc.setns(there.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
+    def enter() -> None:
+        enter_namespace(name)
         result.append(make())
 
     thread = threading.Thread(target=enter)

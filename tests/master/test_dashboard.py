@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from tests.lab.chromium import PICTURES, ROOT, Tabs, chromium, needs_chromium
+from tests.lab.chromium import ROOT, Tabs, chromium, keep, needs_chromium
 from tests.lab.processes import start_master
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Worker
@@ -34,6 +34,7 @@ GRID = {
     8: [5, 7, 9],
     9: [6, 8],
 }
+AT_REST = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"}
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
 
 
@@ -211,9 +212,7 @@ def browse(tabs):
         ]
 
     with tabs.listening() as show:
-        yield lambda url, **screen: show(
-            url, listeners(url), **{"viewport": {"width": 1400, "height": 900}, **screen}
-        )
+        yield lambda url, **screen: show(url, listeners(url), **{**AT_REST, **screen})
     assert faults == []
 
 
@@ -245,17 +244,15 @@ def sees(locator, text):
     expect(locator).to_contain_text(re.compile(text, re.DOTALL), timeout=PATIENCE_S * 1000)
 
 
-def keep(tab, name):
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    tab.screenshot(path=PICTURES / f"dashboard-{name}.png", full_page=True)
-
-
 def places(tab):
-    """The upper left corner of each node's card."""
-    return {
-        number: tuple(round(card(tab, number).bounding_box()[axis]) for axis in "xy")
-        for number in range(1, tab.locator(".card").count() + 1)
-    }
+    """The upper left corner of each node's card, which come in the order of their numbers."""
+    return {number: (round(box["x"]), round(box["y"])) for number, box in enumerate(boxes_of(tab), 1)}
+
+
+def boxes_of(tab):
+    return tab.locator(".card").evaluate_all(
+        "cards => cards.map(each => each.getBoundingClientRect().toJSON())"
+    )
 
 
 def kill_node_2(stub):
@@ -295,7 +292,7 @@ def test_a_takeover_is_seen_as_it_happens(stub, look):
     )
     assert [tab.locator(f"#arrows .{kind}").count() for kind in ("asked", "held")] == [0, 1]
     assert tab.locator("#events li").all_inner_texts()[0].endswith("node 3 answers for 10.9.0.2/24")
-    keep(tab, "takeover")
+    keep(tab, "dashboard-takeover")
     stub.send(node(2), node(3))
     sees(tab.locator("#headline"), "All 9 nodes are alive")
     assert tab.locator("#arrows path").count() == 0
@@ -338,7 +335,7 @@ def test_a_lost_master_is_said_and_so_is_its_return(stub, look):
     sees(tab.locator("#link"), "disconnected")
     sees(tab.locator("#said"), "The master is lost")
     assert "lost" in tab.title()
-    keep(tab, "lost")
+    keep(tab, "dashboard-lost")
     stub.available = True
     sees(tab.locator("#headline"), "Node 2 is dead; every address is served")
     sees(tab.locator("#said"), "The master is back")
@@ -384,7 +381,7 @@ def test_an_address_is_restored_by_keyboard_alone(stub, look):
     assert tab.evaluate("document.activeElement.textContent") == "Restore the address of node 2"
     assert stub.restored == []
     tab.keyboard.press("Enter")
-    keep(tab, "restore")
+    keep(tab, "dashboard-restore")
     assert tab.evaluate("document.activeElement.id") == "cancel"  # what Enter does first is harmless
     tab.keyboard.press("Tab")
     tab.keyboard.press("Enter")
@@ -477,7 +474,7 @@ def test_other_nodes_lie_on_a_ring_without_touching(stub, look, count, width):
     stub.layout = None
     stub.nodes = [node(n, neighbors=[m for m in range(1, count + 1) if m != n]) for n in range(1, count + 1)]
     tab = look(viewport={"width": width, "height": 844})
-    boxes = [box.bounding_box() for box in tab.locator(".card").all()]
+    boxes = boxes_of(tab)
     for i, one in enumerate(boxes):
         assert one["x"] >= 0 and one["x"] + one["width"] <= width
         for other in boxes[:i]:
@@ -485,7 +482,7 @@ def test_other_nodes_lie_on_a_ring_without_touching(stub, look, count, width):
             apart_y = max(one["y"], other["y"]) - min(one["y"] + one["height"], other["y"] + other["height"])
             assert max(apart_x, apart_y) > 5
     assert tab.locator("#edges path").count() == count * (count - 1) // 2
-    keep(tab, f"ring-{count}-{width}")
+    keep(tab, f"dashboard-ring-{count}-{width}")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -504,13 +501,13 @@ def test_it_fits_each_screen_in_both_colors(stub, look, width, scheme):
         for part in re.findall(r"\d+", tab.evaluate("getComputedStyle(document.body).backgroundColor"))
     ]
     assert (max(paper) < 60) == (scheme == "dark")
-    keep(tab, f"{width}-{scheme}")
+    keep(tab, f"dashboard-{width}-{scheme}")
 
 
 def test_nothing_moves_where_motion_is_not_wanted(stub, look):
     take_over(stub)
     moving = "document.getAnimations().filter(one => one.playState === 'running').length"
-    assert look().evaluate(moving) > 0
+    assert look(reduced_motion="no-preference").evaluate(moving) > 0
     assert look(reduced_motion="reduce").evaluate(moving) == 0
 
 

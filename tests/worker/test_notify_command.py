@@ -87,7 +87,7 @@ def test_taken_and_released_by_orders_and_by_a_stop(work, serve, program, tmp_pa
 
 def test_a_command_that_hangs_delays_nothing_and_a_stop_least_of_all(work, serve, program, tmp_path):
     master = serve(Master())
-    worker = work(master, NOTIFY_COMMAND=program(*recorder(tmp_path, "time.sleep(600)")))
+    worker = work(master, NOTIFY_COMMAND=program(*recorder(tmp_path, "time.sleep(120)")))
     master.wait("join")
     for n in (1, 2, 3):
         master.order("recover", RECOVER)
