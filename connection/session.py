@@ -5,6 +5,7 @@ Messages are handled in the order of their arrival: a full inbox makes TCP push 
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -151,7 +152,7 @@ class Session(Client):
     def _open(self, transport: str) -> Failure | None:
         # in version 3 the first poll admits a node, and its transport may change yet
         self._undecided = EIO == 3
-        failure = self.open(transport, WEBSOCKET_SHARE if self._fall_back else 1.0)
+        failure = self.open(transport, self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf)
         with self._state:
             accepted = self._undecided and self._sid
             self._undecided = False

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -76,30 +76,34 @@ class Asker:
                 raise AskError(f"{self.url}{path} is no JSON: is that a master of this kind?") from None
 
     def states(self) -> Iterator[dict[str, Any]]:
-        """What the dashboard is shown, for as long as it comes. Raises AskError."""
+        """What the dashboard is shown, until it raises AskError."""
         with self.open("/events") as stream:
-            while line := stream.readline(10_000_000):
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
+            try:
+                while line := stream.readline(10_000_000):
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
+            except (OSError, ValueError) as exc:
+                raise AskError(f"{self.url}/events: {_clean(str(exc))}") from None
+        raise AskError(f"{self.url} ended the connection")
 
 
 def status(arguments: argparse.Namespace) -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # a name may look like markup
     try:
         asker = Asker(arguments.url, settings.environment(arguments.env_file))
-        if arguments.json and not arguments.watch:
+        if arguments.watch:
+            _watch(asker, console, arguments.json)
+        elif arguments.json:
             print(json.dumps(asker.json("/json"), indent=1))
-            return 0
-        if not arguments.watch:
+        else:
             console.print(_table(next(asker.states())))
-            return 0
-        return _watch(asker, console, arguments.json)
-    except (AskError, StopIteration) as exc:
-        print(exc or "the master said nothing", file=sys.stderr)
+        return 0
+    except AskError as exc:
+        print(exc, file=sys.stderr)
         return 1
 
 
-def _watch(asker: Asker, console: Console, is_json: bool) -> int:
+def _watch(asker: Asker, console: Console, is_json: bool) -> NoReturn:
     """Until Ctrl-C; a master that is lost is waited for."""
     with Live(Text("connecting"), console=console, auto_refresh=False, transient=False) as live:
         if is_json:
@@ -111,13 +115,11 @@ def _watch(asker: Asker, console: Console, is_json: bool) -> int:
                         print(json.dumps(state), flush=True)
                     else:
                         live.update(_table(state), refresh=True)
-                reason = "the master ended the connection"
-            except (AskError, OSError, ValueError) as exc:
-                reason = str(exc)
-            if is_json:
-                print(reason, file=sys.stderr)
-            else:
-                live.update(Text(f"The master is lost: {reason}", style="bold red"), refresh=True)
+            except AskError as exc:
+                if is_json:
+                    print(exc, file=sys.stderr)
+                else:
+                    live.update(Text(f"The master is lost: {exc}", style="bold red"), refresh=True)
             time.sleep(1)
 
 
