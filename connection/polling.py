@@ -69,15 +69,18 @@ def exchange(
         certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         with connection.getresponse() as answer:
             body, began_s = bytearray(), time.monotonic()
-            while piece := answer.read1(READ_BYTES):
-                body += piece
-                if limit is not None and len(body) > limit:
-                    break
-                if len(body) > MESSAGE_LIMIT:
-                    raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
-                if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
-                    heard()
-            return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
+            try:
+                while piece := answer.read1(READ_BYTES):
+                    body += piece
+                    if limit is not None and len(body) > limit:
+                        break
+                    if len(body) > MESSAGE_LIMIT:
+                        raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
+                    if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
+                        heard()
+                return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
+            finally:
+                body.clear()  # a failure's traceback keeps this frame, and may be collected late
 
 
 class PollingSession(requests.Session):

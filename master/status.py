@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from master import settings
+from settings.types import printable
 
 LIMIT_S = 10.0
 
@@ -61,10 +62,10 @@ class Asker:
             except (ValueError, KeyError, TypeError):
                 reason = body.strip()[:200] or exc.reason
             hint = "; set MASTER_TOKEN or MASTER_TOKEN_FILE" if exc.code == 401 else ""
-            raise AskError(f"{self.url}: {exc.code}: {_clean(reason)}{hint}") from None
+            raise AskError(f"{self.url}: {exc.code}: {printable(reason)}{hint}") from None
         except (OSError, ValueError) as exc:
             raise AskError(
-                f"{self.url} does not answer: {_clean(str(getattr(exc, 'reason', exc)))}"
+                f"{self.url} does not answer: {printable(str(getattr(exc, 'reason', exc)))}"
             ) from None
 
     def json(self, path: str, method: str = "GET") -> Any:
@@ -83,7 +84,7 @@ class Asker:
                     if line.startswith(b"data: "):
                         yield json.loads(line[6:])
             except (OSError, ValueError) as exc:
-                raise AskError(f"{self.url}/events: {_clean(str(exc))}") from None
+                raise AskError(f"{self.url}/events: {printable(str(exc))}") from None
         raise AskError(f"{self.url} ended the connection")
 
 
@@ -152,15 +153,15 @@ def _table(state: Mapping[str, Any]) -> Group:
         table.add_row(
             str(node["node"]),
             Text(name, style={"alive": "green", "dead": "bold red"}.get(name, "dim")),
-            _clean(node["address"] or ""),
+            printable(node["address"] or ""),
             _age(node["since"], state["at"]),
             _age(node["last_ping"], state["at"]),
             Text(held, style="yellow"),
             Text(", ".join(map(str, node["holds"])), style="yellow"),
-            _clean(node["system"] or ""),
+            printable(node["system"] or ""),
         )
         if node["conflict"]:
-            conflicts.append(Text(f"node {node['node']}: {_clean(node['conflict'])}", style="red"))
+            conflicts.append(Text(f"node {node['node']}: {printable(node['conflict'])}", style="red"))
     return Group(table, *conflicts)
 
 
@@ -173,8 +174,3 @@ def _age(then: str | None, now: str) -> str:
         return f"{seconds:.1f} s"
     local = datetime.fromisoformat(then).astimezone()
     return f"{local:%H:%M:%S}" if seconds < 86400 else f"{local:%Y-%m-%d %H:%M}"
-
-
-def _clean(text: str) -> str:
-    """What a master sends, without what would reach the terminal as a command."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
