@@ -187,11 +187,6 @@ class Failover:
     def doubled_s(self) -> float:
         return sum(double.duration_s for double in self.doubles)
 
-    @property
-    def taken(self) -> Attempt | None:
-        """The first that took the address over; None: nobody did."""
-        return next((one for one in self.attempts if one.outcome == "taken"), None)
-
 
 class RoundTrips(NamedTuple):
     """Nearest ranks, in milliseconds."""

@@ -92,7 +92,8 @@ def account(failover: Failover, times: Times) -> str:
         UNKNOWN: f"{owner}'s address was ordered taken over at {at}",
     }.get(failover.cause, f"{owner} lost the master at {at}")
     text = "; ".join(filter(None, [went, *_who_answered(failover), _how_it_ended(failover, times)])) + "."
-    if failover.unserved_s >= SHORTEST_S and not (failover.taken and len(failover.gaps) == 1):
+    is_taken = any(one.outcome == "taken" for one in failover.attempts)
+    if failover.unserved_s >= SHORTEST_S and not (is_taken and len(failover.gaps) == 1):
         text += f" Nobody answered for its address for {duration(failover.unserved_s)}."
     if failover.doubled_s >= SHORTEST_S:
         text += f" Two machines had it at once for {duration(failover.doubled_s)}."
@@ -100,14 +101,14 @@ def account(failover: Failover, times: Times) -> str:
 
 
 def _who_answered(failover: Failover) -> Iterator[str]:
-    first, last = failover.taken, failover.attempts[-1]
-    if first is not None:
+    taken, last = [one for one in failover.attempts if one.outcome == "taken"], failover.attempts[-1]
+    if taken:
+        first = taken[0]
         after = f" in {milliseconds(first.takeover_ms)}" if first.takeover_ms else ""
         if failover.gaps and failover.start_known:
             after = f" {duration(failover.gaps[0].duration_s)} later"
         yield f"{node_name(first.recovery_node)} answered for it{after}"
-        takers = (node_name(one.recovery_node) for one in failover.attempts if one.outcome == "taken")
-        others = list(dict.fromkeys(takers))[1:]
+        others = list(dict.fromkeys(node_name(one.recovery_node) for one in taken))[1:]
         if others:
             yield f"then {listed(others)}"
     elif failover.owner_heard:

@@ -9,7 +9,6 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from operator import itemgetter
 
 from .causes import of_texts
 from .intervals import last_before
@@ -99,6 +98,8 @@ class NodeLog:
         self.name = name
         self.pings = Pings()
         self._seen = Lane(name, tuple(folders))
+        self._first: Line | None = None
+        self._last: Line | None = None
         self._number_in_name = number_in_name
         self._orders = OrderLog()
         # of the process that goes on
@@ -124,6 +125,7 @@ class NodeLog:
         """A line of comms.log; the pings up to it are there already."""
         if isinstance(line, Ping):
             return
+        self._first, self._last = self._first or line, line
         seen, event, fields = self._seen, line.event, line.fields
         if event == "started" or not seen.processes:
             self._begin_process(line)
@@ -180,23 +182,18 @@ class NodeLog:
         if not self._seen.processes:
             return self._by_pings_alone().lane(key, since, until)
         seen, pings, node, processes = self._seen, self.pings, self.node, self.processes()
-        first, last = processes[0].first, max(process.last for process in processes)
-        first_zone, zone = seen.first_zone, seen.processes[-1].zone
-        if pings.first and pings.last:
-            first, first_zone = min(
-                (first, first_zone), (pings.first.at, pings.first.zone), key=itemgetter(0)
-            )
-            zone = pings.last.zone if pings.last.at >= last else zone
+        lines = [line for line in (pings.first, self._first, pings.last, self._last) if line]
+        first, last = (find(lines, key=lambda line: line.at) for find in (min, max))
         count, missed, rtt = pings.counts(since, until)
         lane = replace(
             seen,
             key=key,
             node=node,
             name=f"node {node}" if node is not None else f"the node of {self.name}",
-            first=first,
-            last=last,
-            zone=zone,
-            first_zone=first_zone,
+            first=first.at,
+            last=max(process.last for process in processes),
+            zone=last.zone,
+            first_zone=first.zone,
             pings=count,
             missed=missed,
             rtt=rtt,
@@ -237,8 +234,6 @@ class NodeLog:
             process.last = self._last_sign(process, line.at)
             process.end = "silent" if process.end == "open" else process.end
             self._seen.outages += self._outage(None, process.last)
-        else:
-            self._seen.first_zone = line.zone
         self._seen.processes.append(Process(line.at, line.at, line.zone))
         self._orders.begin_process()
         self._down, self._was_up, self._has_joined = None, False, False

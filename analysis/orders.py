@@ -34,24 +34,22 @@ class OrderLog:
         self._process = -1
         self._orders: list[Attempt] = []
         self._open: dict[int | None, deque[Attempt]] = {}
-        self._by_number: dict[tuple[int, str], Attempt] = {}
+        self._by_number: dict[str, Attempt] = {}
         self._held: dict[int | None, Attempt] = {}
-        self._left: dict[int | None, Attempt] = {}
-        """Held when the process before this one ended."""
+        """Those of an earlier process too, whose addresses may still be there."""
         self._node_of: dict[str | None, int | None] = {}
 
     def begin_process(self) -> None:
         self._process += 1
         self._open.clear()
-        self._left.update(self._held)
-        self._held.clear()
+        self._by_number.clear()
 
     def add(self, line: Line) -> None:
         match line.event:
             case "received" if line.fields.get("event") == "recover":
                 self._received(line)
             case "takeover_started":
-                if (self._process, line.order) not in self._by_number and self._find(line) is None:
+                if line.order not in self._by_number and self._find(line) is None:
                     self._begin(line, line.node, line.address)  # the log begins behind the order
             case "takeover_done":
                 self._done(line)
@@ -65,7 +63,7 @@ class OrderLog:
                 self._adopted(line)
             case "address_restored":
                 held = self._held.get(line.node)
-                if held:
+                if held and held.process == self._process:
                     self._hold(held, line)
             case "address_conflict" | "owner_returned" | "address_lost" | "release_done" | "address_ceded":
                 if line.fields.get("own") != "true":
@@ -93,8 +91,8 @@ class OrderLog:
         if node is None and not line.cut:
             return  # no order: the worker refuses it, which is an incident
         order = self._begin(line, node, _address(data), _numbers(data.get("active_neighbors")))
-        held = self._held.get(node)
-        if held and held.released is None and order.address == held.address:
+        held = self._held_now(node)
+        if held and order.address == held.address:
             order.repeats = True  # it is confirmed, and no attempt of its own
             self._open[node].pop()
 
@@ -104,14 +102,14 @@ class OrderLog:
         order = Attempt(node, address, line.at, line.zone, self._process, neighbors)
         self._orders.append(order)
         if line.order:
-            self._by_number[self._process, line.order] = order
+            self._by_number[line.order] = order
         self._open.setdefault(node, deque()).append(order)
         return order
 
     def _find(self, line: Line) -> Attempt | None:
         """The order that a line is about, which has no outcome yet; None: there is none."""
         if line.order:
-            order = self._by_number.get((self._process, line.order))
+            order = self._by_number.get(line.order)
             if order:
                 return order if not order.outcome else None
         # of an order whose data were cut, the node is not known
@@ -120,7 +118,7 @@ class OrderLog:
                 waiting.popleft()
             if waiting:
                 if line.order:  # its `received` did not carry the number
-                    self._by_number[self._process, line.order] = waiting[0]
+                    self._by_number[line.order] = waiting[0]
                 return waiting[0]
         return None
 
@@ -144,14 +142,19 @@ class OrderLog:
         return found
 
     def _done(self, line: Line) -> None:
-        held, order = self._held.get(line.node), self._find(line)
-        if line.fields.get("already") == "true" or (held and held.released is None):
+        order = self._find(line)
+        if line.fields.get("already") == "true" or self._held_now(line.node):
             if order:  # it repeats what is held
                 order.outcome, order.repeats = "taken", True
             return
         order = self._settle(line, order, "taken")[0]
         order.takeover_ms = decimal(line.fields.get("took_ms"))
         self._hold(order, line)
+
+    def _held_now(self, node: int | None) -> Attempt | None:
+        """By this process."""
+        held = self._held.get(node)
+        return held if held and held.process == self._process and held.released is None else None
 
     def _hold(self, order: Attempt, line: Line) -> None:
         if order.released is not None or not order.holds:
@@ -161,7 +164,7 @@ class OrderLog:
         self._node_of[order.address] = order.node
 
     def _adopted(self, line: Line) -> None:
-        order = self._left.pop(line.node, None) or self._settle(line, None, "taken")[0]
+        order = self._held.get(line.node) or self._settle(line, None, "taken")[0]
         self._hold(order, line)
         order.process = self._process
 
@@ -183,8 +186,7 @@ class OrderLog:
 
     def _ends_hold(self, line: Line, node: int | None, reason: str) -> bool:
         """The first line that says so is when it was off the interface; the last one says that it stays off."""
-        holds = self._held if node in self._held else self._left
-        order = holds.get(node)
+        order = self._held.get(node)
         if order is None:
             return False
         if order.holds and order.released is None:
@@ -193,7 +195,7 @@ class OrderLog:
         elif line.event == "release_done" and line.fields.get("reason"):
             order.release_reason = reason
         if line.event not in ("address_conflict", "owner_returned", "address_lost"):
-            del holds[node]
+            del self._held[node]
         return True
 
 

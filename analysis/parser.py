@@ -6,13 +6,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone, tzinfo
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from logs.format import parse_line
 
-EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 YEARS = range(1970, 3000)
 """Years that are believed."""
 JSON_LIMIT = 1 << 16
@@ -27,7 +26,7 @@ class Ping(NamedTuple):
     """An acknowledged keep-alive; `late`: it had been counted as missed before its answer came."""
 
     at: float
-    zone: timezone
+    zone: tzinfo
     rtt_ms: float
     late: bool
     seq: str
@@ -37,7 +36,7 @@ class Line(NamedTuple):
     """Any other line. `cut`: a value of it was shortened."""
 
     at: float
-    zone: timezone
+    zone: tzinfo
     level: str
     event: str
     fields: Mapping[str, str]
@@ -63,16 +62,10 @@ def parse(line: bytes) -> Ping | Line | None:
     if ping:
         minute, seconds, offset, seq, rtt_ms, late = ping.groups()
         try:
-            zone, offset_s = _zone(offset)
-            return Ping(
-                _minute(minute) + float(seconds) - offset_s,
-                zone,
-                float(rtt_ms),
-                late is not None,
-                seq.decode(),
-            )
+            begin, zone = _minute(minute + offset)
         except ValueError:
             return None
+        return Ping(begin + float(seconds), zone, float(rtt_ms), late is not None, seq.decode())
     if not _BEGINS.match(line):
         return None
     try:
@@ -82,10 +75,9 @@ def parse(line: bytes) -> Ping | Line | None:
     when = entry.when
     if when.year not in YEARS:
         return None
-    at = (when - EPOCH).total_seconds()
+    at, zone = when.timestamp(), when.tzinfo or timezone.utc
     if at < 0:
         return None
-    zone = timezone(when.utcoffset() or timedelta())
     rtt_ms = decimal(entry.fields.get("rtt_ms")) if entry.event == "ping" else None
     if rtt_ms is not None:
         return Ping(at, zone, rtt_ms, entry.fields.get("late") == "true", entry.fields.get("seq", ""))
@@ -93,18 +85,12 @@ def parse(line: bytes) -> Ping | Line | None:
 
 
 @lru_cache(maxsize=4096)
-def _minute(text: bytes) -> float:
-    """Seconds since 1970 of a minute of UTC, which thousands of lines share. Raises ValueError."""
-    when = datetime.strptime(text.decode(), "%Y-%m-%d %H:%M").replace(tzinfo=timezone.utc)
+def _minute(text: bytes) -> tuple[float, tzinfo]:
+    """When a minute that thousands of lines share begins, and its offset. Raises ValueError."""
+    when = datetime.strptime(text.decode(), "%Y-%m-%d %H:%M%z")
     if when.year not in YEARS:
         raise ValueError(text)
-    return (when - EPOCH).total_seconds()
-
-
-@lru_cache(maxsize=256)
-def _zone(text: bytes) -> tuple[timezone, float]:
-    offset = timedelta(hours=int(text[1:3]), minutes=int(text[3:5])) * (-1 if text[:1] == b"-" else 1)
-    return timezone(offset), offset.total_seconds()
+    return when.timestamp(), when.tzinfo or timezone.utc
 
 
 def number(value: object) -> int | None:

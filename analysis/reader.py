@@ -14,7 +14,6 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
@@ -86,22 +85,24 @@ def _opened(path: Path) -> Iterator[_Lines]:
         yield _Lines(_Bounded(file) if is_packed else file)  # type: ignore[arg-type]
 
 
-@dataclass
 class Folder:
     """A LOG_DIR, or one log file. `faults` name what could not be read, `notes` what was left aside on purpose;
     both and the counts are complete once its lines were read.
     """
 
-    path: Path
-    readable: int = 0
-    unreadable: int = 0
-    faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    _files: dict[str, list[Path]] | None = None
-
-    @property
-    def name(self) -> str:
-        return visible(str(self.path))
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = visible(str(path))
+        self.readable = self.unreadable = 0
+        self.faults: list[str] = []
+        self.notes: list[str] = []
+        self._files: dict[str, list[Path]] = {log: [] for log in LOGS}
+        try:
+            self._look()
+        except OSError as exc:
+            self._fault(self.path, exc)
+        if not any(self._files.values()) and not self.faults:
+            self.faults.append(f"{self.name}: no ping.log or comms.log in it; give a worker's LOG_DIR")
 
     @property
     def number(self) -> int | None:
@@ -112,21 +113,9 @@ class Folder:
         )
         return int(found[0]) if len(found) == 1 and len(found[0]) < 10 else None
 
-    def files(self, log: str) -> list[Path]:
-        """The files of "ping", "comms" or "master", oldest first."""
-        if self._files is None:
-            self._files = {name: [] for name in LOGS}
-            try:
-                self._look()
-            except OSError as exc:
-                self._fault(self.path, exc)
-            if not any(self._files.values()) and not self.faults:
-                self.faults.append(f"{self.name}: no ping.log or comms.log in it; give a worker's LOG_DIR")
-        return self._files[log]
-
     def read(self, log: str) -> Iterator[Ping | Line]:
-        """Every line of that log that fits, in the order of its files."""
-        for path in self.files(log):
+        """Every line of "ping", "comms" or "master" that fits, in the order of time of its files."""
+        for path in self._files[log]:
             try:
                 with _opened(path) as lines:
                     for text in lines.all():
@@ -171,15 +160,12 @@ class Folder:
                 continue
             rotation = int(name[2]) if (name[2] or "").isdecimal() and len(name[2]) < 10 else 0
             found[name[1]].append((at, -rotation, path.suffix == ".gz", head, path))
-        assert self._files is not None  # noqa: S101 - files() made it
         for log, those in found.items():
-            plain = {(rotation, head) for _, rotation, packed, head, _ in those if not packed}
-            # a file that is just being packed is there twice
-            self._files[log] = [
-                path
-                for _, rotation, packed, head, path in sorted(those)
-                if not (packed and head and (rotation, head) in plain)
-            ]
+            files: dict[tuple[int, bytes | Path], Path] = {}
+            for _, rotation, _, head, path in sorted(those):
+                # one that is just being packed is there twice, and stands behind the other
+                files.setdefault((rotation, head or path), path)
+            self._files[log] = list(files.values())
 
 
 def _head(path: Path) -> tuple[float, bytes]:

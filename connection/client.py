@@ -24,8 +24,6 @@ from connection.protocol import EIO, make_client_v3
 from connection.resolve import Resolver
 from connection.stream import Stream, WebSocket
 
-OWNER_S = 1.0
-"""Seconds for which an attempt goes on beyond its limit: it is its owner who ends it then, and says what it waited for."""
 POST_PACKETS = 16
 """What a master's library takes in one request; of more, the old one drops all."""
 POLL_PACKETS = 200_000
@@ -63,7 +61,7 @@ class Client:
     def __init__(self, target: Target, resolver: Resolver, limit_s: float) -> None:
         self.target = target
         self.limit_s = limit_s
-        self.dialer = Dialer(target, resolver, time.monotonic() + limit_s + OWNER_S)
+        self.dialer = Dialer(target, resolver)
         self.last_packet_s = self.quiet_s = 0.0
         self.max_payload: int | None = None
         self._eio: Any = None
@@ -94,10 +92,10 @@ class Client:
         """Packets that wait to be sent."""
         return int(self._eio.queue.qsize())
 
-    def open(self, transport: str, share: float) -> Failure | None:
+    def open(self, transport: str, handshake_s: float) -> Failure | None:
         """Make the connection; why not, None: it stands, and the master may accept.
 
-        `share` is the part of the time that is left for a websocket's handshake.
+        `handshake_s` is how long a websocket's handshake may take.
         """
         Payload.max_decode_packets = POLL_PACKETS
         url = self.dialer.url
@@ -107,11 +105,11 @@ class Client:
                    "request_timeout": self.limit_s, "http_session": polling}  # fmt: skip
         try:
             if EIO == 3:
-                sio = make_client_v3(lambda: self._websocket(share), **options)
+                sio = make_client_v3(lambda: self._websocket(handshake_s), **options)
                 self._take_over(sio.eio)
                 sio.connect(url, namespaces=["/"])
             else:
-                websocket = self._websocket(share) if transport == "websocket" else {}
+                websocket = self._websocket(handshake_s) if transport == "websocket" else {}
                 sio = socketio.Client(websocket_extra_options=websocket, handle_sigint=False, **options)
                 self._take_over(sio.eio)
                 auth = self.target.auth
@@ -132,17 +130,15 @@ class Client:
         with outbox.all_tasks_done:
             outbox.all_tasks_done.wait_for(lambda: not outbox.unfinished_tasks, limit_s)
 
-    def _websocket(self, share: float) -> dict[str, Any]:
+    def _websocket(self, handshake_s: float) -> dict[str, Any]:
         """What websocket-client is given for one websocket: a connected socket of ours."""
         sock = self.dialer.dial()
         self.dialer.phase = "in the websocket handshake"
-        limit_s = max(0.01, share * (self.dialer.ends_s - time.monotonic()))
         opened = self._opened if EIO == 4 else None
-        self._stream = Stream(sock, self.dialer, time.monotonic() + limit_s, self.heard, opened)
+        self._stream = Stream(sock, self.dialer, time.monotonic() + handshake_s, self.heard, opened)
         return {
             "class_": WebSocket,
             "socket": self._stream,
-            "timeout": limit_s,
             "redirect_limit": 0,
             "skip_utf8_validation": True,
             # a browser's (RFC 6455 §4.1); behind a TLS proxy a master may take its scheme for a stranger's

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import ssl
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,19 +34,18 @@ class Target:
 
 
 class Dialer:
-    """Makes sockets to one master, for one attempt, until the monotonic time `ends_s`.
+    """Makes sockets to one master, for one connection. It keeps no time: its owner cuts what takes too long.
 
     Every socket is kept, so that `cut` can shut it down from any thread: that wakes whoever waits on it, where
     closing would not. `phase` says what is being waited for, `reached` that a machine has answered, `fault` what went
     wrong first with a connection over them, None: nothing.
     """
 
-    def __init__(self, target: Target, resolver: Resolver, ends_s: float) -> None:
+    def __init__(self, target: Target, resolver: Resolver) -> None:
         parts = urlsplit(target.url)
         self.url = target.url
         self.secure = parts.scheme == "https"
         self.host, self.port = parts.hostname or "", parts.port or (443 if self.secure else 80)
-        self.ends_s = ends_s
         self.phase = "starting"
         self.fault: Failure | None = None
         self.reached = False
@@ -130,21 +129,20 @@ class Dialer:
 
     def _connected(self, host: str, port: int) -> socket.socket:
         self.phase = f"looking up {host}"
-        limit_s = self.ends_s - time.monotonic()
-        addresses = self._resolver.look_up(host, limit_s, lambda: self.wanted)
+        addresses = self._resolver.look_up(host, math.inf, lambda: self.wanted)
 
         def trying(address: str) -> None:
             self.phase = f"connecting to {address}"
 
         try:
-            sock, address = connect(addresses, port, self.ends_s, lambda: self.wanted, trying)
+            sock, address = connect(addresses, port, lambda: self.wanted, trying)
         except OSError:
             for address in addresses[:1]:
                 self._resolver.failed(host, address)
             raise
         self._address = (host, address)
         self.reached = True
-        sock.settimeout(max(0.01, self.ends_s - time.monotonic()))
+        sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._keep(sock)
         return sock
@@ -158,12 +156,8 @@ class Dialer:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
 
-        def receive() -> bytes:
-            sock.settimeout(max(0.001, self.ends_s - time.monotonic()))
-            return sock.recv(READ_BYTES)
-
         try:
-            head, _ = read_head(receive)  # the master does not speak first
+            head, _ = read_head(lambda: sock.recv(READ_BYTES))  # the master does not speak first
         except NotHttp as exc:
             raise proxy_refused(str(proxy), self.url, f"it speaks no HTTP: {exc}", answered=False) from exc
         status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import http.client
-import json
 import re
 import socket
 import ssl
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from connection.payload import loads
 from connection.protocol import EIO, MISMATCH, REMEDY
 
 Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"]
@@ -99,8 +99,8 @@ def _known(exc: BaseException, url: str) -> Failure | None:
                 permanent=True,
                 remedy="renew the master's certificate, or set MASTER_CA_FILE to the CA that signed it",
             )
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
-            return closed(url)
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | ConnectionError() | http.client.IncompleteRead():
+            return Failure(f"{url} closed the connection during the handshake", "master_gone", blocked=True)
         case ssl.SSLError() if exc.reason:
             hint = "; a plain http master answers there" if exc.reason == "WRONG_VERSION_NUMBER" else ""
             return Failure(
@@ -111,10 +111,6 @@ def _known(exc: BaseException, url: str) -> Failure | None:
             )
         case TimeoutError():
             return Failure(f"no answer from {url}", "no_answer", blocked=True)
-        case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
-            return closed(url)
-        case http.client.RemoteDisconnected() | http.client.IncompleteRead():
-            return closed(url)
         case http.client.HTTPException():
             return no_handshake(url, f"no HTTP: {type(exc).__name__}")
     return None
@@ -126,11 +122,6 @@ def unanswered(url: str, limit_s: float, phase: str) -> Failure:
     if phase.startswith("looking up"):
         return Failure(f"{text}: its name server is slow", "network", remedy="correct /etc/resolv.conf")
     return Failure(text, "no_answer")
-
-
-def closed(url: str) -> Failure:
-    """The master, or something on the way to it, hung up during the handshake."""
-    return Failure(f"{url} closed the connection during the handshake", "master_gone", blocked=True)
 
 
 def no_handshake(url: str, why: str) -> Failure:
@@ -146,16 +137,6 @@ def no_handshake(url: str, why: str) -> Failure:
 def mismatch() -> Failure:
     """The master speaks the other version of Engine.IO."""
     return Failure(MISMATCH, "not_a_master", permanent=True, remedy=REMEDY)
-
-
-def ca_file_fault(path: object, why: object) -> Failure:
-    """MASTER_CA_FILE cannot be used."""
-    return Failure(
-        f"MASTER_CA_FILE {path} cannot be used: {why}",
-        "tls",
-        permanent=True,
-        remedy="set MASTER_CA_FILE to a readable file with the CA's certificate in PEM form",
-    )
 
 
 def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:
@@ -235,7 +216,7 @@ def rejected(reason: object) -> Failure:
 
 def _reason_of(body: bytes) -> str | None:
     try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
+        said = loads(body)
+    except ValueError:
         return None
     return said if isinstance(said, str) and said != "Unauthorized" else None

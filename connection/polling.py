@@ -21,8 +21,6 @@ from connection.errors import Failure, engineio_version, explain, explain_answer
 from connection.protocol import EIO
 from connection.stream import LEAST_RATE, MESSAGE_LIMIT, PACKET_TYPES
 
-FURTHER_S = 4.0
-"""Seconds that the socket of a further request may take to be made."""
 COOKIES, COOKIE_BYTES = 20, 4096
 """One session's cookies, and bytes of one: a load balancer finds its way by them."""
 
@@ -45,15 +43,16 @@ def exchange(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     *,
-    limit: int = HEAD_BYTES,
+    limit: int | None = HEAD_BYTES,
     timeout_s: float | None = None,
     heard: Callable[[], None] = lambda: None,
 ) -> Answer:
     """One request, over a connection of its own: one that is kept may be closed by the other side just when it is used
     again.
 
-    The body is read until it has more than `limit` bytes; `heard` is called while it comes fast enough. Each read may
-    take `timeout_s`, None: the time that is left to the dialer. Raises OSError, http.client.HTTPException or Failure.
+    The body is read until it has more than `limit` bytes, None: to its end; `heard` is called while it comes fast
+    enough. Each read may take `timeout_s`, None: until the dialer is cut. Raises OSError, http.client.HTTPException or
+    Failure.
     """
     connection = http.client.HTTPConnection(dialer.host, dialer.port)
     sock: Any = dialer.dial(tunnel=dialer.secure)
@@ -65,17 +64,23 @@ def exchange(
         if dialer.proxy.authorization:
             headers["Proxy-Authorization"] = dialer.proxy.authorization
     with closing(connection):
-        left_s = dialer.ends_s - time.monotonic()
-        sock.settimeout(max(0.01, left_s if timeout_s is None else timeout_s))
+        sock.settimeout(timeout_s)
         connection.request(method, path, body=content, headers=headers)
         certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         with connection.getresponse() as answer:
             body, began_s = bytearray(), time.monotonic()
-            while len(body) <= limit and (piece := answer.read1(READ_BYTES)):
-                body += piece
-                if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
-                    heard()
-            return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
+            try:
+                while piece := answer.read1(READ_BYTES):
+                    body += piece
+                    if limit is not None and len(body) > limit:
+                        break
+                    if len(body) > MESSAGE_LIMIT:
+                        raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
+                    if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
+                        heard()
+                return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
+            finally:
+                body.clear()  # a failure's traceback keeps this frame, and may be collected late
 
 
 class PollingSession(requests.Session):
@@ -96,8 +101,10 @@ class PollingSession(requests.Session):
         try:
             body = self._handshake(url) if handshake else self._further(method, url, **options)
         except Exception as exc:
-            failure = self._dialer.note(self._explained(exc, handshake=handshake))
-            raise requests.ConnectionError(str(failure)) from exc
+            # no name for the failure: its frames, which have read megabytes, would be kept by their own variable
+            raise requests.ConnectionError(
+                str(self._dialer.note(self._explained(exc, handshake=handshake)))
+            ) from exc
         self._heard()
         response = requests.Response()
         response.status_code, response.raw = 200, BytesIO(body)
@@ -119,15 +126,11 @@ class PollingSession(requests.Session):
     def _further(
         self, method: str, url: str, *, data: Any = None, headers: Any = None, timeout: float, **_: Any
     ) -> bytes:
-        # the attempt is over, the connection goes on
-        self._dialer.ends_s = max(self._dialer.ends_s, time.monotonic() + FURTHER_S)
         content = data.encode() if isinstance(data, str) else data
-        answer = self._exchange(method, url, content, headers, limit=MESSAGE_LIMIT, timeout_s=timeout)
+        answer = self._exchange(method, url, content, headers, limit=None, timeout_s=timeout)
         if not 200 <= answer.status < 300:
             name = f"HTTP {answer.status} {answer.reason}"
             raise Failure(f"the master does not know this connection any more ({name})", "master_gone")
-        if len(answer.body) > MESSAGE_LIMIT:
-            raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
         if method == "GET" and not _is_payload(answer.body):
             raise Failure("the master sent what is no Engine.IO payload", "not_a_master")
         return answer.body

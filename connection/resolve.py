@@ -147,14 +147,13 @@ class Resolver:
 def connect(
     addresses: list[str],
     port: int,
-    ends_s: float,
     wanted: Callable[[], bool],
     trying: Callable[[str], None],
 ) -> tuple[socket.socket, str]:
     """A connected, non-blocking socket to the first address that answers, and that address.
 
     `trying` hears each address before it is tried. Raises the most telling error, once all have failed;
-    TimeoutError at the monotonic time `ends_s`; ConnectionAbortedError when nobody wants it any more.
+    ConnectionAbortedError when nobody wants it any more.
     """
     waiting: dict[socket.socket, str] = {}
     errors: list[OSError] = []
@@ -165,8 +164,6 @@ def connect(
             now = time.monotonic()
             if not wanted():
                 raise ConnectionAbortedError("the attempt is over")
-            if now >= ends_s:
-                raise TimeoutError("no answer to connect")
             if remaining and (now >= next_s or not waiting):
                 address = remaining.pop(0)
                 next_s = now + STAGGER_S
@@ -177,8 +174,8 @@ def connect(
                     errors.append(exc)
                     continue
                 waiting[sock] = address
-            limit_s = min(LOOK_S, ends_s - now, *([next_s - now] if remaining else []))
-            _, ready, failed = select.select([], list(waiting), list(waiting), max(0.0, limit_s))
+            limit_s = min(LOOK_S, max(0.0, next_s - now)) if remaining else LOOK_S
+            _, ready, failed = select.select([], list(waiting), list(waiting), limit_s)
             for sock in {*ready, *failed}:
                 code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 address = waiting.pop(sock)

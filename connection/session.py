@@ -5,6 +5,7 @@ Messages are handled in the order of their arrival: a full inbox makes TCP push 
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -66,7 +67,9 @@ class Session(Client):
         self._ended = False
         self._undecided = False
         self._sid: object = None
-        self._attached = 0  # bytes of binary data since the last packet
+        self._attached: int | None = (
+            None  # bytes so far of the data that a binary packet announced, None: none did
+        )
 
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
@@ -151,7 +154,7 @@ class Session(Client):
     def _open(self, transport: str) -> Failure | None:
         # in version 3 the first poll admits a node, and its transport may change yet
         self._undecided = EIO == 3
-        failure = self.open(transport, WEBSOCKET_SHARE if self._fall_back else 1.0)
+        failure = self.open(transport, self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf)
         with self._state:
             accepted = self._undecided and self._sid
             self._undecided = False
@@ -179,14 +182,14 @@ class Session(Client):
 
     def _take(self, data: Any) -> None:
         if isinstance(data, bytes):
-            first = not self._attached
+            if self._attached is None:
+                raise ValueError("it is binary data that no packet has announced")
             self._attached += len(data)
             if self._attached > MESSAGE_LIMIT:
                 self.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
-            if first:
-                raise ValueError("it is binary data, as no order has")
             return
-        self._attached = 0
+        # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
+        self._attached = 0 if isinstance(data, str) and data[:1] in ("5", "6") else None
         header = HEADER.match(data) if isinstance(data, str) else None
         if not header:
             raise ValueError("it has binary data, as no order has, or is of no known type")

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http.client import parse_headers
 from io import BytesIO
 from typing import Any, TypeVar
@@ -152,8 +153,7 @@ class Stream:
             headers = parse_headers(BytesIO(head.partition(b"\r\n")[2]))
             body = self._body(rest, headers.get("content-length", ""))
             failure = explain_answer(status, headers.get("content-type", ""), body, self.dialer.url)
-            failure.answered = True
-            raise failure
+            raise replace(failure, answered=True)
         except NotHttp as exc:
             raise self.dialer.note(no_handshake(self.dialer.url, f"it says {exc}")) from exc
         except (OSError, Failure) as exc:
@@ -168,7 +168,7 @@ class Stream:
         return body
 
     def _receive(self) -> bytes:
-        self.settimeout(max(0.001, self._ends_s - time.monotonic()))
+        self._timeout_s = max(0.001, self._ends_s - time.monotonic())
         return self._in_turn(lambda: self._sock.recv(READ_BYTES))
 
     def _in_turn(self, call: Callable[[], T], *, write: bool = False) -> T:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import certifi
 
-from connection.errors import ca_file_fault
+from connection.errors import Failure
 
 
 def client_context(ca_file: Path | None) -> ssl.SSLContext:
@@ -26,7 +26,12 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=str(ca_file))
         except OSError as exc:  # of which ssl.SSLError is one
-            raise ca_file_fault(ca_file, exc.strerror or exc) from exc
+            raise Failure(
+                f"MASTER_CA_FILE {ca_file} cannot be used: {exc.strerror or exc}",
+                "tls",
+                permanent=True,
+                remedy="set MASTER_CA_FILE to a readable file with the CA's certificate in PEM form",
+            ) from exc
         return context
     if sys.platform == "win32":
         context.load_default_certs()

@@ -15,43 +15,28 @@ from failover.states import (
     RETAKES,
     TAKING,
     WATCH_S,
-    Event,
     FailoverSettings,
     State,
     VipState,
 )
-from failover.vips import VipTable
+from failover.vips import Reply, VipTable
 from network.base import Network, NetworkError
 
 
 @dataclass(frozen=True)
 class Actions:
-    """`apply` takes an event that an action found out about; `clock` gives monotonic seconds, for durations and for
-    the time at which a probe was really sent.
-    """
+    """`clock` gives monotonic seconds, for durations."""
 
     settings: FailoverSettings
     node: Node
     network: Network
     table: VipTable
     owners: OwnerMacs
-    apply: Callable[[VipState, Event, float], None]
     clock: Callable[[], float]
 
     # asking the wire
 
-    def send_probe(self, entry: VipState, now: float) -> None:
-        """Send the probe that is due, if one is."""
-        if entry.probe_due(now):
-            try:
-                self._send(entry)
-                entry.probed(self.clock())
-            except NetworkError as exc:
-                entry.trouble = str(exc)
-                entry.end_probing()
-                self.apply(entry, Event.PROBE_FAILED, now)
-
-    def _send(self, entry: VipState) -> None:
+    def ask(self, entry: VipState) -> None:
         """A probe of RFC 5227 before an address is taken, so that two nodes that want it see each other; an ordinary
         request while it is held or in conflict, which an owner that probes for it does not take for a conflict.
         """
@@ -132,7 +117,7 @@ class Actions:
             if entry.renew_s <= now:
                 entry.renew_s = now + AGAIN_S  # when this fails
                 if not self.table.is_there(vip):
-                    self.apply(entry, Event.REMOVED, now)
+                    self.on_removed(entry, now)
                     return
                 self.network.renew(vip)
                 entry.renew_s = now + self.settings.address_lease_s / 3
@@ -140,7 +125,7 @@ class Actions:
                 self.network.announce(vip.interface, vip.ip.ip)
             if entry.watch_s <= now:
                 entry.watch_s = now + WATCH_S
-                self._send(entry)
+                self.ask(entry)
         except NetworkError as exc:
             # a link that is down, say: what is held stays held, and is asked for when the link comes back
             self._log_unwatched(entry, str(exc), now)
@@ -202,7 +187,9 @@ class Actions:
             self.table.enter(entry, State.FREE)
             self.table.restored(entry.vip.owner, entry.number)
         else:
-            self.table.not_restored(entry)
+            self.table.orders["restore", "failed"] += 1
+            extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
+            self.table.answer(Reply("restore node", extra, False, entry.number))
 
     def on_conflict(self, entry: VipState, now: float) -> None:
         """Removes it within 1 s, logs `owner_returned` or `address_conflict`, asks for 3 s."""

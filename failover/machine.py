@@ -62,7 +62,8 @@ class Failover:
         self._entries = self._table.entries
         self._log = log
         self._owners = owners or OwnerMacs(None, settings.neighbors)
-        self._actions = Actions(settings, node, network, self._table, self._owners, self._apply, clock)
+        self._actions = Actions(settings, node, network, self._table, self._owners, clock)
+        self._clock = clock
         self._conflicts = ConflictDetector(node, network, self._entries, self._apply)
         self._carrier = CarrierMonitor(log)
 
@@ -209,7 +210,7 @@ class Failover:
         for entry in list(self._entries.values()):
             if entry.round_s <= now:
                 entry.begin_probing(now, self._settings.conflict_probe_s)
-            self._actions.send_probe(entry, now)
+            self._send_probe(entry, now)
             if entry.state in HOLDING:
                 self._actions.maintain(entry, now)
         self._conflicts.filter(now)
@@ -288,6 +289,18 @@ class Failover:
                 self.watch()
             except NetworkError as exc:
                 # a probe whose answer cannot be heard is as good as one that could not be sent
-                entry.trouble = str(exc)
-                entry.end_probing()
-                self._apply(entry, Event.PROBE_FAILED, now)
+                self._probe_failed(entry, exc, now)
+
+    def _send_probe(self, entry: VipState, now: float) -> None:
+        """Send the probe that is due, if one is."""
+        if entry.probe_due(now):
+            try:
+                self._actions.ask(entry)
+                entry.probed(self._clock())  # when it was really sent
+            except NetworkError as exc:
+                self._probe_failed(entry, exc, now)
+
+    def _probe_failed(self, entry: VipState, reason: NetworkError, now: float) -> None:
+        entry.trouble = str(reason)
+        entry.end_probing()
+        self._apply(entry, Event.PROBE_FAILED, now)

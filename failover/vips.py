@@ -195,11 +195,6 @@ class VipTable:
             self.orders["restore", "done"] += 1
         self.answer(Reply("restore node", extra, True, number, owner))
 
-    def not_restored(self, entry: VipState) -> None:
-        self.orders["restore", "failed"] += 1
-        extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
-        self.answer(Reply("restore node", extra, False, entry.number))
-
     def say(self, level: str, event: str, entry: VipState, **fields: object) -> None:
         vip = entry.vip
         place = {"node": vip.owner, "address": str(vip.ip), "interface": vip.interface}

@@ -51,6 +51,12 @@ class LineQueue(ABC):
             self._lines.append(line)
             self._waiting_bytes += len(line)
 
+    def put_own(self, line: bytes) -> None:
+        """Queue a line about the log itself, which finds room whatever waits."""
+        with self._lock:
+            self._lines.append(line)
+            self._waiting_bytes += len(line)
+
     def drain(self, *, closing: bool) -> None:
         """Write everything that waits; `closing`: for the last time. Raises OSError."""
         while self._batch or self._next_batch():
@@ -62,7 +68,7 @@ class LineQueue(ABC):
     def failed(self, exc: Exception) -> None:
         """Log a fault of our own."""
         trace = traceback.format_exc()
-        self.put(line_now("CRITICAL", "crashed", thread="log-writer", error=repr(exc), traceback=trace))
+        self.put_own(line_now("CRITICAL", "crashed", thread="log-writer", error=repr(exc), traceback=trace))
 
     def _next_batch(self) -> bool:
         """Take lines from the queue, after the last one the number of those that were lost."""

@@ -59,21 +59,17 @@ class Played:
     ) -> None:
         """`heard` grows by every event that comes; all that are played share it."""
         self.node, self.ip = node, ip
-        self.is_acknowledged = False
-        """A ping was."""
+        self.silent, self.acknowledged = threading.Event(), threading.Event()
+        """It is to ping no more; a ping was acknowledged."""
         self._neighbors, self._heard = neighbors, heard
+        self._pinger = threading.Thread(target=self._ping, daemon=True)
         self._reason = ""
-        self._silent = threading.Event()
         session = requests.Session()  # for both transports
         session.trust_env = False
         session.verify = ca_file or True
-        self._client = socketio.Client(reconnection=False, handle_sigint=False, http_session=session)
-        self._client.on("*", self._hear)
-        self._client.on("connect_error", self._refuse)
-
-    @property
-    def is_connected(self) -> bool:
-        return bool(self._client.connected)
+        self.client = socketio.Client(reconnection=False, handle_sigint=False, http_session=session)
+        self.client.on("*", self._hear)
+        self.client.on("connect_error", self._refuse)
 
     def connect(self, url: str, token: str | None) -> str | None:
         """Why the master did not let it in, or why there was no connection; None: it is in."""
@@ -81,7 +77,7 @@ class Played:
         error = ""
         for transport in ("websocket", "polling"):  # as a worker does it
             try:
-                self._client.connect(url, auth=auth, transports=[transport], wait_timeout=CONNECT_S)
+                self.client.connect(url, auth=auth, transports=[transport], wait_timeout=CONNECT_S)
                 return None
             except (socketio.exceptions.ConnectionError, ValueError) as exc:
                 error = self._reason or str(exc)
@@ -92,7 +88,8 @@ class Played:
     def join(self, held: Mapping[int, str] | None = None) -> None:
         """Join, or join again; from the first time on it pings. `held` are the addresses held, by owner."""
         self.say("join", self.join_data(held or {}))
-        threading.Thread(target=self._ping, daemon=True).start()
+        if not self._pinger.ident:
+            self._pinger.start()
 
     def join_data(self, held: Mapping[int, str]) -> dict[str, Any]:
         newest = list(held.values())[-1:]
@@ -110,23 +107,17 @@ class Played:
     def say(self, event: str, data: object) -> None:
         """Nothing on a connection that the master has ended."""
         with contextlib.suppress(socketio.exceptions.SocketIOError):
-            self._client.emit(event, data)
-
-    def fall_silent(self) -> None:
-        self._silent.set()
+            self.client.emit(event, data)
 
     def close(self) -> None:
-        self._silent.set()
-        self._client.disconnect()
+        self.silent.set()
+        self.client.disconnect()
 
     def _ping(self) -> None:
-        while not self._silent.wait(PING_S) and self.is_connected:
+        while not self.silent.wait(PING_S) and self.client.connected:
             text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as workers send it
             with contextlib.suppress(socketio.exceptions.SocketIOError):
-                self._client.emit("ping", text, callback=self._acknowledged)
-
-    def _acknowledged(self, *_: object) -> None:
-        self.is_acknowledged = True
+                self.client.emit("ping", text, callback=lambda *_: self.acknowledged.set())
 
     def _hear(self, event: str, *data: Any) -> dict[str, bool]:
         """A master that asks for an acknowledgement gets a worker's."""
@@ -186,7 +177,7 @@ class Conformance:
         for played in trio:
             played.join()
         time.sleep(self._quiet_s)
-        ended = [played.node for played in trio if not played.is_connected]
+        ended = [played.node for played in trio if not played.client.connected]
         wrong = f"the connection of node {_list(ended)} was ended after its join (it has a key more than the original's)"
         yield _finding(not ended, "join", "accepted, further keys too", wrong)
         if ended:
@@ -194,7 +185,7 @@ class Conformance:
         early = self._since(0, *ORDERS)
         wrong = f"orders {_list(early)} although all three nodes are alive"
         yield _finding(not early, "peace", "no order while all are alive", wrong)
-        if self._a.is_acknowledged:
+        if self._a.acknowledged.is_set():
             yield Finding("note", "ping", "acknowledged: the worker measures round trips")
         else:
             text = "not acknowledged, which is allowed; the worker then judges by Engine.IO's times"
@@ -266,7 +257,7 @@ class Conformance:
             yield from self._stays_quiet(mark, "restored", "the address was given back")
         # the protocol leaves it open how a master finds a node dead whose connection stays
         mark = len(self._heard)
-        back.fall_silent()
+        back.silent.set()
         text = "a node that pings no more is taken for dead though its connection stands"
         if self._wait(mark, "recover") is None:
             text = (
@@ -302,7 +293,7 @@ class Conformance:
 
     def _stays_quiet(self, mark: int, check: str, cause: str) -> Iterator[Finding]:
         time.sleep(self._quiet_s)
-        ended = [played.node for played in (self._holder, self._other) if not played.is_connected]
+        ended = [played.node for played in (self._holder, self._other) if not played.client.connected]
         orders = self._since(mark, *ORDERS)
         what = f"orders {_list(orders)}" if orders else f"ended the connection of node {_list(ended)}"
         yield _finding(not orders and not ended, check, "nothing more is ordered", f"{what} though {cause}")

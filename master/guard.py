@@ -36,9 +36,6 @@ class Guard:
         self._requests = Rates(REQUESTS_PER_S, REQUESTS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         asked = HTTPConnection(scope)
         peer = self._listener.get(asked.client)
         if peer is None:

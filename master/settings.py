@@ -6,7 +6,8 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from logs.format import LEVELS
 from master import tokens
 from master.messages import LARGEST_NODE
 from master.tokens import Tokens
+from settings.files import secret_file
+from settings.types import InvalidValue, ValueType, expects, one_of, quoted, seconds, whole
 
 INSTALLED_ENV_FILE = Path("/etc/failover-master/master.env")
 CREDENTIALS = {
@@ -43,80 +47,61 @@ class SettingsError(Exception):
         """2: a flag is wrong; 78: the environment or a file is (EX_CONFIG)."""
 
 
-def _seconds(text: str) -> float:
-    value = float(text) if re.fullmatch(r"\d+(\.\d*)?|\.\d+", text, re.ASCII) else -1.0
-    if not 0.02 <= value <= 86400:
-        raise ValueError("seconds from 0.02 to 86400")
-    return value
+_SECONDS = seconds(0.02)
 
 
-def _whole(text: str, low: int, high: int) -> int:
-    value = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else -1
-    if not low <= value <= high:
-        raise ValueError(f"a whole number from {low} to {high}")
-    return value
-
-
+@expects(f"numbers from 1 to {LARGEST_NODE}, such as 1-9 or 1,3,7-9")
 def _nodes(text: str) -> frozenset[int]:
     found: set[int] = set()
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part, re.ASCII)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not 1 <= first <= last <= LARGEST_NODE:
-            raise ValueError(f"numbers from 1 to {LARGEST_NODE}, such as 1-9 or 1,3,7-9")
+            raise InvalidValue("")
         found.update(range(first, last + 1))
     return frozenset(found)
 
 
+@expects("names without ports, comma-separated")
 def _names(text: str) -> frozenset[str]:
     names = [name.strip().lower() for name in text.split(",") if name.strip()]
     if not all(re.fullmatch(r"[a-z0-9._-]+", name) for name in names):
-        raise ValueError("names without ports, comma-separated")
+        raise InvalidValue("")
     return frozenset(names)
 
 
-def _level(text: str) -> str:
-    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"):
-        raise ValueError("DEBUG, INFO, WARNING, ERROR or CRITICAL")
-    return text.upper()
-
-
+@expects("redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or unix:///PATH?db=DB", hides=lambda _: True)
 def _redis(text: str) -> str:
-    try:
-        scheme, port = urlsplit(text).scheme, urlsplit(text).port
-    except ValueError:
-        scheme, port = "", None
-    if scheme not in ("redis", "rediss", "unix") or port == 0:
-        raise ValueError("redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or unix:///PATH?db=DB")
-    return text
+    with suppress(ValueError):
+        parts = urlsplit(text)
+        if parts.scheme in ("redis", "rediss", "unix") and parts.port != 0:
+            return text
+    raise InvalidValue("")
 
 
+@expects("a file that can be read")
 def _file(text: str) -> Path:
     if not os.access(text, os.R_OK):
-        raise ValueError("a file that can be read")
+        raise InvalidValue("")
     return Path(text)
 
 
 @dataclass(frozen=True)
 class Option:
     variable: str
-    read: Callable[[str], Any]
-    """Turns its text into its value. Raises ValueError with what is expected."""
+    type: ValueType
     default: str | None
     help: str
-    is_secret: bool = False
 
 
-def _option(
-    variable: str, read: Callable[[str], Any], default: str | None, shown: str, is_secret: bool = False
-) -> Any:
-    return field(metadata={"option": Option(variable, read, default, shown, is_secret)}, repr=not is_secret)
+def _option(variable: str, value_type: ValueType, default: str | None, shown: str) -> Any:
+    return field(metadata={"option": Option(variable, value_type, default, shown)})
 
 
 @dataclass(frozen=True)
 class Settings:
-    host: str = _option("MASTER_HOST", str, "127.0.0.1", "the address to listen on")
-    port: int = _option("MASTER_PORT", lambda text: _whole(text, 0, 65535), "5000", "the port; 0: a free one")
+    host: str = _option("MASTER_HOST", expects("a host")(str), "127.0.0.1", "the address to listen on")
+    port: int = _option("MASTER_PORT", whole(0, 65535), "5000", "the port; 0: a free one")
     token_file: Path | None = _option(
         "MASTER_TOKEN_FILE",
         _file,
@@ -125,13 +110,13 @@ class Settings:
     )
     tls_cert: Path | None = _option("MASTER_TLS_CERT", _file, None, "certificate (chain), PEM")
     tls_key: Path | None = _option("MASTER_TLS_KEY", _file, None, "its private key, PEM")
-    redis: str | None = _option("REDIS_URL", _redis, None, "where several masters share their state", True)
+    redis: str | None = _option("REDIS_URL", _redis, None, "where several masters share their state")
     dead_after: float = _option(
-        "MASTER_DEAD_AFTER", _seconds, "2.5", "a node that is silent for S seconds is dead"
+        "MASTER_DEAD_AFTER", _SECONDS, "2.5", "a node that is silent for S seconds is dead"
     )
     order_timeout: float = _option(
         "MASTER_ORDER_TIMEOUT",
-        _seconds,
+        _SECONDS,
         "40",
         "S seconds for the answer to an order; more than CONFLICT_WAIT",
     )
@@ -139,11 +124,16 @@ class Settings:
     allowed_hosts: frozenset[str] = _option(
         "MASTER_ALLOWED_HOSTS", _names, "", "names by which it may be asked, besides this machine's own"
     )
-    max_connections: int = _option(
-        "MASTER_MAX_CONNECTIONS", lambda text: _whole(text, 16, 100_000), "1024", "connections in all"
+    max_connections: int = _option("MASTER_MAX_CONNECTIONS", whole(16, 100_000), "1024", "connections in all")
+    log_dir: Path | None = _option(
+        "MASTER_LOG_DIR", expects("a folder")(Path), None, "also log to master.log in this folder"
     )
-    log_dir: Path | None = _option("MASTER_LOG_DIR", Path, None, "also log to master.log in this folder")
-    log_level: str = _option("MASTER_LOG_LEVEL", _level, "INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_level: str = _option(
+        "MASTER_LOG_LEVEL",
+        one_of({level: level for level in LEVELS}),
+        "INFO",
+        "DEBUG, INFO, WARNING or ERROR",
+    )
     tokens: Tokens = field(default=Tokens(), repr=False)
 
 
@@ -160,7 +150,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shown = f"{option.help} ({option.variable}" + (
             f"; default: {option.default})" if option.default else ")"
         )
-        metavar = "S" if option.read is _seconds else name.rpartition("_")[2].upper()
+        metavar = "S" if option.type is _SECONDS else name.rpartition("_")[2].upper()
         parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=shown)
 
 
@@ -182,14 +172,6 @@ def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict
     return {**values, **{name: value for name, value in environ.items() if value}}
 
 
-def _redis_url(path: Path) -> str | None:
-    """Raises ValueError."""
-    try:
-        return tokens.read_file(path).partition("\n")[0].strip() or None
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"REDIS_URL_FILE: {path}: {getattr(exc, 'strerror', None) or 'not UTF-8'}") from None
-
-
 def own_token(values: Mapping[str, str]) -> str | None:
     """The token of a client of the master, MASTER_TOKEN or the first in MASTER_TOKEN_FILE for all. Raises ValueError."""
     path = values.get("MASTER_TOKEN_FILE")
@@ -204,21 +186,24 @@ def load(arguments: argparse.Namespace) -> Settings:
     faults: list[str] = []
     is_usage = False
     found: dict[str, Any] = {}
+    file = values.get("REDIS_URL_FILE")
+    if file and "REDIS_URL" not in values and arguments.redis is None:
+        try:
+            values["REDIS_URL"] = secret_file.parse(file).strip()
+        except InvalidValue as invalid:
+            faults.append(f"REDIS_URL_FILE: {file}: {invalid.faults[0].reason}")
     for name, option in OPTIONS.items():
         flag = getattr(arguments, name)
         text = flag if flag is not None else values.get(option.variable, option.default)
         source = f"--{name.replace('_', '-')}" if flag is not None else option.variable
         try:
-            if name == "redis" and text is None and "REDIS_URL_FILE" in values:
-                text = _redis_url(Path(values["REDIS_URL_FILE"]))
-            found[name] = None if text is None else option.read(text)
+            found[name] = None if text is None else option.type.parse(text)
             if name == "redis" and flag and urlsplit(flag).password:
-                raise ValueError(
-                    "a URL without a password, which ps would show; use REDIS_URL or REDIS_URL_FILE"
-                )
-        except ValueError as exc:
-            shown = "" if option.is_secret else f" invalid value {text!r:.80};"
-            faults.append(f"{source}:{shown} expected {exc}")
+                raise InvalidValue("ps would show its password; use REDIS_URL or REDIS_URL_FILE")
+        except InvalidValue as invalid:
+            shown = "(not shown)" if option.type.hides(str(text)) else quoted(str(text))
+            reason = f": {invalid.faults[0].reason}" if invalid.faults[0].reason else ""
+            faults.append(f"{source}: invalid value {shown}{reason}; expected {option.type.expected}")
             is_usage = is_usage or flag is not None
     try:
         found["tokens"] = _tokens(values, found.get("token_file"))

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from master import settings
+from settings.types import printable
 
 LIMIT_S = 10.0
 
@@ -61,10 +62,10 @@ class Asker:
             except (ValueError, KeyError, TypeError):
                 reason = body.strip()[:200] or exc.reason
             hint = "; set MASTER_TOKEN or MASTER_TOKEN_FILE" if exc.code == 401 else ""
-            raise AskError(f"{self.url}: {exc.code}: {_clean(reason)}{hint}") from None
+            raise AskError(f"{self.url}: {exc.code}: {printable(reason)}{hint}") from None
         except (OSError, ValueError) as exc:
             raise AskError(
-                f"{self.url} does not answer: {_clean(str(getattr(exc, 'reason', exc)))}"
+                f"{self.url} does not answer: {printable(str(getattr(exc, 'reason', exc)))}"
             ) from None
 
     def json(self, path: str, method: str = "GET") -> Any:
@@ -76,30 +77,34 @@ class Asker:
                 raise AskError(f"{self.url}{path} is no JSON: is that a master of this kind?") from None
 
     def states(self) -> Iterator[dict[str, Any]]:
-        """What the dashboard is shown, for as long as it comes. Raises AskError."""
+        """What the dashboard is shown, until it raises AskError."""
         with self.open("/events") as stream:
-            while line := stream.readline(10_000_000):
-                if line.startswith(b"data: "):
-                    yield json.loads(line[6:])
+            try:
+                while line := stream.readline(10_000_000):
+                    if line.startswith(b"data: "):
+                        yield json.loads(line[6:])
+            except (OSError, ValueError) as exc:
+                raise AskError(f"{self.url}/events: {printable(str(exc))}") from None
+        raise AskError(f"{self.url} ended the connection")
 
 
 def status(arguments: argparse.Namespace) -> int:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # a name may look like markup
     try:
         asker = Asker(arguments.url, settings.environment(arguments.env_file))
-        if arguments.json and not arguments.watch:
+        if arguments.watch:
+            _watch(asker, console, arguments.json)
+        elif arguments.json:
             print(json.dumps(asker.json("/json"), indent=1))
-            return 0
-        if not arguments.watch:
+        else:
             console.print(_table(next(asker.states())))
-            return 0
-        return _watch(asker, console, arguments.json)
-    except (AskError, StopIteration) as exc:
-        print(exc or "the master said nothing", file=sys.stderr)
+        return 0
+    except AskError as exc:
+        print(exc, file=sys.stderr)
         return 1
 
 
-def _watch(asker: Asker, console: Console, is_json: bool) -> int:
+def _watch(asker: Asker, console: Console, is_json: bool) -> NoReturn:
     """Until Ctrl-C; a master that is lost is waited for."""
     with Live(Text("connecting"), console=console, auto_refresh=False, transient=False) as live:
         if is_json:
@@ -111,13 +116,11 @@ def _watch(asker: Asker, console: Console, is_json: bool) -> int:
                         print(json.dumps(state), flush=True)
                     else:
                         live.update(_table(state), refresh=True)
-                reason = "the master ended the connection"
-            except (AskError, OSError, ValueError) as exc:
-                reason = str(exc)
-            if is_json:
-                print(reason, file=sys.stderr)
-            else:
-                live.update(Text(f"The master is lost: {reason}", style="bold red"), refresh=True)
+            except AskError as exc:
+                if is_json:
+                    print(exc, file=sys.stderr)
+                else:
+                    live.update(Text(f"The master is lost: {exc}", style="bold red"), refresh=True)
             time.sleep(1)
 
 
@@ -150,15 +153,15 @@ def _table(state: Mapping[str, Any]) -> Group:
         table.add_row(
             str(node["node"]),
             Text(name, style={"alive": "green", "dead": "bold red"}.get(name, "dim")),
-            _clean(node["address"] or ""),
+            printable(node["address"] or ""),
             _age(node["since"], state["at"]),
             _age(node["last_ping"], state["at"]),
             Text(held, style="yellow"),
             Text(", ".join(map(str, node["holds"])), style="yellow"),
-            _clean(node["system"] or ""),
+            printable(node["system"] or ""),
         )
         if node["conflict"]:
-            conflicts.append(Text(f"node {node['node']}: {_clean(node['conflict'])}", style="red"))
+            conflicts.append(Text(f"node {node['node']}: {printable(node['conflict'])}", style="red"))
     return Group(table, *conflicts)
 
 
@@ -171,8 +174,3 @@ def _age(then: str | None, now: str) -> str:
         return f"{seconds:.1f} s"
     local = datetime.fromisoformat(then).astimezone()
     return f"{local:%H:%M:%S}" if seconds < 86400 else f"{local:%Y-%m-%d %H:%M}"
-
-
-def _clean(text: str) -> str:
-    """What a master sends, without what would reach the terminal as a command."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,17 +1,14 @@
 """Who may speak: one token for all, or a file that binds tokens to nodes."""
 
-import errno
 import hmac
 import os
-import queue
 import stat
-import threading
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
 
-PIPE_S = 5.0
-"""For which a pipe may keep the start waiting."""
+from settings.files import read_text
+from settings.types import InvalidValue
 
 
 @dataclass(frozen=True)
@@ -61,35 +58,17 @@ def from_header(value: str | None) -> str | None:
     return None
 
 
-def read_file(path: Path) -> str:
-    """The text of a file, or of a pipe, which is waited for. Raises OSError, UnicodeDecodeError."""
-    found: queue.SimpleQueue[str | OSError | UnicodeDecodeError] = queue.SimpleQueue()
-
-    def wait() -> None:
-        try:
-            found.put(path.read_text("utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as exc:
-            found.put(exc)
-
-    threading.Thread(target=wait, daemon=True).start()
-    try:
-        text = found.get(timeout=PIPE_S)
-    except queue.Empty:
-        raise TimeoutError(errno.ETIMEDOUT, f"nothing came through this pipe in {PIPE_S:g} s") from None
-    if isinstance(text, str):
-        return text
-    raise text
-
-
 def read(path: Path) -> Tokens:
     """Lines of `TOKEN` (for all) or `NODE_ID TOKEN`; `#` begins a comment line.
 
     Raises ValueError that names file and line, never a token.
     """
     try:
-        text = read_file(path)
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ValueError(f"{path}: {getattr(exc, 'strerror', None) or exc}") from None
+        text = read_text(path)
+    except OSError as exc:
+        raise ValueError(f"{path}: {exc.strerror or exc}") from None
+    except InvalidValue as invalid:
+        raise ValueError(f"{path}: {invalid.faults[0].reason}") from None
     entries: list[tuple[int | None, str]] = []
     for number, line in enumerate(text.splitlines(), 1):
         match line.split():

@@ -15,7 +15,6 @@ MOST_EVENTS = 200
 TEXTS = {
     "started": "This master started.",
     "listening": "Listening on {url}.",
-    "stopping": "This master is stopping.",
     "connection_replaced": "Node {node} has a newer connection.",
     "connection_refused": "A connection from {address} was refused: {reason}.",
     "master_there": "The master {name} is there.",
@@ -68,7 +67,7 @@ class RecentEvents(logging.Handler):
             return
         try:
             text = TEXTS[event].format_map({k: as_text(v) for k, v in fields.items()})
-        except (KeyError, IndexError):
+        except KeyError:  # not an event of these
             text = str(message)
         node = fields.get("node")
         self._events.append(

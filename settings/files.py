@@ -36,7 +36,7 @@ class EnvLine(NamedTuple):
 @expects("a readable file of NAME=value lines")
 def env_file(text: str) -> Mapping[str, EnvLine]:
     """The variables of a `.env` file by name; the last line of a name counts. `${…}` is not expanded."""
-    content = _read_text(absolute(text))
+    content = read_text(absolute(text))
     from dotenv.parser import parse_stream  # a tenth of the time of a start, where there is no such file
 
     lines: dict[str, EnvLine] = {}
@@ -136,7 +136,7 @@ def ca_file(text: str) -> Path:
 def neighbors(text: str) -> Mapping[int, tuple[int, ...]]:
     """A file that lists nodes; the value is each node with its neighbors, in the file's order."""
     path = absolute(text)
-    rows = [(number, line.strip()) for number, line in enumerate(_read_text(path).split("\n"), 1)]
+    rows = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), 1)]
     rows = [(number, line) for number, line in rows if line and not line.startswith("#")]
     if rows and rows[0][1].partition("#")[0].strip() == "0":  # the original's file begins with it
         del rows[0]
@@ -182,7 +182,7 @@ def _must_be_file(path: Path) -> None:
         raise InvalidValue("it is not a file" if path.exists() else "there is no such file")
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
     """A settings file's text. Raises OSError, and InvalidValue if it is too long or not UTF-8."""
     content = _read(path, _FILE_LIMIT)
     if len(content) > _FILE_LIMIT:

@@ -18,7 +18,7 @@ LAYERS = (
     {"logs", "settings"},
 )
 """Each part of the worker imports from its own layer's packages or from a layer below."""
-APART = {"analysis": {"logs"}, "master": {"logs"}, "demo": set()}
+APART = {"analysis": {"logs"}, "master": {"logs", "settings"}, "demo": set()}
 """Packages beside the worker, and what they import of it."""
 SHARED = {"config", "logging_setup", "ping_monitor"}
 """The modules of the root that a package may import."""

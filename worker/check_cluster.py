@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -31,9 +30,9 @@ def cluster_items(config: Config, target: Target, own: Address | None) -> Iterat
     name = f"master {target.url}"
     token = (target.auth or {}).get("token")
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    dialer = Dialer(target, Resolver(), time.monotonic() + TIMEOUT_S)
+    dialer = Dialer(target, Resolver())
     try:
-        answer = ask(dialer, "/json", headers=headers, limit=LIMIT)
+        answer = ask(dialer, "/json", TIMEOUT_S, headers=headers, limit=LIMIT)
         data = loads(answer.body)
         active, inactive = (
             {number: node for number, node in data[key].items() if isinstance(node, dict)}

@@ -48,17 +48,17 @@ def master_items(target: Target) -> Generator[Item, None, Connected | None]:
         return None
     took_ms = (time.monotonic() - began_s) * 1000
     yield Item(True, name, f"accepts by {connected.transport} in {took_ms:.0f} ms")
-    dialer = Dialer(target, resolver, time.monotonic() + ATTEMPT_S)
+    dialer = Dialer(target, resolver)
     way = f"through the proxy {dialer.proxy}" if dialer.proxy else "without a proxy"
     began_s = time.time()
     try:
-        answer = ask(dialer, HANDSHAKE)
+        answer = ask(dialer, HANDSHAKE, ATTEMPT_S)
         asked_s = (began_s + time.time()) / 2
         opened = _opened(answer.body)
         if isinstance(opened.get("sid"), str):
             # else the master waits for this client until its ping times out
             with suppress(Failure):
-                ask(dialer, f"{HANDSHAKE}&sid={opened['sid']}", method="POST", content=CLOSE)
+                ask(dialer, f"{HANDSHAKE}&sid={opened['sid']}", ATTEMPT_S, method="POST", content=CLOSE)
     except Failure as failure:
         # a master that speaks websocket alone is served all the same
         yield Item(True, f"{name} handshake", f"{way}; it does not answer HTTP: {failure}")
@@ -79,6 +79,7 @@ def master_items(target: Target) -> Generator[Item, None, Connected | None]:
 def ask(
     dialer: Dialer,
     path: str,
+    limit_s: float,
     *,
     method: str = "GET",
     content: bytes | None = None,
@@ -87,20 +88,21 @@ def ask(
 ) -> Answer:
     """One request, and the start of its answer's body. Raises Failure.
 
-    It is cut when the dialer's time is over, which no library keeps: each byte of a trickle would extend it.
+    It is cut after `limit_s`, which no library keeps: each byte of a trickle would extend it.
     """
-    timer = threading.Timer(max(0.0, dialer.ends_s - time.monotonic()), dialer.cut)
+    timer = threading.Timer(limit_s, dialer.cut)
     timer.daemon = True
     timer.start()
     try:
         answer = exchange(dialer, method, path, content, headers, limit=limit)
-        if dialer.wanted:
-            return answer
-        raise Failure("its answer takes too long")
     except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
-        raise explain(exc, dialer.url) from None
+        if dialer.wanted:
+            raise explain(exc, dialer.url) from None
     finally:
         timer.cancel()
+    if not dialer.wanted:
+        raise Failure("its answer takes too long")
+    return answer
 
 
 def _name_server(target: Target, resolver: Resolver) -> Iterator[Item]:

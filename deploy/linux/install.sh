@@ -80,7 +80,7 @@ install | install-master)
     install_code ./*.py failover-worker worker connection failover network settings logs analysis master docs deploy \
       network_config.txt .env.example requirements.txt requirements-master.txt requirements-eio3.txt ./*.md LICENSE
   else
-    install_code failover-worker master logs docs requirements-master.txt ./*.md LICENSE
+    install_code failover-worker master logs settings docs requirements-master.txt ./*.md LICENSE
   fi
   install_system "${service#failover-}"
   if running; then

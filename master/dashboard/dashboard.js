@@ -176,7 +176,7 @@ function look(node) {
 
 /** Whether a neighbor that was to take the address of a dead node found its machine using it. */
 function servesItself(node) {
-  return !node.alive && node.held_by === null && !node.set_aside && Boolean(node.in_use);
+  return node.in_use && node.held_by === null && !node.set_aside;
 }
 
 function showNode(node, parts) {

@@ -5,37 +5,13 @@ Written from Apple's manual pages and from outputs that others published; it was
 
 import os
 import re
+from contextlib import suppress
 from ipaddress import AddressValueError, IPv4Address
 
 from network.base import NetworkError, Vip
 from network.command.system import System
 
 _ARP_ENTRY = re.compile(r"\S+ \(([0-9.]+)\) at ([0-9a-f]{1,2}(?::[0-9a-f]{1,2}){5}) on ")
-
-
-def default_routes(netstat: str) -> tuple[tuple[str, IPv4Address], ...]:
-    """From `netstat -rn -f inet`. Its columns differ between releases, so the heading says where they are."""
-    found = []
-    column = {}
-    for line in netstat.splitlines():
-        words = line.split()
-        if words[:1] == ["Destination"]:
-            column = {name: place for place, name in enumerate(words)}
-        elif words[:1] == ["default"] and column and len(words) > column["Netif"]:
-            try:
-                found.append((words[column["Netif"]], IPv4Address(words[column["Gateway"]])))
-            except AddressValueError:  # link#4: the interface itself
-                continue
-    return tuple(found)
-
-
-def arp_entry(arp: str, ip: IPv4Address) -> str | None:
-    """The MAC that `arp -n ADDRESS` shows; None: there is no entry, or it is incomplete."""
-    for line in arp.splitlines():
-        entry = _ARP_ENTRY.match(line)
-        if entry and entry[1] == str(ip):
-            return ":".join(f"{int(byte, 16):02x}" for byte in entry[2].split(":"))
-    return None
 
 
 class MacOS(System):
@@ -56,11 +32,25 @@ class MacOS(System):
         self._run(["/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "-alias"])
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
-        return default_routes(self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]))
+        """From netstat's table, whose columns differ between releases, so the heading says where they are."""
+        found = []
+        column: dict[str, int] = {}
+        for line in self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]).splitlines():
+            words = line.split()
+            if words[:1] == ["Destination"]:
+                column = {name: place for place, name in enumerate(words)}
+            elif words[:1] == ["default"] and column and len(words) > column["Netif"]:
+                with suppress(AddressValueError):  # link#4: the interface itself
+                    found.append((words[column["Netif"]], IPv4Address(words[column["Gateway"]])))
+        return tuple(found)
 
     def ask(self, ip: IPv4Address) -> str | None:
         """A ping makes the system ask by ARP; whether anything answers the ping itself is no matter."""
         # The entry of a host that died would pass for its answer.
         self._run(["/usr/sbin/arp", "-d", str(ip)], (0, 1))
         self._run(["/sbin/ping", "-n", "-c", "1", "-t", "1", str(ip)], (0, 2))
-        return arp_entry(self._run(["/usr/sbin/arp", "-n", str(ip)], (0, 1)), ip)
+        for line in self._run(["/usr/sbin/arp", "-n", str(ip)], (0, 1)).splitlines():
+            entry = _ARP_ENTRY.match(line)
+            if entry and entry[1] == str(ip):
+                return ":".join(f"{int(byte, 16):02x}" for byte in entry[2].split(":"))
+        return None

@@ -21,26 +21,6 @@ _ROUTES = (
 ROUTES_ARGV = ("powershell.exe", "-NoProfile", "-NonInteractive", "-Command", _ROUTES)
 
 
-def default_routes(routes: str) -> tuple[tuple[str, IPv4Address], ...]:
-    """From ROUTES_ARGV's JSON, the route with the lowest metric first (its own and its interface's)."""
-    try:
-        answer = json.loads(routes)
-        if not isinstance(answer, list):
-            raise TypeError("no array")
-        found = sorted(
-            (
-                int(one["RouteMetric"]) + int(one["InterfaceMetric"] or 0),
-                one["InterfaceAlias"],
-                one["NextHop"],
-            )
-            for one in answer
-        )
-        # 0.0.0.0: the interface itself, as of a tunnel.
-        return tuple((str(name), IPv4Address(hop)) for _metric, name, hop in found if hop != "0.0.0.0")  # noqa: S104 - not bound to
-    except (ValueError, KeyError, TypeError) as exc:
-        raise NetworkError("PowerShell's answer about the routes can't be read") from exc
-
-
 def _netsh(verb: str, vip: Vip) -> list[str]:
     named = [f"name={vip.interface}", f"address={vip.ip.ip}"]
     return ["netsh", "interface", "ipv4", verb, "address", *named]
@@ -66,7 +46,23 @@ class Windows(System):
         self._run([*_netsh("delete", vip), "store=active"])
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
-        return default_routes(self._run(ROUTES_ARGV))
+        """The route with the lowest metric first (its own and its interface's)."""
+        try:
+            answer = json.loads(self._run(ROUTES_ARGV))
+            if not isinstance(answer, list):
+                raise TypeError("no array")
+            found = sorted(
+                (
+                    int(one["RouteMetric"]) + int(one["InterfaceMetric"] or 0),
+                    one["InterfaceAlias"],
+                    one["NextHop"],
+                )
+                for one in answer
+            )
+            # 0.0.0.0: the interface itself, as of a tunnel.
+            return tuple((str(name), IPv4Address(hop)) for _metric, name, hop in found if hop != "0.0.0.0")  # noqa: S104 - not bound to
+        except (ValueError, KeyError, TypeError) as exc:
+            raise NetworkError("PowerShell's answer about the routes can't be read") from exc
 
     def ask(self, ip: IPv4Address) -> str | None:
         # The entry of a host that died would pass for its answer.

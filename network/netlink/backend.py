@@ -108,10 +108,7 @@ class Netlink:
         return routes.default_routes(self._route)
 
     def mac(self, interface: str) -> str:
-        mac = self._link(interface).mac
-        if mac is None:
-            raise NetworkError(f"interface {interface} is not Ethernet: it has no MAC and speaks no ARP")
-        return mac
+        return _mac(self._link(interface))
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         if self._watch is not None:
@@ -216,7 +213,14 @@ class Netlink:
 
     def _speaking(self, interface: str) -> str:
         """The MAC with which to speak ARP on an interface. On one that can't, the kernel drops frames in silence."""
-        mac = self.mac(interface)
-        if not self._running(interface).arp:
-            raise NetworkError(f"interface {interface} speaks no ARP")
+        link = self._link(interface)
+        mac = _mac(link)
+        if link.fault or not link.arp:
+            raise NetworkError(link.fault or f"interface {interface} speaks no ARP")
         return mac
+
+
+def _mac(link: links.Link) -> str:
+    if link.mac is None:
+        raise NetworkError(f"interface {link.name} is not Ethernet: it has no MAC and speaks no ARP")
+    return link.mac

@@ -1,22 +1,24 @@
 """The privileged half of the `sudo` backend: a process that sudo starts, and that ends with its parent.
 
-It is called by its path, `python -I -B network/sudo/helper.py SETTINGS`, a JSON object. Standard input carries requests, standard output
-answers and events, one JSON object a line. It checks each request itself against the networks that it was
-started with; but its caller can write the code that it runs, so this limits accidents, not a hostile caller.
+It is called by its path, `python -I -B network/sudo/helper.py SETTINGS`, a JSON object. Standard input carries
+requests, standard output answers and events, one JSON object a line. It checks each request itself against the networks
+that it was started with; but its caller can write the code that it runs, so this limits accidents, not a hostile caller.
 """
 
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, NetmaskValueError
+from functools import partial
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
-from network.base import MAC, Network, NetworkError, Probes, Vip
+from network.base import MAC, LastSeen, Network, NetworkError, Vip
 from network.choose import open_network
 from network.sudo.protocol import encode
 
@@ -36,116 +38,88 @@ class Requests:
     def answer(self, line: bytes) -> dict[str, object]:
         """The answer to one line; nothing of a line that is no request is repeated in it."""
         try:
-            request = json.loads(line)
-        except (ValueError, RecursionError):
-            request = None
-        if not isinstance(request, dict):
+            act = self._parse(json.loads(line))
+        except (ValueError, TypeError, KeyError, RecursionError):
             return {"error": "no request"}
-        try:
-            return {"value": self._obey(_text(request, "do"), request)}
         except NetworkError as exc:
             return {"error": str(exc)[:_REASON_LENGTH]}
+        try:
+            found = act()
+        except NetworkError as exc:
+            return {"error": str(exc)[:_REASON_LENGTH]}
+        return {"value": found and encode(found)}
 
-    def _obey(self, do: str, request: dict[str, Any]) -> object:
-        """The answer's value. Raises NetworkError, also for what reaches beyond what was allowed at start."""
+    def _parse(self, request: Any) -> Callable[[], LastSeen | None]:
+        """What carries a request out. Raises NetworkError for what reaches beyond what was allowed at start, ValueError,
+        TypeError and KeyError for what is no request.
+        """
+        network, do = self.network, request["do"]
         match do:
-            case "hold":
-                self.network.hold(self._vip(request))
-            case "renew":
-                self.network.renew(self._vip(request))
-            case "release":
-                self.network.release(self._vip(request))
+            case "hold" | "renew" | "release":
+                return partial(getattr(network, do), self._vip(request))
             case "probe":
-                self.network.probe(self._interface_of(request), self._askable(request), self._sender(request))
+                sender = request.get("sender") and self._held_here(request["sender"])
+                return partial(network.probe, self._interface_of(request), self._askable(request), sender)
             case "announce":
-                self.network.announce(
-                    self._interface_of(request), self._held_here(_address(request.get("ip")))
-                )
+                return partial(network.announce, self._interface_of(request), self._held_here(request["ip"]))
             case "last_seen":
-                return encode(self.network.last_seen(self._interface_of(request), self._askable(request)))
+                return partial(network.last_seen, self._interface_of(request), self._askable(request))
             case "filter_probes":
-                self.network.filter_probes(self._filtered(request))
+                return partial(network.filter_probes, frozenset(map(self._probe, _list(request["probes"]))))
             case "watch":
-                self.network.watch(self._watched(request))
-            case _:
-                raise NetworkError("no such request")
-        return None
+                return partial(network.watch, frozenset(map(_address, _list(request["ips"]))))
+        raise ValueError("no such request")
 
     def _subnets(self) -> list[IPv4Network]:
         return [address.ip.network for address in self.network.addresses() if address.owner is None]
 
     def _vip(self, request: dict[str, Any]) -> Vip:
-        owner = request.get("owner")
+        owner, ip = request["owner"], IPv4Interface(_text(request["ip"]))
         if type(owner) is not int or owner < 0:
-            raise NetworkError("owner is no node number")
-        try:
-            ip = IPv4Interface(_text(request, "ip"))
-        except (AddressValueError, NetmaskValueError) as exc:
-            raise NetworkError("ip is no IPv4 address with its prefix") from exc
+            raise TypeError("owner is no node number")
         allowed = self._subnets() if self.allowed is None else self.allowed
         if not any(ip.network.subnet_of(network) for network in allowed):
             raise NetworkError(f"{ip} is not in a network allowed to the sudo helper")
         return Vip(owner, ip, self._interface_of(request))
 
     def _interface_of(self, request: dict[str, Any]) -> str:
-        name = _text(request, "interface")
+        name = _text(request["interface"])
         if self.interface is not None and name != self.network.resolve(self.interface):
             raise NetworkError(f"{name} is not the interface that the sudo helper was started for")
         return name
 
     def _askable(self, request: dict[str, Any]) -> IPv4Address:
-        ip = _address(request.get("ip"))
+        ip = _address(request["ip"])
         if not any(ip in network for network in (*self._subnets(), *(self.allowed or ()))):
             raise NetworkError(f"{ip} is not in a network of this machine or allowed to the sudo helper")
         return ip
 
-    def _sender(self, request: dict[str, Any]) -> IPv4Address | None:
-        return None if request.get("sender") is None else self._held_here(_address(request["sender"]))
-
-    def _held_here(self, ip: IPv4Address) -> IPv4Address:
+    def _held_here(self, value: object) -> IPv4Address:
+        ip = _address(value)
         if all(address.ip.ip != ip for address in self.network.addresses()):
             raise NetworkError(f"{ip} is not on this machine and is not used")
         return ip
 
-    def _filtered(self, request: dict[str, Any]) -> Probes:
-        probes = request.get("probes")
-        if not isinstance(probes, list) or len(probes) > _WATCHED:
-            raise NetworkError(f"probes is no list of at most {_WATCHED} probes")
-        if not all(isinstance(probe, dict) for probe in probes):
-            raise NetworkError("a probe is no object")
-        return frozenset(
-            (self._interface_of(probe), _address(probe.get("ip")), _mac(probe)) for probe in probes
-        )
-
-    @staticmethod
-    def _watched(request: dict[str, Any]) -> frozenset[IPv4Address]:
-        ips = request.get("ips")
-        if not isinstance(ips, list) or len(ips) > _WATCHED:
-            raise NetworkError(f"ips is no list of at most {_WATCHED} addresses")
-        return frozenset(_address(ip) for ip in ips)
+    def _probe(self, probe: dict[str, Any]) -> tuple[str, IPv4Address, str]:
+        if not MAC.fullmatch(probe["mac"]):
+            raise ValueError("mac is no MAC address")
+        return self._interface_of(probe), _address(probe["ip"]), probe["mac"]
 
 
-def _text(request: dict[str, Any], key: str) -> str:
-    value = request.get(key)
+def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise NetworkError(f"{key} is no text")
+        raise TypeError("no text")
     return value
 
 
-def _mac(request: dict[str, Any]) -> str:
-    mac = _text(request, "mac")
-    if not MAC.fullmatch(mac):
-        raise NetworkError("mac is no MAC address")
-    return mac
-
-
 def _address(value: object) -> IPv4Address:
-    if not isinstance(value, str):
-        raise NetworkError("an address is no text")
-    try:
-        return IPv4Address(value)
-    except AddressValueError as exc:
-        raise NetworkError("an address is no IPv4 address") from exc
+    return IPv4Address(_text(value))
+
+
+def _list(value: object) -> list[Any]:
+    if not isinstance(value, list) or len(value) > _WATCHED:
+        raise ValueError(f"no list of at most {_WATCHED}")
+    return value
 
 
 def _say(data: dict[str, object]) -> None:

@@ -28,7 +28,7 @@ SWITCHED = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
 def stream(sock):
     """A Stream after the websocket's handshake, which the other side must have answered."""
     ends_s = time.monotonic() + PATIENCE_S
-    dialer = Dialer(Target("https://localhost", None, None), Resolver(), ends_s)
+    dialer = Dialer(Target("https://localhost", None, None), Resolver())
     made = Stream(sock, dialer, ends_s, lambda: None, None)
     read = b""
     while len(read) < len(SWITCHED):

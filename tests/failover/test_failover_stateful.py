@@ -166,6 +166,8 @@ class Worker(RuleBasedStateMachine):
     @rule()
     def machines_die(self) -> None:
         self.wire.hosts.clear()
+        for owner in self.up_s:
+            self.yielded.pop(owner, None)  # it had come up, and is gone again
         self.up_s.clear()
 
     @rule(owner=owners, mac=macs, times=st.integers(1, 3))

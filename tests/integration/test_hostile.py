@@ -52,6 +52,8 @@ class Machine:
     """What must be the same afterwards."""
 
     def __init__(self, worker: Worker) -> None:
+        # nft, which a start runs to remove what a killed worker left, may take its time on a busy machine
+        until(lambda: worker.host.pids() == [worker.process.pid])
         self.addresses = worker.host.sh("ip -d -4 addr; ip -6 addr; ip route show table all")
         self.running = worker.host.pids()
         self.children = processes_started(worker)
@@ -60,6 +62,9 @@ class Machine:
         return vars(self) == vars(other)
 
     __hash__ = None
+
+    def __repr__(self) -> str:
+        return repr(vars(self))
 
 
 def test_every_hostile_order_is_refused(scene: Scene) -> None:

@@ -42,11 +42,21 @@ def logged():
     """Each event in the code with its levels; an event whose level is a variable has the level None."""
     found = defaultdict(set)
     for file in CODE:
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        variables = {
+            node.targets[0].id: strings(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+
+        def named(node, variables=variables):
+            return variables.get(node.id, []) if isinstance(node, ast.Name) else strings(node)
+
+        for node in ast.walk(tree):
             if not isinstance(node, ast.Call):
                 continue
             methods = strings(node.func, ast.Attribute)
-            arguments = [strings(argument) for argument in node.args[:2]]
+            arguments = [named(argument) for argument in node.args[:2]]
             if methods and all(method in METHODS for method in methods) and arguments:
                 if "log" not in ast.unparse(node.func).lower():
                     continue  # argparse's error(), for one

@@ -163,6 +163,13 @@ def test_status_and_restore(master: Master, workers: MakeWorker) -> None:
     assert (nowhere.returncode, "does not answer" in nowhere.stderr) == (1, True)
 
 
+def test_the_table_shows_names_as_they_are(master: Master, workers: MakeWorker) -> None:
+    workers(master, 1, [2]).join(system="[/x] [red]a\x1b[2J")
+    table = command("status", master.url)
+    assert table.returncode == 0, table.stderr
+    assert "[/x] [red]a\\x1b[2J" in table.stdout
+
+
 def basic(token: str) -> dict[str, str]:
     return {"Authorization": f"Basic {base64.b64encode(f'anybody:{token}'.encode()).decode()}"}
 

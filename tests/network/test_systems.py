@@ -133,7 +133,7 @@ def test_windows_routes(text, routes):
 @pytest.mark.parametrize("text", ["", "x", "{}", '[{"NextHop":"10.0.0.1"}]', '{"RouteMetric":1}', "[null]"])
 def test_windows_routes_that_cannot_be_read_are_not_none(text):
     with pytest.raises(NetworkError, match="can't be read"):
-        windows.default_routes(text)
+        windows.Windows(Recorded(text)).default_routes()
 
 
 def test_commands_that_fail(monkeypatch):
