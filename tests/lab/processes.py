@@ -51,7 +51,9 @@ class Process:
         pipes = [os.pipe() for _ in range(2)]
         outputs = [writing for _, writing in pipes]
         if arguments[0] == sys.executable and can_be_forked(arguments[1:], env):
-            self._child: Forked | subprocess.Popen[bytes] = Forked(arguments[1:], cwd, env, *outputs)
+            self._child: Forked | subprocess.Popen[bytes] = Forked(
+                arguments[1:], cwd, env, outputs[0], outputs[1]
+            )
         else:
             self._child = subprocess.Popen(
                 arguments, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=outputs[0], stderr=outputs[1]
