@@ -34,7 +34,13 @@ LONGEST = (
     "integration/test_netlink.py",
     "connection/test_bounds.py",
     "integration/test_bundled.py",
+    "worker/test_outcomes.py",
     "master/test_service.py",
+    "integration/test_carrier.py",
+    "connection/test_names.py",
+    "chaos/test_faults.py",
+    "integration/test_many_addresses.py",
+    "master/test_conformance.py",
     "test_demo.py",
 )
 """The files that take longest, to be begun first: else one of them would run alone at the end."""
