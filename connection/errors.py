@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http
 import http.client
-import json
 import re
 import socket
 import ssl
@@ -12,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from connection.payload import loads
 from connection.protocol import EIO, MISMATCH, REMEDY
 
 Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"]
@@ -216,7 +216,7 @@ def rejected(reason: object) -> Failure:
 
 def _reason_of(body: bytes) -> str | None:
     try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
+        said = loads(body)
+    except ValueError:
         return None
     return said if isinstance(said, str) and said != "Unauthorized" else None

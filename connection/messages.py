@@ -15,6 +15,8 @@ ORDERS = {"recover": ("disconnected_node", "recovery_node", "ip", "netmask", "ac
           "restore": ("restore_node",)}  # fmt: skip
 ORDER_BYTES = 64 << 10
 """Bytes of an order's JSON; a larger one is refused before it is kept."""
+ORDER_LEVELS = 200
+"""Levels of nesting that are kept of an order; one of more than 100 is refused."""
 CUT_BYTES = 1024
 """Of those that come back of an order that is refused for its size."""
 order_numbers = itertools.count(1)  # of this run's orders, whichever connection they come on
@@ -91,6 +93,8 @@ def order_of(
 ) -> OrderReceived:
     """The order that an event with these arguments is; `raw` is its JSON. Of a large one only the keys are kept."""
     data = args[0] if len(args) == 1 else list(args) or None
+    if raw.count("[") + raw.count("{") > ORDER_LEVELS:
+        data = _without_depth(data, ORDER_LEVELS)
     size, fault = len(raw.encode(errors="replace")), None
     if size > ORDER_BYTES:
         fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
@@ -98,3 +102,14 @@ def order_of(
         data = payload.shorten(known, CUT_BYTES) if isinstance(known, dict) else None
     encoded = payload.encode(data).encode()
     return OrderReceived(session, event, encoded, ack_id, time.monotonic(), number, fault)
+
+
+def _without_depth(value: Any, levels: int) -> Any:
+    """`value` without what is nested deeper: the owner's thread may have less room on its stack to read it."""
+    if not isinstance(value, dict | list):
+        return value
+    if levels == 0:
+        return None
+    if isinstance(value, dict):
+        return {key: _without_depth(each, levels - 1) for key, each in value.items()}
+    return [_without_depth(each, levels - 1) for each in value]

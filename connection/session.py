@@ -67,7 +67,9 @@ class Session(Client):
         self._ended = False
         self._undecided = False
         self._sid: object = None
-        self._attached = 0  # bytes of binary data since the last packet, 1 where it announced some
+        self._attached: int | None = (
+            None  # bytes so far of the data that a binary packet announced, None: none did
+        )
 
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()
@@ -180,15 +182,14 @@ class Session(Client):
 
     def _take(self, data: Any) -> None:
         if isinstance(data, bytes):
-            first = not self._attached
+            if self._attached is None:
+                raise ValueError("it is binary data that no packet has announced")
             self._attached += len(data)
             if self._attached > MESSAGE_LIMIT:
                 self.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
-            if first:
-                raise ValueError("it is binary data, as no order has")
             return
         # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
-        self._attached = int(isinstance(data, str) and data[:1] in ("5", "6"))
+        self._attached = 0 if isinstance(data, str) and data[:1] in ("5", "6") else None
         header = HEADER.match(data) if isinstance(data, str) else None
         if not header:
             raise ValueError("it has binary data, as no order has, or is of no known type")

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from connection.dial import Target
-from connection.messages import Callbacks
+from connection.messages import Callbacks, order_of
 from connection.reconnect import Connection
 from logging_setup import NoLog
 from tests.lab.masters import (
@@ -422,3 +422,18 @@ def test_a_ca_file_that_is_gone_is_named(work, serve, tmp_path):
     )
     assert failed.fields["error"].startswith(f"MASTER_CA_FILE {path} cannot be used: No such file")
     assert (failed.level, failed.fields["cause"]) == ("ERROR", "tls")
+
+
+@pytest.mark.parametrize("levels", [50, 150, 600, 850, 900])
+@pytest.mark.parametrize("form", ['["recover",{"ip":%s}]', '["recover",%s]'], ids=["object", "list"])
+def test_an_order_is_read_with_less_room_on_the_stack_than_it_was_heard_with(form, levels):
+    """The reader's thread has some, the owner's calls may be nested deeper."""
+    raw = form % ("[" * levels + "]" * levels)
+    order = order_of(None, 1, "recover", tuple(json.loads(raw)[1:]), raw, None)
+
+    def deeper(calls):
+        return deeper(calls - 1) if calls else order.data
+
+    data = deeper(300)
+    kept = json.dumps(data).count("[")
+    assert kept == levels if levels < 150 else 100 < kept <= levels

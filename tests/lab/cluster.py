@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -109,17 +108,18 @@ class Bundled:
     ) -> None:
         self._host = host
         self._log = log
-        self._argv = [sys.executable, "-m", "master", "serve", f"--host={host.ip}", f"--port={PORT}"]
-        self._argv += [f"--dead-after={dead_after_s}", *options]
+        self._arguments = ["-m", "master", "serve", f"--host={host.ip}", f"--port={PORT}"]
+        self._arguments += [f"--dead-after={dead_after_s}", *options]
         self.start()
 
     def start(self) -> None:
-        with open(self._log or os.devnull, "a", encoding="utf-8") as log:
-            self.process = self._host.popen(
-                *self._argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True
+        reading, writing = os.pipe()
+        with open(reading, encoding="utf-8") as out, open(self._log or os.devnull, "a") as log:
+            self.process = self._host.python(
+                *self._arguments, cwd=ROOT, env=os.environ, stdout=writing, stderr=log.fileno()
             )
-        assert self.process.stdout
-        assert self.process.stdout.readline().startswith("listening")
+            os.close(writing)
+            assert out.readline().startswith("listening")
 
     def kill(self) -> None:
         self.process.kill()
@@ -174,13 +174,17 @@ class Worker:
 
     def start(self) -> None:
         self.folder.mkdir(exist_ok=True)
-        self.process = self.host.popen(
-            *self._command,
-            cwd=self._cwd,
-            env=self.environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        program, *arguments = self._command
+        with open(os.devnull, "wb") as nowhere:
+            out = nowhere.fileno()
+            if program == sys.executable:
+                self.process = self.host.python(
+                    *arguments, cwd=self._cwd, env=self.environ, stdout=out, stderr=out
+                )
+            else:
+                self.process = self.host.popen(
+                    *self._command, cwd=self._cwd, env=self.environ, stdout=out, stderr=out
+                )
 
     def entries(self, event: str | None = None) -> list[Entry]:
         try:

@@ -21,12 +21,15 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.lab.forked import Forked, can_be_forked
 from tests.lab.observers import Capture, Holders, Pings, in_namespace
 from tests.lab.waiting import PATIENCE_S, until
 
@@ -91,7 +94,7 @@ class Host:
     mac: str
     switch: str
     interface: str = "eth0"
-    processes: list[subprocess.Popen[Any]] = field(default_factory=list)
+    processes: list[subprocess.Popen[Any] | Forked] = field(default_factory=list)
 
     def argv(self, *command: str) -> list[str]:
         """`ip netns exec` becomes the command, so that its pid and signals are the command's own."""
@@ -109,6 +112,15 @@ class Host:
         process = subprocess.Popen(self.argv(*command), **kwargs)
         self.processes.append(process)
         return process
+
+    def python(
+        self, *arguments: str, cwd: Path, env: Mapping[str, str], stdout: int, stderr: int
+    ) -> subprocess.Popen[Any] | Forked:
+        """`python ARGUMENTS`, its outputs to two descriptors."""
+        if not can_be_forked(arguments, env):
+            return self.popen(sys.executable, *arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
+        self.processes.append(Forked(arguments, cwd, env, stdout, stderr, self.ns))
+        return self.processes[-1]
 
     def sh(self, script: str) -> str:
         return self.run("sh", "-ec", script).stdout

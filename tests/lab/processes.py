@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from tests.lab.forked import Forked, can_be_forked
 from tests.lab.waiting import PATIENCE_S, stays, until  # noqa: F401 - stays is imported from here too
 
 if TYPE_CHECKING:
@@ -46,29 +47,31 @@ class Process:
         """`env`: the whole environment; None: this process's own."""
         self.stdout: list[str] = []
         self.stderr: list[str] = []
-        self._child = subprocess.Popen(
-            arguments,
-            cwd=cwd,
-            env=dict(os.environ if env is None else env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
+        env = dict(os.environ if env is None else env)
+        pipes = [os.pipe() for _ in range(2)]
+        outputs = [writing for _, writing in pipes]
+        if arguments[0] == sys.executable and can_be_forked(arguments[1:], env):
+            self._child: Forked | subprocess.Popen[bytes] = Forked(
+                arguments[1:], cwd, env, outputs[0], outputs[1]
+            )
+        else:
+            self._child = subprocess.Popen(
+                arguments, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=outputs[0], stderr=outputs[1]
+            )
+        for writing in outputs:
+            os.close(writing)
         self.pid = self._child.pid
         # Pipes that nobody reads would stop the child once they are full.
         self._readers = [
-            threading.Thread(target=self._collect, args=(pipe, lines), daemon=True)
-            for pipe, lines in ((self._child.stdout, self.stdout), (self._child.stderr, self.stderr))
+            threading.Thread(target=self._collect, args=(reading, lines), daemon=True)
+            for (reading, _), lines in zip(pipes, (self.stdout, self.stderr))
         ]
         for reader in self._readers:
             reader.start()
 
     @staticmethod
-    def _collect(pipe: Any, lines: list[str]) -> None:
-        with pipe:
+    def _collect(descriptor: int, lines: list[str]) -> None:
+        with open(descriptor, encoding="utf-8", errors="backslashreplace") as pipe:
             for line in pipe:
                 lines.append(line.rstrip("\n"))  # noqa: PERF401 - others read it meanwhile
 

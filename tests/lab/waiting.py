@@ -30,17 +30,24 @@ def until(
     limit_s = max(limit_s * SCALE, PATIENCE_S)
     end_s = time.monotonic() + limit_s
     while True:
+        looked_s = time.monotonic()
         value = condition()
         if value:
             return value
-        if time.monotonic() > end_s:
+        now_s = time.monotonic()
+        if now_s > end_s:
             pytest.fail(f"not within {limit_s:g} s: {what() if callable(what) else what or condition}")
-        time.sleep(pause_s)
+        _pause(pause_s, now_s - looked_s)
 
 
 def stays(condition: Callable[[], object], for_s: float, what: str = "") -> None:
     """Fail the test when `condition` is false at any time during `for_s` seconds."""
     end_s = time.monotonic() + for_s
-    while time.monotonic() < end_s:
+    while (looked_s := time.monotonic()) < end_s:
         assert condition(), what or condition
-        time.sleep(0.01)
+        _pause(0.01, time.monotonic() - looked_s)
+
+
+def _pause(at_least_s: float, look_s: float) -> None:
+    """Before the next look: longer where a look takes its time, so that looking is not what the machine is busy with."""
+    time.sleep(max(at_least_s, min(3 * look_s, 0.2)))

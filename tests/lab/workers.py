@@ -10,6 +10,7 @@ from pathlib import Path
 
 import client
 from logging_setup import parse_line
+from tests.lab.forked import Forked, can_be_forked
 from tests.lab.waiting import PATIENCE_S, until
 
 REPOSITORY = Path(client.__file__).parent
@@ -61,21 +62,28 @@ class Worker:
             if name in os.environ
         }
         said = (log_dir / "stderr").open("wb") if stderr is None else stderr
-        self.process = subprocess.Popen(
-            [*before, sys.executable, *module, "--env-file", str(nothing)],
-            cwd=REPOSITORY,
-            env={
-                **environ,
-                "NODE_ID": str(node),
-                "MASTER_URL": getattr(master, "url", master),
-                "LOG_DIR": str(log_dir),
-                **QUICK,
-                **{name: str(value) for name, value in settings.items()},
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=said,
-        )
+        arguments = [*module, "--env-file", str(nothing)]
+        env = {
+            **environ,
+            "NODE_ID": str(node),
+            "MASTER_URL": getattr(master, "url", master),
+            "LOG_DIR": str(log_dir),
+            **QUICK,
+            **{name: str(value) for name, value in settings.items()},
+        }
+        if not before and can_be_forked(arguments, env):
+            with open(os.devnull, "wb") as nowhere:
+                err = said if isinstance(said, int) else said.fileno()
+                self.process = Forked(arguments, REPOSITORY, env, nowhere.fileno(), err)
+        else:
+            self.process = subprocess.Popen(
+                [*before, sys.executable, *arguments],
+                cwd=REPOSITORY,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+            )
         self.pid = self.process.pid
         if stderr is None:
             said.close()
