@@ -102,7 +102,8 @@ class Netlink:
         longest = max(there.ip.network.prefixlen for there in fitting)
         # Either of two interfaces on one segment will do.
         names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
-        return self._running(next(filter(self.has_carrier, names), names[0])).name
+        name = names[0] if len(names) == 1 else next(filter(self.has_carrier, names), names[0])
+        return self._running(name).name
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         return routes.default_routes(self._route)
