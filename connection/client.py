@@ -92,6 +92,13 @@ class Client:
         """Packets that wait to be sent."""
         return int(self._eio.queue.qsize())
 
+    @property
+    def unsent(self) -> int:
+        """Packets that wait or are being sent, but for the library's own two at the end, when the master said so."""
+        if self._eio is None:
+            return 0
+        return max(0, int(self._eio.queue.unfinished_tasks) - (0 if self.is_up else 2))
+
     def open(self, transport: str, handshake_s: float) -> Failure | None:
         """Make the connection; why not, None: it stands, and the master may accept.
 

@@ -21,8 +21,9 @@ JOIN_ACK_ID = 10**15
 
 @dataclass(frozen=True)
 class _Kept:
-    """Something sent after the event whose acknowledgement has the number `after`."""
+    """Something sent as the `number`-th packet, after the event whose acknowledgement has the number `after`."""
 
+    number: int
     after: int
     at_s: float
     size: int
@@ -34,6 +35,7 @@ class Delivery:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self._packets = 0
         self._last_ack_id = 0
         self._kept: deque[_Kept] = deque()
         self._bytes = 0
@@ -48,13 +50,14 @@ class Delivery:
 
     def sent(self, size: int, ack_id: int | None, keep: object | None) -> None:
         """Note what was sent. The lock is held."""
+        self._packets += 1
         self._sizes.append(size)
         if ack_id == JOIN_ACK_ID:
             self._joins += 1
         elif ack_id is not None:
             self._last_ack_id = ack_id
         if keep is not None:
-            self._kept.append(_Kept(self._last_ack_id, time.monotonic(), size, keep))
+            self._kept.append(_Kept(self._packets, self._last_ack_id, time.monotonic(), size, keep))
             self._bytes += size
             self._forget(lambda _: len(self._kept) > UNREAD or self._bytes > KEPT_BYTES)
 
@@ -70,13 +73,14 @@ class Delivery:
             self._forget(lambda kept: kept.after < ack_id)
             return True
 
-    def undelivered(self, heard_s: float, haste_s: float) -> tuple[object, ...]:
+    def undelivered(self, heard_s: float, haste_s: float, unsent: int) -> tuple[object, ...]:
         """What no acknowledgement proves to have been read: what arrived at its machine was not where the master hung,
         or a proxy lost it. A master that acknowledges nothing has read what was sent `haste_s` before it last spoke, at
-        the monotonic time `heard_s`. The lock is held.
+        the monotonic time `heard_s`, but for the last `unsent` packets. The lock is held.
         """
         since_s = -math.inf if self._acknowledges else heard_s - haste_s
-        return tuple(kept.what for kept in self._kept if kept.at_s > since_s)
+        sent = self._packets - unsent
+        return tuple(kept.what for kept in self._kept if kept.at_s > since_s or kept.number > sent)
 
     def _forget(self, done: Callable[[_Kept], bool]) -> None:
         while self._kept and done(self._kept[0]):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import re
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from connection.tls import client_context
 READ_BYTES = 1 << 16
 HEAD_BYTES = 1 << 16
 """Bytes of the head of an HTTP answer, beyond which it is no answer."""
+DAY_S = 86_400.0
+"""No limit: it is the owner who ends it, long before."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Target:
 
 
 class Dialer:
-    """Makes sockets to one master, for one connection. It keeps no time: its owner cuts what takes too long.
+    """Makes sockets to one master, for one connection. Its owner cuts what takes too long.
 
     Every socket is kept, so that `cut` can shut it down from any thread: that wakes whoever waits on it, where
     closing would not. `phase` says what is being waited for, `reached` that a machine has answered, `fault` what went
@@ -55,6 +58,8 @@ class Dialer:
         self._address: tuple[str, str] | None = None
         self._cut = False
         self._sockets: list[socket.socket] = []
+        # guards the two: a reader and a writer both dial, and a socket that was lost could not be cut
+        self._guard = threading.Lock()
 
     @cached_property
     def proxy(self) -> Proxy | None:
@@ -70,11 +75,11 @@ class Dialer:
         """Whether nobody has cut it."""
         return not self._cut
 
-    def dial(self, *, tunnel: bool = True) -> socket.socket:
+    def dial(self, *, tunnel: bool = True, limit_s: float = DAY_S) -> socket.socket:
         """A connected socket with TLS where the URL says https; through the proxy, where there is one: by a tunnel,
-        unless the request itself is made to the proxy. Raises Failure.
+        unless the request itself is made to the proxy. It may take `limit_s`. Raises Failure.
         """
-        proxy, context = self.proxy, self._context
+        proxy, context, ends_s = self.proxy, self._context, time.monotonic() + limit_s
         if proxy and proxy.scheme != "http":
             raise proxy_refused(
                 str(proxy),
@@ -83,15 +88,16 @@ class Dialer:
                 answered=False,
             )
         try:
-            sock = self._connected(*((proxy.host, proxy.port) if proxy else (self.host, self.port)))
+            host, port = (proxy.host, proxy.port) if proxy else (self.host, self.port)
+            sock = self._connected(host, port, ends_s)
             if proxy and tunnel:
-                self._tunnel(sock, proxy)
+                self._tunnel(sock, proxy, ends_s)
         except (OSError, Failure) as exc:
             raise proxy_fault(str(proxy), self.url, exc) if proxy else explain(exc, self.url) from exc
         if not proxy:
             self.local_ip = sock.getsockname()[0]
         try:
-            return self._secured(sock, context) if context else sock
+            return self._secured(sock, context, ends_s) if context else sock
         except OSError as exc:
             sock.close()
             raise explain(exc, self.url) from exc
@@ -108,46 +114,49 @@ class Dialer:
 
     def cut(self) -> None:
         """End every socket, and make no more. Any thread, at once."""
-        self._cut = True
-        for sock in self._sockets:
-            with suppress(OSError):
-                # not SSLSocket's own, after which a thread that still writes would go on in the clear
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        with self._guard:
+            self._cut = True
+            for sock in self._sockets:
+                with suppress(OSError):
+                    # not SSLSocket's own, after which a thread that still writes would go on in the clear
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close every socket: nobody uses one any more."""
-        self._cut = True
-        sockets, self._sockets = self._sockets, []
+        with self._guard:
+            self._cut = True
+            sockets, self._sockets = self._sockets, []
         for sock in sockets:
             sock.close()
 
     def _keep(self, sock: socket.socket) -> None:
-        self._sockets = [*(kept for kept in self._sockets if kept.fileno() != -1), sock]
+        with self._guard:
+            self._sockets = [*(kept for kept in self._sockets if kept.fileno() != -1), sock]
         if self._cut:
             sock.close()
             raise ConnectionAbortedError("the attempt is over")
 
-    def _connected(self, host: str, port: int) -> socket.socket:
+    def _connected(self, host: str, port: int, ends_s: float) -> socket.socket:
         self.phase = f"looking up {host}"
-        addresses = self._resolver.look_up(host, math.inf, lambda: self.wanted)
+        addresses = self._resolver.look_up(host, _left_s(ends_s), lambda: self.wanted)
 
         def trying(address: str) -> None:
             self.phase = f"connecting to {address}"
 
         try:
-            sock, address = connect(addresses, port, lambda: self.wanted, trying)
+            sock, address = connect(addresses, port, ends_s, lambda: self.wanted, trying)
         except OSError:
             for address in addresses[:1]:
                 self._resolver.failed(host, address)
             raise
         self._address = (host, address)
         self.reached = True
-        sock.setblocking(True)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._keep(sock)
+        sock.settimeout(_left_s(ends_s))
         return sock
 
-    def _tunnel(self, sock: socket.socket, proxy: Proxy) -> None:
+    def _tunnel(self, sock: socket.socket, proxy: Proxy, ends_s: float) -> None:
         """Have the proxy connect this socket to the master (RFC 9110 §9.3.6)."""
         self.phase = f"waiting for the proxy {proxy}"
         name = f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -156,8 +165,12 @@ class Dialer:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
         sock.sendall("\r\n".join([*lines, "", ""]).encode())
 
+        def receive() -> bytes:
+            sock.settimeout(_left_s(ends_s))
+            return sock.recv(READ_BYTES)
+
         try:
-            head, _ = read_head(lambda: sock.recv(READ_BYTES))  # the master does not speak first
+            head, _ = read_head(receive)  # the master does not speak first
         except NotHttp as exc:
             raise proxy_refused(str(proxy), self.url, f"it speaks no HTTP: {exc}", answered=False) from exc
         status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
@@ -166,12 +179,21 @@ class Dialer:
             # for a master without TLS polling needs no tunnel
             raise proxy_refused(str(proxy), self.url, f"it says {said!r}", answered=not self.secure)
 
-    def _secured(self, sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+    def _secured(self, sock: socket.socket, context: ssl.SSLContext, ends_s: float) -> ssl.SSLSocket:
         self.phase = "in the TLS handshake"
         secured = context.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
         self._keep(secured)
+        secured.settimeout(_left_s(ends_s))
         secured.do_handshake()
         return secured
+
+
+def _left_s(ends_s: float) -> float:
+    """The seconds until then. Raises TimeoutError: there are none."""
+    left_s = ends_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError("timed out")
+    return left_s
 
 
 class NotHttp(Exception):

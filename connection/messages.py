@@ -93,15 +93,24 @@ def order_of(
 ) -> OrderReceived:
     """The order that an event with these arguments is; `raw` is its JSON. Of a large one only the keys are kept."""
     data = args[0] if len(args) == 1 else list(args) or None
-    if raw.count("[") + raw.count("{") > ORDER_LEVELS:
-        data = _without_depth(data, ORDER_LEVELS)
     size, fault = len(raw.encode(errors="replace")), None
     if size > ORDER_BYTES:
         fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
-        known = isinstance(data, dict) and {key: data[key] for key in ORDERS[event] if key in data}
-        data = payload.shorten(known, CUT_BYTES) if isinstance(known, dict) else None
+        data = _cut_to_keys(data, ORDERS[event])
+    if raw.count("[") + raw.count("{") > ORDER_LEVELS:
+        data = _without_depth(data, ORDER_LEVELS)
     encoded = payload.encode(data).encode()
     return OrderReceived(session, event, encoded, ack_id, time.monotonic(), number, fault)
+
+
+def _cut_to_keys(data: object, keys: tuple[str, ...]) -> dict[str, Any] | None:
+    """Of a large order these keys, cut; None: it has none."""
+    if not isinstance(data, dict):
+        return None
+    try:
+        return payload.shorten({key: data[key] for key in keys if key in data}, CUT_BYTES)
+    except RecursionError:  # it could just be read
+        return None
 
 
 def _without_depth(value: Any, levels: int) -> Any:

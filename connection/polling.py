@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 import requests
 from requests.utils import default_user_agent
 
-from connection.dial import HEAD_BYTES, READ_BYTES, Dialer
+from connection.dial import DAY_S, HEAD_BYTES, READ_BYTES, Dialer
 from connection.errors import Failure, engineio_version, explain, explain_answer, proxy_fault
 from connection.protocol import EIO
 from connection.stream import LEAST_RATE, MESSAGE_LIMIT, PACKET_TYPES
 
+FURTHER_S = 4.0
+"""Seconds that the socket of a further request may take to be made."""
 COOKIES, COOKIE_BYTES = 20, 4096
 """One session's cookies, and bytes of one: a load balancer finds its way by them."""
 
@@ -44,6 +46,7 @@ def exchange(
     headers: Mapping[str, str] | None = None,
     *,
     limit: int | None = HEAD_BYTES,
+    dial_s: float = DAY_S,
     timeout_s: float | None = None,
     heard: Callable[[], None] = lambda: None,
 ) -> Answer:
@@ -51,11 +54,11 @@ def exchange(
     again.
 
     The body is read until it has more than `limit` bytes, None: to its end; `heard` is called while it comes fast
-    enough. Each read may take `timeout_s`, None: until the dialer is cut. Raises OSError, http.client.HTTPException or
-    Failure.
+    enough. The connection may take `dial_s` to be made, then each read `timeout_s`, None: until the dialer is cut.
+    Raises OSError, http.client.HTTPException or Failure.
     """
     connection = http.client.HTTPConnection(dialer.host, dialer.port)
-    sock: Any = dialer.dial(tunnel=dialer.secure)
+    sock: Any = dialer.dial(tunnel=dialer.secure, limit_s=dial_s)
     connection.sock = sock
     dialer.phase = "in the polling handshake"
     headers = {"User-Agent": default_user_agent(), "Connection": "close", **(headers or {})}
@@ -102,9 +105,11 @@ class PollingSession(requests.Session):
             body = self._handshake(url) if handshake else self._further(method, url, **options)
         except Exception as exc:
             # no name for the failure: its frames, which have read megabytes, would be kept by their own variable
-            raise requests.ConnectionError(
-                str(self._dialer.note(self._explained(exc, handshake=handshake)))
-            ) from exc
+            text = str(self._dialer.note(self._explained(exc, handshake=handshake)))
+            if not handshake:
+                # the connection is over; the library waits for its other thread, which may be making a socket
+                self._dialer.cut()
+            raise requests.ConnectionError(text) from exc
         self._heard()
         response = requests.Response()
         response.status_code, response.raw = 200, BytesIO(body)
@@ -127,7 +132,8 @@ class PollingSession(requests.Session):
         self, method: str, url: str, *, data: Any = None, headers: Any = None, timeout: float, **_: Any
     ) -> bytes:
         content = data.encode() if isinstance(data, str) else data
-        answer = self._exchange(method, url, content, headers, limit=None, timeout_s=timeout)
+        limits = {"limit": None, "dial_s": FURTHER_S, "timeout_s": timeout}
+        answer = self._exchange(method, url, content, headers, **limits)
         if not 200 <= answer.status < 300:
             name = f"HTTP {answer.status} {answer.reason}"
             raise Failure(f"the master does not know this connection any more ({name})", "master_gone")

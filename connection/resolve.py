@@ -147,13 +147,14 @@ class Resolver:
 def connect(
     addresses: list[str],
     port: int,
+    ends_s: float,
     wanted: Callable[[], bool],
     trying: Callable[[str], None],
 ) -> tuple[socket.socket, str]:
     """A connected, non-blocking socket to the first address that answers, and that address.
 
     `trying` hears each address before it is tried. Raises the most telling error, once all have failed;
-    ConnectionAbortedError when nobody wants it any more.
+    TimeoutError at the monotonic time `ends_s`; ConnectionAbortedError when nobody wants it any more.
     """
     waiting: dict[socket.socket, str] = {}
     errors: list[OSError] = []
@@ -164,6 +165,8 @@ def connect(
             now = time.monotonic()
             if not wanted():
                 raise ConnectionAbortedError("the attempt is over")
+            if now >= ends_s:
+                raise TimeoutError("no answer to connect")
             if remaining and (now >= next_s or not waiting):
                 address = remaining.pop(0)
                 next_s = now + STAGGER_S

@@ -66,7 +66,7 @@ class Session(Client):
         self._state = threading.Lock()
         self._ended = False
         self._undecided = False
-        self._sid: object = None
+        self._sid: str | None = None  # "": the master accepted, and said none
         self._attached: int | None = (
             None  # bytes so far of the data that a binary packet announced, None: none did
         )
@@ -83,7 +83,7 @@ class Session(Client):
     def on_the_way(self) -> tuple[object, ...]:
         """What was sent with `keep` and the master may not have read yet."""
         with self._delivery.lock:
-            return self._delivery.undelivered(self.last_packet_s, HASTE_S)
+            return self._delivery.undelivered(self.last_packet_s, HASTE_S, self.unsent)
 
     def send(self, event: str, data: object, ack_id: int | None = None, keep: object | None = None) -> bool:
         """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
@@ -115,8 +115,12 @@ class Session(Client):
             if self._ended:
                 return
             self._ended = True
+        if goodbye:
+            # what the master answered with it may not be noted as sent yet
+            self.flush(HASTE_S)
+        haste_s = 0.0 if goodbye else HASTE_S
         with self._delivery.lock:
-            undelivered = self._delivery.undelivered(self.last_packet_s, 0.0 if goodbye else HASTE_S)
+            undelivered = self._delivery.undelivered(self.last_packet_s, haste_s, self.unsent)
         self._callbacks.post(Disconnected(self, failure.bare(), undelivered))
         self.dialer.cut()
 
@@ -156,7 +160,7 @@ class Session(Client):
         self._undecided = EIO == 3
         failure = self.open(transport, self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf)
         with self._state:
-            accepted = self._undecided and self._sid
+            accepted = self._undecided and self._sid is not None
             self._undecided = False
         if accepted and not failure:
             self._joined()
@@ -216,19 +220,20 @@ class Session(Client):
                 self.end(rejected(said.get("message") if isinstance(said, dict) else said), goodbye=True)
 
     def _accepted(self, raw: str) -> None:
-        """The master let this node in; said again, it means nothing."""
+        """The master let this node in; said again, or after the end, it means nothing."""
         with self._state:
-            if self._sid:
+            if self._ended or self._sid is not None:
                 return
             said = payload.loads(raw) if EIO == 4 and raw else None
             # Socket.IO 2 has but Engine.IO's number
-            self._sid = self._eio.sid if EIO == 3 else isinstance(said, dict) and said.get("sid")
+            sid = self._eio.sid if EIO == 3 else isinstance(said, dict) and said.get("sid")
+            self._sid = sid if isinstance(sid, str) else ""
             if self._undecided:
                 return
         self._joined()
 
     def _joined(self) -> None:
-        if not isinstance(self._sid, str):
+        if not self._sid:
             self.end(mismatch())
             return
         if self._stream:

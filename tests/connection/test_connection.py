@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import json
 import os
 import queue
 import re
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -19,14 +22,15 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connection.dial import Target
+from connection.dial import Dialer, Target
 from connection.errors import explain
-from connection.messages import Callbacks, Disconnected
+from connection.messages import Callbacks, Connected, Disconnected
+from connection.polling import FURTHER_S
 from connection.reconnect import ATTEMPT_S, back_off
 from connection.resolve import Resolver
 from connection.session import Session
 from logging_setup import NoLog
-from tests.lab.lateness import Lateness
+from tests.lab.lateness import Lateness, at_most
 from tests.lab.masters import (
     OPEN,
     BlackHole,
@@ -38,19 +42,22 @@ from tests.lab.masters import (
     frame,
     free_port,
     http,
+    read_frame,
     silent,
     trickling,
+    upgrade,
 )
-from tests.lab.waiting import PATIENCE_S, until
+from tests.lab.relay import UP, Relay
+from tests.lab.waiting import PATIENCE_S, stays, until
 from tests.lab.workers import REPOSITORY
 
 TOKEN = "Zg7kQ-hunter2"
 
 
-def session(url, post, log=None):
+def session(url, post, log=None, ca_file=None):
     """One attempt on `url`, whose end or success `post` gets."""
     callbacks = Callbacks(post, lambda order, limit_s: True, lambda ack_id: None)
-    return Session(Target(url, None, None), callbacks, log or NoLog(), Resolver(), ATTEMPT_S)
+    return Session(Target(url, None, ca_file), callbacks, log or NoLog(), Resolver(), ATTEMPT_S)
 
 
 @pytest.fixture(scope="module")
@@ -283,6 +290,59 @@ def test_a_polled_connection_ends_at_once_with_any_of_its_threads(work, serve, p
     assert re.fullmatch(reason, worker.wait("disconnected").fields["reason"])
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_further_request_s_tls_handshake_is_not_waited_for_forever(serve, ca, killed):
+    """Nor at all, where the other thread's request fails meanwhile."""
+    master = serve(Master(transports=["polling"], tls=(str(ca / "cert.pem"), str(ca / "key.pem"))))
+    relay = serve(Relay(master))
+    hellos = []
+
+    def count(direction, data):
+        hellos.extend([data] * (direction == UP and data[:1] == b"\x16"))
+        return data
+
+    relay.alter = count
+    posted = queue.Queue()
+    url = relay.url.replace("http://127.0.0.1", "https://localhost")
+    one = session(url, posted.put, ca_file=ca / "right.pem")
+    one.start()
+    assert isinstance(posted.get(timeout=PATIENCE_S), Connected)
+    # a websocket in vain, the handshake, what the node sent, the master's answer, and a poll that waits for more
+    until(lambda: len(hellos) == 5 and relay.connections == 1)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        relay.target = deaf.getsockname()
+        one.send("news", None)
+        until(lambda: select.select([deaf], [], [], 0)[0])
+        with at_most(FURTHER_S / 2) if killed else contextlib.nullcontext():
+            if killed:
+                master.kill()
+            end = posted.get(timeout=PATIENCE_S)
+    assert str(end.failure) == ("the master closed the connection" if killed else f"no answer from {url}")
+
+
+def test_sockets_that_two_threads_make_can_all_be_cut(serve):
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    dialer = Dialer(Target(f"http://127.0.0.1:{listener.getsockname()[1]}", None, None), Resolver())
+    made = []
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        dialing = [
+            threading.Thread(target=lambda: made.extend(dialer.dial() for _ in range(200))) for _ in range(4)
+        ]
+        for thread in dialing:
+            thread.start()
+        for thread in dialing:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval_s)
+    dialer.cut()
+    with listener, contextlib.ExitStack() as sockets:
+        for sock in made:
+            sockets.enter_context(sock).setblocking(False)
+        assert [sock.recv(1) for sock in made] == [b""] * 800
+
+
 def test_the_token_goes_to_the_master_alone(work, serve):
     elsewhere = serve(Raw(answering(http("200 OK", b"gotcha"))))
     place = f"{elsewhere.url}/socket.io/?EIO=4&transport=websocket"
@@ -398,6 +458,33 @@ def test_a_name_that_nobody_knows_and_a_name_server_that_is_silent(serve, work, 
         == "no answer from http://master.test:5000 in 5 s, looking up master.test: its name server is slow"
     )
     assert hanging.stop() == 0  # in the next look-up by now
+
+
+@pytest.mark.parametrize(
+    ("first", "comes"),
+    [('40{"sid":"a"}', Connected), *((f'40{{"sid":{sid}}}', Disconnected) for sid in ('""', "null", "0", "[]")),
+     ("40", Disconnected), ("41", Disconnected)],
+    ids=repr,
+)  # fmt: skip
+def test_an_acceptance_that_is_said_again_or_too_late_means_nothing(serve, first, comes):
+    """Each would take its place in the inbox."""
+    posted = []
+    again = ['40{"sid":"a"}'] if comes is Disconnected else []
+
+    def act(sock, head):
+        upgrade(sock, head)
+        sock.sendall(frame(OPEN))
+        read_frame(sock)
+        sock.sendall(b"".join(map(frame, [first, *again] * 300)))
+        silent(sock, head)
+
+    master = serve(Raw(act))
+    session(master.url, posted.append).start()
+    until(lambda: posted)
+    stays(lambda: [type(one) for one in posted] == [comes], 0.5, "one message")
+    master.close()
+    until(lambda: isinstance(posted[-1], Disconnected))
+    assert len(posted) == (1 if comes is Disconnected else 2)
 
 
 def test_an_attempt_that_failed_leaves_nothing_behind_in_the_library(serve):

@@ -87,6 +87,17 @@ def test_a_changed_entry_is_followed(work, serve, named):
     new.wait("join")
 
 
+def test_a_further_request_s_connection_is_not_waited_for_forever(work, serve, named):
+    """The kernel would try for two minutes."""
+    master = serve(Master(transports=["polling"]))
+    serve(BlackHole("127.0.0.2", master.port))
+    server, settings = named(["127.0.0.1"])
+    worker = work(url(master), PING_TIMEOUT=60, **settings)
+    worker.wait("ping", log="pings")
+    server.records[NAME] = ["127.0.0.2"]
+    assert worker.wait("disconnected").fields["reason"] == f"no answer from {url(master)}"
+
+
 def test_a_name_with_a_dot_at_its_end(work, serve, named):
     master = serve(Master())
     _, settings = named(["127.0.0.1"])

@@ -81,6 +81,23 @@ def test_a_proxy_that_drips_holds_nobody(work, serve):
     until(lambda: proxy.dripping <= 1, 10)
 
 
+def test_a_further_request_s_tunnel_is_not_waited_for_forever(work, serve, tmp_path):
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    own = tmp_path / "own.pem"
+    authority.issue_cert("master.invalid").private_key_and_cert_chain_pem.write_to_path(own)
+    proxy = serve(Proxy(serve(Master(transports=["polling"], tls=(str(own),))).port))
+    worker = work("https://master.invalid:5000", https_proxy=proxy.url, MASTER_CA_FILE=tmp_path / "ca.pem",
+                  PING_TIMEOUT=60)  # fmt: skip
+    worker.wait("ping", log="pings")
+    proxy.drips = True
+    lost = worker.wait("disconnected")
+    assert (
+        lost.fields["reason"]
+        == f"the proxy {proxy.url}, on the way to https://master.invalid:5000: no answer"
+    )
+
+
 @pytest.mark.parametrize("scheme", ["https", "socks5"])
 @pytest.mark.parametrize("master", ["http", "https"])
 def test_another_kind_of_proxy_is_named(work, master, scheme):

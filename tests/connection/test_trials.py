@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import re
 import threading
 import time
+import tracemalloc
 
 import pytest
 
+from connection import payload
 from connection.dial import Target
 from connection.messages import Callbacks, order_of
 from connection.reconnect import Connection
@@ -437,3 +440,27 @@ def test_an_order_is_read_with_less_room_on_the_stack_than_it_was_heard_with(for
     data = deeper(300)
     kept = json.dumps(data).count("[")
     assert kept == levels if levels < 150 else 100 < kept <= levels
+
+
+@pytest.mark.parametrize("form", ['[{"pad":%s}]', '[{"ip":%s}]', "[%s]", "[1,%s]"])
+def test_an_order_that_is_too_large_is_not_copied(form):
+    """As lists it takes 20 times its length."""
+    raw = '["recover",' + (form % f"[{'[],' * 300_000}[]]")[1:]
+    args = tuple(json.loads(raw)[1:])
+    tracemalloc.start()
+    try:
+        order = order_of(None, 1, "recover", args, raw, None)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert re.match(r"the order has \d+ bytes", order.fault)
+    assert peak < 5 * len(raw)
+
+
+def test_an_order_that_is_large_and_deep_is_refused():
+    """What can just be read cannot always be written again."""
+    for levels in range(800, 1000):
+        raw = f'["recover",{{"ip":{"[" * levels}{"]" * levels},"pad":"{"x" * 70_000}"}}]'
+        with contextlib.suppress(ValueError):  # it cannot be read
+            args = tuple(payload.loads(raw)[1:])
+            assert order_of(None, 1, "recover", args, raw, None).fault

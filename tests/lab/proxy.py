@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import threading
 import time
 
 
 class Proxy:
-    """`allows` False: no CONNECT, as many proxies say to all ports but 443; `drips`: it answers one byte at a time,
-    and never to the end. `heads` is what it was asked.
+    """`allows` False: no CONNECT, as many proxies say to all ports but 443; `drips`, which may be changed: it answers one byte at a
+    time, and never to the end. `heads` is what it was asked.
     """
 
     def __init__(self, port, *, allows=True, drips=False):
         self.heads = []
         self.dripping = 0
         self._target = ("127.0.0.1", port)
-        self._allows, self._drips = allows, drips
+        self._allows, self.drips = allows, drips
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -42,7 +43,7 @@ class Proxy:
             self.heads.append(head.decode())
             if not head.startswith(b"CONNECT"):
                 self._pass_on(client, head)
-            elif self._drips:
+            elif self.drips:
                 self._drip(client)
             elif self._allows:
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -66,8 +67,8 @@ class Proxy:
     def _drip(self, client):
         self.dripping += 1
         try:
-            while True:
-                client.sendall(b"H")
+            for byte in itertools.chain(b"HTTP/1.1 200 OK\r\nX-Slow: ", itertools.repeat(ord("z"))):
+                client.sendall(bytes([byte]))
                 time.sleep(0.05)
         finally:
             self.dripping -= 1

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import re
 import signal
+import threading
 import time
 
 import pytest
 
+from connection.delivery import HASTE_S
 from connection.dial import Target
 from connection.errors import Failure
 from connection.messages import Callbacks, Connected, Disconnected, OrderReceived
@@ -16,7 +20,7 @@ from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
 from connection.session import WAIT_S, Session
 from logging_setup import NoLog
-from tests.lab.masters import Master, Puppet
+from tests.lab.masters import OPEN, Master, Puppet, Raw, frame, read_frame, upgrade
 from tests.lab.processes import stays
 from tests.lab.relay import DOWN, UP, Relay
 from tests.lab.waiting import PATIENCE_S, until
@@ -151,6 +155,42 @@ def test_an_answer_that_no_acknowledged_ping_has_followed_is_sent_again_after_a_
     until(lambda: any("restore node" in said for said in puppet.said))
     puppet.say("1")
     until(lambda: sum("restore node" in said for said in puppet.said) == 2)
+
+
+@pytest.mark.parametrize("goodbye", ["41", '44{"message":"enough"}', "1"])
+def test_answers_that_wait_when_the_master_says_goodbye_are_given_back(serve, goodbye):
+    """It has read none for a while, and has acknowledged none."""
+    posted, heard = queue.Queue(), []
+    said, ended, over = threading.Event(), threading.Event(), threading.Event()
+
+    def act(sock, head):
+        upgrade(sock, head)
+        sock.sendall(frame(OPEN) + frame('40{"sid":"deaf"}'))
+        said.wait(PATIENCE_S)
+        sock.sendall(frame(goodbye))
+        ended.wait(PATIENCE_S)
+        with contextlib.suppress(OSError):
+            while text := read_frame(sock):
+                heard.extend(map(int, re.findall(r'^42\["answer",\["(\d+)', text)))
+        over.set()
+
+    callbacks = Callbacks(posted.put, lambda order, limit_s: True, lambda ack_id: None)
+    session = Session(Target(serve(Raw(act)).url, None, None), callbacks, NoLog(), Resolver(), ATTEMPT_S)
+    session.start()
+    assert isinstance(posted.get(timeout=PATIENCE_S), Connected)
+    # the kernels take some megabytes, after which packets wait
+    until(lambda: session.send("filler", "x" * 40_000) and session.waiting > 50)
+    answers = range(20)
+    for number in answers:
+        assert session.send("answer", [str(number)], keep=number)
+    sent_s = time.monotonic()
+    until(lambda: time.monotonic() > sent_s + 3 * HASTE_S)
+    said.set()
+    end = posted.get(timeout=PATIENCE_S)
+    ended.set()
+    assert over.wait(PATIENCE_S)
+    assert not heard
+    assert list(end.undelivered) == list(answers)
 
 
 def test_a_master_that_acknowledges_nothing_has_read_what_was_sent_before_it_spoke(work, serve):
