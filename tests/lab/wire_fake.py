@@ -195,6 +195,7 @@ class Wire:
         return interface
 
     def has_carrier(self, interface: str) -> bool:
+        self._may("has_carrier")
         return interface == "eth0" and not self.down
 
     def interface_for(self, ip: IPv4Address) -> str:
