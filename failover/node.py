@@ -6,7 +6,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from logging_setup import EventLogger
-from network.base import Address, ArpSeen, Network, NetworkError, Vip
+from network.base import Address, ArpSeen, InterfaceMissing, Network, NetworkError, Vip
 
 DEFEND_EVERY_S = 10.0
 """DEFEND_INTERVAL of RFC 5227 §1.1."""
@@ -78,7 +78,7 @@ class Node:
             return None
         try:
             name = self._network.resolve(self._configured)
-        except NetworkError as exc:
+        except InterfaceMissing as exc:
             if not self._missing:
                 self._missing = True
                 self._log.error("interface_missing", interface=self._configured, reason=str(exc))
