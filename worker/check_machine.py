@@ -13,7 +13,7 @@ from connection.messages import Connected
 from failover.node import Node
 from logging_setup import NoLog
 from logs.file import without_inodes
-from network.base import Address, Network, NetworkError
+from network.base import Address, InterfaceMissing, Network, NetworkError
 from network.proxy_arp import STRANGERS, answers_for_all, strangers
 from settings.files import LOGS
 from worker.assembly import network_of
@@ -59,7 +59,7 @@ def machine_items(
         if config.interface and not simulated:
             try:
                 network.resolve(config.interface)
-            except NetworkError as exc:
+            except InterfaceMissing as exc:
                 raise NetworkError(f"INTERFACE={config.interface} is missing: {exc}") from exc
         node = Node(config.node_id, (), config.interface, network, NoLog())
         node.find(connected.local_ip if connected and not simulated else None)
