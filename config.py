@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from stat import S_ISDIR
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -56,7 +57,7 @@ def load(environ: Mapping[str, str], env_file: Path | None = None, account: int 
     report = _Report()
     path = env_file or HERE / ".env"
     lines: Mapping[str, files.EnvLine] | None = {}
-    if env_file or (path.exists() and not path.is_dir()):  # a folder: a virtual environment, likely
+    if env_file or not _is_absent(path):
         label = _ENV_FILE.name if env_file else f"{_ENV_FILE.name} {_DEFAULT}"
         lines = report.parse(_Setting(_ENV_FILE, label, str(path)))
 
@@ -84,6 +85,18 @@ def load(environ: Mapping[str, str], env_file: Path | None = None, account: int 
     account = owner_of(config.log_dir) if account is None else account
     warnings = [*_misspelled(path, lines, report), *_exposed(config, settings, account)]
     return replace(config, warnings=tuple(warnings))
+
+
+def _is_absent(path: Path) -> bool:
+    """Whether there is no such file, or a folder: a virtual environment, likely. Why one cannot be looked at is said
+    when it is read.
+    """
+    try:
+        return S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 class _Report:

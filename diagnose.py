@@ -129,7 +129,8 @@ def _follow(args: argparse.Namespace) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
-    since = args.since if args.since > -math.inf else time.time()
+    # the times of lines are whole milliseconds, rounded down
+    since = args.since if args.since > -math.inf else time.time() - 0.001
     follower = Follower(args.folders, _print_json if args.json else print_event, since, args.node)
     for text in follower.begin():
         _note(f"{text}; waiting")

@@ -14,10 +14,13 @@ _ESCAPED_QUOTE = re.compile(r'\\(["\\])')
 LONGEST = 300
 
 
-def visible(text: str) -> str:
-    """`text` with everything escaped that could act on a terminal or reorder a line, and cut where it is long."""
+def visible(text: str, limit: int | None = LONGEST) -> str:
+    """`text` with everything escaped that could act on a terminal or reorder a line, and cut after `limit` characters.
+
+    None: it is left whole, for a sentence of ours, in which what comes from a log was cut before.
+    """
     safe = text if text.isprintable() else _ESCAPED_QUOTE.sub(r"\1", escape(text))
-    return safe if len(safe) <= LONGEST else f"{safe[:LONGEST]}…"
+    return safe if limit is None or len(safe) <= limit else f"{safe[:limit]}…"
 
 
 def count(number: int, what: str) -> str:

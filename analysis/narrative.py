@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from .causes import SAME_S
-from .formatting import Times, capital, count, duration, listed, milliseconds, node_name
+from .formatting import Times, capital, count, duration, listed, milliseconds, node_name, visible
 from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Lane, Story
 
 CAVEATS = 20
@@ -119,7 +119,7 @@ def _who_answered(failover: Failover) -> Iterator[str]:
         yield "the master took its order back before anything was taken"
     else:
         verb = {"refused": "refused", "withdrawn": "was told not to"}.get(last.outcome, "failed")
-        yield f"nobody took its address ({node_name(last.recovery_node)} {verb}: {last.reason or ''})"
+        yield f"nobody took its address ({node_name(last.recovery_node)} {verb}: {visible(last.reason or '')})"
 
 
 def _how_it_ended(failover: Failover, times: Times) -> str:

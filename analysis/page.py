@@ -14,7 +14,7 @@ from string import Template
 
 from . import tables
 from .chart import chart
-from .formatting import Times, visible
+from .formatting import LONGEST, Times, visible
 from .model import Story, as_json
 from .narrative import account, counts, headline
 
@@ -51,8 +51,8 @@ def render(story: Story) -> str:
     )
 
 
-def _text(text: str) -> str:
-    return escape(visible(text))
+def _text(text: str, limit: int | None = None) -> str:
+    return escape(visible(text, limit))
 
 
 def _script_safe(text: str) -> str:
@@ -76,7 +76,7 @@ def _table(table: tables.Table) -> str:
     heads = (f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, table.columns, strict=True))
     rows = []
     for row in table.rows[-ROWS:]:
-        cells = [_text(cell) for cell in row.cells]
+        cells = [_text(cell, LONGEST) for cell in row.cells]
         if row.at is not None:
             cells[time] = f'<a href="#chart" data-at="{row.at:.3f}">{cells[time]}</a>'
         data = "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, cells, strict=True))

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from . import tables
-from .formatting import Times, visible
+from .formatting import LONGEST, Times, visible
 from .model import BAD, GOOD, PLAIN, WARN, Story
 from .narrative import account, counts, headline
 from .sentences import Sentence
@@ -43,19 +43,19 @@ def _console(stream: TextIO) -> Console:
 def show(story: Story, stream: TextIO) -> None:
     """Print the story."""
     console, times = _console(stream), Times(story)
-    console.print(Text(visible(headline(story)), style="bold"))
-    console.print(Text(visible(counts(story))))
+    console.print(Text(visible(headline(story), None), style="bold"))
+    console.print(Text(visible(counts(story), None)))
     for fault in story.faults:
-        console.print(Text(f"Fault: {visible(fault)}", style="bold red"))
+        console.print(Text(f"Fault: {visible(fault, None)}", style="bold red"))
     console.print()
     for table in tables.of(story, times):
         console.print(_table(table))
     if len(story.failovers) > 1:
         accounts = [("-", account(one, times), PLAIN) for one in story.failovers]
-        _list(console, "Failovers one by one", accounts, ACCOUNTS)
+        _list(console, "Failovers one by one", accounts, ACCOUNTS, None)
     events = tables.events(story, times)
-    _list(console, events.title, [(*row.cells, row.tone) for row in events.rows], ROWS)
-    _list(console, "What the logs do not show", [("-", text, PLAIN) for text in story.caveats], ROWS)
+    _list(console, events.title, [(*row.cells, row.tone) for row in events.rows], ROWS, LONGEST)
+    _list(console, "What the logs do not show", [("-", text, PLAIN) for text in story.caveats], ROWS, None)
 
 
 def print_event(one: Sentence) -> None:
@@ -89,8 +89,10 @@ def _table(table: tables.Table) -> Table:
     return drawn
 
 
-def _list(console: Console, title: str, rows: Sequence[tuple[str, ...]], limit: int) -> None:
-    """Rows of what stands at the left, a text, and its tone; the last of them."""
+def _list(
+    console: Console, title: str, rows: Sequence[tuple[str, ...]], limit: int, longest: int | None
+) -> None:
+    """Rows of what stands at the left, a text of `longest` characters at most, and its tone; the last of them."""
     if not rows:
         return
     shown = rows[-limit:]
@@ -99,6 +101,6 @@ def _list(console: Console, title: str, rows: Sequence[tuple[str, ...]], limit: 
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for left, text, tone in shown:
-        grid.add_row(Text(left), Text(visible(text)), style=STYLES.get(tone, ""))
+        grid.add_row(Text(left), Text(visible(text, longest)), style=STYLES.get(tone, ""))
     console.print(grid)
     console.print()

@@ -4,6 +4,7 @@ An action gets the address and the monotonic time at which its event was noticed
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from failover.node import Node
@@ -204,6 +205,14 @@ class Actions:
         if self.table.remove(entry, now, f"its owner {entry.other_mac} asks for it"):
             self.table.enter(entry, State.IN_CONFLICT)
             self.await_owner(entry, now)
+
+    def yield_lost(self, entry: VipState, now: float) -> None:
+        """As `yield_to_owner`, of what is gone: what a renamed interface may still hold is removed, if it can be."""
+        self._log_claim(entry)
+        with suppress(NetworkError):
+            self.network.release(entry.vip)
+        self.table.enter(entry, State.IN_CONFLICT)
+        self.await_owner(entry, now)
 
     def await_owner(self, entry: VipState, now: float) -> None:
         """Leaves the owner, which is still asking, another 10 s to come up."""

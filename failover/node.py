@@ -6,7 +6,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from logging_setup import EventLogger
-from network.base import Address, ArpSeen, Network, NetworkError, Vip
+from network.base import Address, ArpSeen, InterfaceMissing, Network, NetworkError, Vip
 
 DEFEND_EVERY_S = 10.0
 """DEFEND_INTERVAL of RFC 5227 §1.1."""
@@ -58,10 +58,13 @@ class Node:
         else:
             default = next((interface for interface, _ in self._network.default_routes()), None)
             found = [there for there in routed if there.interface == default] or routed
-        before, self.primary = self.primary, found[0] if found else None
-        self.mac = self._read_mac()
-        self._use(name or (self.primary.interface if self.primary else None))
-        if self.primary != before:
+        primary = found[0] if found else None
+        interface = name or (primary.interface if primary else None)
+        # all is read before any of it is kept: what fails here is looked up anew the next time
+        mac, carrier = self._read_mac(primary), self._read_carrier(interface)
+        before, self.primary = self.primary, primary
+        self.mac, self.interface, self.carrier = mac, interface, carrier
+        if primary != before:
             # the kernel says nothing when an address comes, or comes back with its interface
             self.announce()
 
@@ -75,7 +78,7 @@ class Node:
             return None
         try:
             name = self._network.resolve(self._configured)
-        except NetworkError as exc:
+        except InterfaceMissing as exc:
             if not self._missing:
                 self._missing = True
                 self._log.error("interface_missing", interface=self._configured, reason=str(exc))
@@ -85,10 +88,11 @@ class Node:
             self._log.info("interface_found", interface=self._configured)
         return name
 
-    def _use(self, interface: str | None) -> None:
-        before, self.interface = self.interface, interface
-        if interface != before or interface is None:
-            self.carrier = not self._missing and (interface is None or self._network.has_carrier(interface))
+    def _read_carrier(self, interface: str | None) -> bool:
+        """`carrier` on that interface; while it stays the same one, the link's changes are what says so."""
+        if interface is None:
+            return not self._missing
+        return self.carrier if interface == self.interface else self._network.has_carrier(interface)
 
     def announce(self) -> None:
         """Announce the own address (RFC 5227 §2.3), so that a node that holds it lets go."""
@@ -115,10 +119,10 @@ class Node:
         fitting = [there for there in here if near and near in there.ip.network] or here
         return fitting[0].ip.ip if fitting else None
 
-    def _read_mac(self) -> str | None:
+    def _read_mac(self, primary: Address | None) -> str | None:
         """The MAC of the primary address's interface; None where it has none."""
         try:
-            return self._network.mac(self.primary.interface) if self.primary else None
+            return self._network.mac(primary.interface) if primary else None
         except NetworkError:
             return None
 

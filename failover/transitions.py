@@ -42,7 +42,7 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     (_GONE, Event.CONFLICT, Actions.give_up),
     (_GONE, Event.SIMULTANEOUS_PROBE, Actions.give_up),
     ((State.IN_CONFLICT,), Event.OWNER_PROBE, Actions.await_owner),
-    ((State.LOST,), Event.OWNER_PROBE, Actions.yield_to_owner),
+    ((State.LOST,), Event.OWNER_PROBE, Actions.yield_lost),
     (_GONE, Event.PROBE_FAILED, Actions.fail),
     (_GONE, Event.CARRIER_LOST, Actions.fail),
     (_GONE, Event.REVALIDATE, Actions.restart_probe),

@@ -58,28 +58,40 @@ class LineQueue(ABC):
             self._waiting_bytes += len(line)
 
     def drain(self, *, closing: bool) -> None:
-        """Write everything that waits; `closing`: for the last time. Raises OSError."""
-        while self._batch or self._next_batch():
-            written = self.write(self._batch)
-            self._batch = self._batch[written:]
-            with self._lock:
-                self._waiting_bytes -= written
+        """Write what waits now, then how many lines were lost; `closing`: for the last time. Raises OSError.
+
+        Lines that come meanwhile are left for the next time, since the other queues wait for the same thread.
+        """
+        self._write_batch()
+        for left in range(len(self._lines), 0, -BATCH):
+            self._batch = self._take(min(left, BATCH))
+            self._write_batch()
+        self._batch = self._count_of_lost()
+        self._write_batch()
 
     def failed(self, exc: Exception) -> None:
         """Log a fault of our own."""
         trace = traceback.format_exc()
         self.put_own(line_now("CRITICAL", "crashed", thread="log-writer", error=repr(exc), traceback=trace))
 
-    def _next_batch(self) -> bool:
-        """Take lines from the queue, after the last one the number of those that were lost."""
+    def _write_batch(self) -> None:
+        while self._batch:
+            written = self.write(self._batch)
+            self._batch = self._batch[written:]
+            with self._lock:
+                self._waiting_bytes -= written
+
+    def _take(self, count: int) -> bytes:
         with self._lock:
-            lines = [self._lines.popleft() for _ in range(min(BATCH, len(self._lines)))]
-            if self._lost and not lines:
-                lines = [line_now("WARNING", "log_lines_lost", file=self._target, count=self._lost)]
-                self._waiting_bytes += len(lines[0])
-                self._lost = 0
-        self._batch = b"".join(lines)
-        return bool(lines)
+            return b"".join([self._lines.popleft() for _ in range(count)])
+
+    def _count_of_lost(self) -> bytes:
+        """The line that says how many were lost since the last one, empty for none."""
+        with self._lock:
+            lost, self._lost = self._lost, 0
+            line = line_now("WARNING", "log_lines_lost", file=self._target, count=lost) if lost else b""
+            self._waiting_bytes += len(line)
+        return line
 
 
 class Writer(threading.Thread):

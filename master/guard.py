@@ -3,7 +3,7 @@
 import ipaddress
 import socket
 import time
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
@@ -41,9 +41,12 @@ class Guard:
         if peer is None:
             await _refuse(503, "this connection is just being ended")(scope, receive, send)
             return
-        peer.session = asked.query_params.get("sid")
+        # Read as Engine.IO does, which drops blank values and takes the first of several. Starlette's query_params
+        # keep blanks and take the last: a request that begins a session could pass as one of a session that exists.
+        query = parse_qs(scope["query_string"].decode())
+        peer.session = query["sid"][0] if "sid" in query else None
         has_joined = peer.session is not None and self._sessions.has_joined(peer.session)
-        refusal = self._refusal(asked, peer, has_joined)
+        refusal = self._refusal(asked, peer, has_joined, is_jsonp="j" in query)
         if refusal:
             await refusal(scope, receive, send)
             return
@@ -58,7 +61,9 @@ class Guard:
         finally:
             peer.suspend()
 
-    def _refusal(self, asked: HTTPConnection, peer: Peer, has_joined: bool) -> Response | None:
+    def _refusal(
+        self, asked: HTTPConnection, peer: Peer, has_joined: bool, is_jsonp: bool
+    ) -> Response | None:
         host, origin, address = asked.headers.get("host", ""), asked.headers.get("origin"), peer.address[0]
         if not self._is_known(host):
             warn_limited("host_refused", host=host[:100], address=address, hint="see --allowed-hosts")
@@ -75,7 +80,7 @@ class Guard:
             warn_limited("bound_reached", "requests", bound="requests of an address", address=address)
             return _refuse(429, "too many requests")
         if path.startswith("/socket.io"):
-            if "j" in asked.query_params:
+            if is_jsonp:
                 return _refuse(400, "there is no JSONP")
             if is_request and peer.session is None and not self._sessions.has_room():
                 warn_limited("bound_reached", "sessions", bound="sessions without a join")

@@ -47,6 +47,8 @@ class Master:
         self._tokens, self._listener = settings.tokens, listener
         # a gap in the loop's time longer than this was a freeze; less is a busy machine
         self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
+        self._gap_s = 0.0
+        """The longest gap since the last turn."""
         self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
         """What is not decided yet, in the order in which it came."""
         self._wakes = asyncio.Event()
@@ -93,18 +95,22 @@ class Master:
         """Decide, until `stop`."""
         lost_at = 0.0
         before = time.monotonic()
-        sweeper = asyncio.create_task(self.sessions.end_unjoined())
+        tasks = [
+            asyncio.create_task(self.sessions.end_unjoined()),
+            asyncio.create_task(self._look_for_gaps()),
+        ]
         while not self.is_stopping:
             # after a failure time must pass, whether or not something comes
             wait_s = RETRY_S if self.is_lost else min(self._store.next_due() - time.monotonic(), TICK_S)
             await self._wait(wait_s)
-            late_s = time.monotonic() - before - max(wait_s, 0)
-            if late_s > LATE_S:
+            # also if it was late in the turn itself, or waited there for the state
+            if time.monotonic() - before - max(wait_s, 0) > LATE_S:
                 await asyncio.sleep(TICK_S)
-            if late_s > self._frozen_after:
-                logs.warning("resumed", seconds=late_s)
-                self._inbox.insert(0, (_resumed(late_s), None))
-            now = time.monotonic()
+            gap_s, self._gap_s = self._gap_s, 0.0
+            if gap_s > self._frozen_after:
+                logs.warning("resumed", seconds=gap_s)
+                self._inbox.insert(0, (_resumed(gap_s), None))
+            before = now = time.monotonic()
             if self._inbox or now >= self._store.next_due():
                 try:
                     await self._turn()
@@ -116,9 +122,16 @@ class Master:
                     if self.is_lost:
                         logs.warning("state_back", after_s=time.monotonic() - lost_at)
                     self.is_lost = False
-            before = time.monotonic()  # waiting for the state is no freeze
-        sweeper.cancel()
+        for task in tasks:
+            task.cancel()
         await self._store.close()
+
+    async def _look_for_gaps(self) -> None:
+        """A task of its own, for the loop that decides may wait for the state, which is no freeze."""
+        while True:
+            due = time.monotonic() + TICK_S
+            await asyncio.sleep(TICK_S)
+            self._gap_s = max(self._gap_s, time.monotonic() - due)
 
     async def _wait(self, wait_s: float) -> None:
         if self.is_lost:

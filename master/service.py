@@ -154,8 +154,7 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
         master = Master(settings, listener)
     except ValueError as exc:
         raise StartError(f"REDIS_URL: {exc}") from None
-    nodes = ",".join(map(str, sorted(settings.nodes)))
-    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=nodes)
+    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=_ranges(settings.nodes))
     if not settings.tokens.entries and not ipaddress.ip_address(host).is_loopback:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
@@ -189,6 +188,17 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
     asyncio.run(server.serve())
     logs.info("stopped")
     return 70 if server.failed else 0
+
+
+def _ranges(numbers: frozenset[int]) -> str:
+    """As `--nodes` takes them, such as 1-3,7."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ",".join("-".join(map(str, part)) for part in parts)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -79,11 +79,20 @@ def _redis(text: str) -> str:
     raise InvalidValue("")
 
 
-@expects("a file that can be read")
-def _file(text: str) -> Path:
+def _readable(text: str) -> Path:
     if not os.access(text, os.R_OK):
         raise InvalidValue("")
     return Path(text)
+
+
+def _may_be_secret(text: str) -> bool:
+    """Whether it may be the secret instead of its file's name; a URL with a password and a key have slashes too."""
+    return secret_file.hides(text) or "://" in text or "-----BEGIN" in text
+
+
+_file = expects("a file that can be read")(_readable)
+_file_of_secret = expects("a file that can be read", hides=_may_be_secret)(_readable)
+_redis_file = replace(secret_file, hides=_may_be_secret)
 
 
 @dataclass(frozen=True)
@@ -104,12 +113,12 @@ class Settings:
     port: int = _option("MASTER_PORT", whole(0, 65535), "5000", "the port; 0: a free one")
     token_file: Path | None = _option(
         "MASTER_TOKEN_FILE",
-        _file,
+        _file_of_secret,
         None,
         "a file with lines TOKEN or NODE_ID TOKEN; MASTER_TOKEN: one token for all",
     )
     tls_cert: Path | None = _option("MASTER_TLS_CERT", _file, None, "certificate (chain), PEM")
-    tls_key: Path | None = _option("MASTER_TLS_KEY", _file, None, "its private key, PEM")
+    tls_key: Path | None = _option("MASTER_TLS_KEY", _file_of_secret, None, "its private key, PEM")
     redis: str | None = _option("REDIS_URL", _redis, None, "where several masters share their state")
     dead_after: float = _option(
         "MASTER_DEAD_AFTER", _SECONDS, "2.5", "a node that is silent for S seconds is dead"
@@ -177,7 +186,17 @@ def own_token(values: Mapping[str, str]) -> str | None:
     path = values.get("MASTER_TOKEN_FILE")
     if "MASTER_TOKEN" in values or path is None:
         return values.get("MASTER_TOKEN")
-    return min(tokens.read(Path(path)).entries, key=lambda entry: entry[0] is not None)[1]
+    try:
+        file = _file_of_secret.parse(path)
+    except InvalidValue as invalid:
+        raise ValueError(_fault("MASTER_TOKEN_FILE", _file_of_secret, path, invalid)) from None
+    return min(tokens.read(file).entries, key=lambda entry: entry[0] is not None)[1]
+
+
+def _fault(source: str, value_type: ValueType, text: str, invalid: InvalidValue) -> str:
+    shown = "(not shown)" if value_type.hides(text) else quoted(text)
+    reason = f": {invalid.faults[0].reason}" if invalid.faults[0].reason else ""
+    return f"{source}: invalid value {shown}{reason}; expected {value_type.expected}"
 
 
 def load(arguments: argparse.Namespace) -> Settings:
@@ -189,9 +208,9 @@ def load(arguments: argparse.Namespace) -> Settings:
     file = values.get("REDIS_URL_FILE")
     if file and "REDIS_URL" not in values and arguments.redis is None:
         try:
-            values["REDIS_URL"] = secret_file.parse(file).strip()
+            values["REDIS_URL"] = _redis_file.parse(file).strip()
         except InvalidValue as invalid:
-            faults.append(f"REDIS_URL_FILE: {file}: {invalid.faults[0].reason}")
+            faults.append(_fault("REDIS_URL_FILE", _redis_file, file, invalid))
     for name, option in OPTIONS.items():
         flag = getattr(arguments, name)
         text = flag if flag is not None else values.get(option.variable, option.default)
@@ -201,9 +220,7 @@ def load(arguments: argparse.Namespace) -> Settings:
             if name == "redis" and flag and urlsplit(flag).password:
                 raise InvalidValue("ps would show its password; use REDIS_URL or REDIS_URL_FILE")
         except InvalidValue as invalid:
-            shown = "(not shown)" if option.type.hides(str(text)) else quoted(str(text))
-            reason = f": {invalid.faults[0].reason}" if invalid.faults[0].reason else ""
-            faults.append(f"{source}: invalid value {shown}{reason}; expected {option.type.expected}")
+            faults.append(_fault(source, option.type, str(text), invalid))
             is_usage = is_usage or flag is not None
     try:
         found["tokens"] = _tokens(values, found.get("token_file"))

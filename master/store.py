@@ -23,10 +23,13 @@ class StoreLostError(Exception):
 def decide(cluster: Cluster, decisions: Sequence[Decision]) -> list[Outcome]:
     """One that raises does not keep the others from being made."""
     outcomes: list[Outcome] = []
-    cluster.members.epoch = time.time() - time.monotonic()
+    now = (
+        time.monotonic()
+    )  # for all: should this process be frozen from here on, nobody is judged by the time after it
+    cluster.members.epoch = time.time() - now
     for decision in [*decisions, Cluster.tick]:
         try:
-            outcomes.append((decision(cluster, time.monotonic()), None))
+            outcomes.append((decision(cluster, now), None))
         except Exception as exc:  # noqa: BLE001 - the caller logs it
             outcomes.append((None, exc))
     return outcomes

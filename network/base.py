@@ -21,6 +21,10 @@ class NetworkError(Exception):
     """The machine could not be asked or changed; its text is the reason, fit for a log and for the master."""
 
 
+class InterfaceMissing(NetworkError):
+    """The machine has no interface of that name."""
+
+
 @dataclass(frozen=True)
 class Address:
     """An IPv4 address as an interface of this machine holds it.
@@ -126,7 +130,9 @@ class Network(Protocol):
         """
 
     def resolve(self, interface: str) -> str:
-        """The name of the interface that INTERFACE names, which may be an alternative name of it."""
+        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises
+        InterfaceMissing where there is none.
+        """
 
     def has_carrier(self, interface: str) -> bool:
         """Whether it is there, switched on and has a carrier."""

@@ -3,7 +3,16 @@
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, AddressesChanged, LastSeen, NetworkError, NetworkEvent, Probes, Vip
+from network.base import (
+    Address,
+    AddressesChanged,
+    InterfaceMissing,
+    LastSeen,
+    NetworkError,
+    NetworkEvent,
+    Probes,
+    Vip,
+)
 
 INTERFACE = "simulated0"
 
@@ -101,4 +110,4 @@ class Simulated:
 
     def _check_interface(self, name: str) -> None:
         if name != INTERFACE:
-            raise NetworkError(f"there is no interface {name}: the simulated one is {INTERFACE}")
+            raise InterfaceMissing(f"there is no interface {name}: the simulated one is {INTERFACE}")

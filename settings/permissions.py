@@ -23,7 +23,8 @@ def exposed_secret(path: Path, what: str, account: int) -> Iterator[str]:
 def exposed_to_writers(path: Path, what: str, account: int) -> Iterator[str]:
     """A warning about a program or a folder; in a sticky one nobody can replace another user's file."""
     status = _status(path)
-    if status and not status.st_mode & stat.S_ISVTX and _others(status, stat.S_IWGRP, stat.S_IWOTH, account):
+    sticky = status and stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status and not sticky and _others(status, stat.S_IWGRP, stat.S_IWOTH, account):
         yield f"{what} {quoted(str(path))} can be written by other users; fix this with: chmod go-w {_argument(path)}"
 
 

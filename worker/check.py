@@ -62,13 +62,16 @@ def items(config: Config, account: int | None = None) -> Iterator[Item]:
     yield Item(True, "logs", f"{config.log_dir} is writable")
     yield disk_item(config)
     # before any thread is started: it acts as another user in a child process
-    yield from account_items(config, account)
+    privileged = True
+    for item in account_items(config, account):
+        privileged &= item.ok or item.name != "privilege"
+        yield item
     accepted = []
     for target in targets_of(config):
         connected = yield from master_items(target)
         if connected:
             accepted.append((target, connected))
-    own = yield from machine_items(config, accepted[0][1] if accepted else None)
+    own = yield from machine_items(config, accepted[0][1] if accepted else None, privileged=privileged)
     for target, _ in accepted:
         yield from cluster_items(config, target, own)
 

@@ -13,7 +13,7 @@ from connection.messages import Connected
 from failover.node import Node
 from logging_setup import NoLog
 from logs.file import without_inodes
-from network.base import Address, Network, NetworkError
+from network.base import Address, InterfaceMissing, Network, NetworkError
 from network.proxy_arp import STRANGERS, answers_for_all, strangers
 from settings.files import LOGS
 from worker.assembly import network_of
@@ -40,8 +40,12 @@ def disk_item(config: Config) -> Item:
     return Item(free >= wanted - used, "disk", text, remedy)
 
 
-def machine_items(config: Config, connected: Connected | None) -> Generator[Item, None, Address | None]:
+def machine_items(
+    config: Config, connected: Connected | None, *, privileged: bool
+) -> Generator[Item, None, Address | None]:
     """The interface and its limits; `connected` is a connection to a master, None: none accepts.
+
+    Not `privileged`: nothing is sent, and sudo is not given a password again that it refused.
 
     Returns the address that the worker would join with, None: it is not known.
     """
@@ -55,7 +59,7 @@ def machine_items(config: Config, connected: Connected | None) -> Generator[Item
         if config.interface and not simulated:
             try:
                 network.resolve(config.interface)
-            except NetworkError as exc:
+            except InterfaceMissing as exc:
                 raise NetworkError(f"INTERFACE={config.interface} is missing: {exc}") from exc
         node = Node(config.node_id, (), config.interface, network, NoLog())
         node.find(connected.local_ip if connected and not simulated else None)
@@ -63,7 +67,7 @@ def machine_items(config: Config, connected: Connected | None) -> Generator[Item
         yield _address_item(config, own, connected)
         if not simulated:
             yield from _limits(network)
-        if own and not simulated:
+        if own and privileged and not simulated:
             yield _proxy_arp_item(network, own)
     except NetworkError as exc:
         if own is None:

@@ -107,6 +107,8 @@ class InstanceLock:
             self._descriptors.append(_lock(log_dir / LOCK_NAME, folder, trusted))
         except OSError as exc:
             if sys.platform != "linux":  # which has a second lock
+                if exc.errno == errno.EBUSY:
+                    raise AlreadyRunning(folder, None) from exc
                 raise LockError(
                     f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
                     f" local file system, or remove the file {LOCK_NAME} in it"

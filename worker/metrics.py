@@ -69,7 +69,7 @@ def _metrics(state: dict[str, Any], *, up: bool) -> Iterator[Family]:
     meaning = "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never."
     yield gauge("last_answer_age_seconds", meaning, state["answer_age_s"])
     meaning = "The master's orders by outcome; one that is repeated while it is carried out counts once."
-    orders = [(count, *name.split("_")) for name, count in state["orders"].items()]
+    orders = [(count, *name.split("_", 1)) for name, count in state["orders"].items()]
     yield family(CounterMetricFamily, "orders", meaning, *orders, labels=["order", "outcome"])
     yield gauge("addresses_held", "Addresses held for other nodes.", len(state["held"]))
     yield counter("log_lines_lost", "Log lines that could not be written.", state["lines_lost"])

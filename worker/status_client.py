@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def _ask(log_dir: Path) -> dict[str, Any]:
         connection.settimeout(ANSWER_LIMIT_S)
         try:
             with socket_path(log_dir) as path:
-                connection.connect(path)
+                _connect(connection, path)
             uid = peer_uid(connection)
             if uid not in {None, 0, os.geteuid(), log_dir.stat().st_uid}:
                 return {
@@ -61,6 +62,19 @@ def _ask(log_dir: Path) -> dict[str, Any]:
             reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
             return {"running": True, "error": f"the worker with LOG_DIR {log_dir} does not answer: {reason}"}
     return {**answer, "running": True}
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect, also where so many ask at once that the queue is full (EAGAIN, unix(7))."""
+    deadline_s = time.monotonic() + ANSWER_LIMIT_S
+    while True:
+        try:
+            connection.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() > deadline_s:
+                raise
+        time.sleep(0.02)
 
 
 def _lines(state: dict[str, Any]) -> Iterator[str]:

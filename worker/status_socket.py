@@ -1,7 +1,7 @@
 """The socket that `client.py --status` asks: a Unix socket in LOG_DIR that only this user and root can open.
 
-A thread of its own answers one after another, from a snapshot that the owner's loop takes: at most one every PAUSE_S,
-so that any number of askers costs the loop the same.
+A thread of its own answers, from a snapshot that the owner's loop takes. Askers that come together share one, and
+there is at most one every PAUSE_S, so that any number of them costs the loop the same.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from worker.inbox import StatusAsked
 SOCKET_NAME = ".worker.sock"
 PAUSE_S = 0.02
 """Shortest time between two snapshots, in seconds."""
+TOGETHER = 64
+"""Askers at most that are answered with one snapshot: each takes a descriptor."""
 SNAPSHOT_LIMIT_S = 2.0
 """Seconds that the loop may take; longer than any of its turns."""
 SEND_LIMIT_S = 0.5
@@ -99,13 +101,13 @@ class StatusSocket:
                 reported = True
                 self._stopping.wait(LOOK_S)
                 continue
-            with suppress(OSError):  # nobody asks, who did has gone, or the socket was closed
-                asker, _ = listener.accept()
-                with asker:
-                    if peer_uid(asker) in (None, 0, os.geteuid()):
-                        asker.settimeout(SEND_LIMIT_S)
-                        asker.sendall(self._answer())
-                        self._stopping.wait(PAUSE_S)
+            askers = _accept(listener)
+            answer = self._answer() if askers else b""
+            for asker in askers:
+                with asker, suppress(OSError):  # it has gone, or does not read
+                    asker.settimeout(SEND_LIMIT_S)
+                    asker.sendall(answer)
+            self._stopping.wait(PAUSE_S)
 
     def _in_place(self) -> bool:
         """Whether the socket is still there: LOG_DIR may have been removed and made anew."""
@@ -131,7 +133,6 @@ class StatusSocket:
                 os.chmod(path, 0o600)
                 self._inode = os.lstat(path).st_ino
             listener.listen(socket.SOMAXCONN)
-            listener.settimeout(LOOK_S)
         except OSError:
             listener.close()
             raise
@@ -155,3 +156,18 @@ class StatusSocket:
         if self._in_place():
             with suppress(OSError), socket_path(self._folder) as path:
                 os.unlink(path)
+
+
+def _accept(listener: socket.socket) -> list[socket.socket]:
+    """Those who ask and may, waited for."""
+    askers: list[socket.socket] = []
+    listener.settimeout(LOOK_S)
+    with suppress(OSError):  # nobody asks, or nobody more, or the socket was closed
+        for _ in range(TOGETHER):
+            asker, _ = listener.accept()
+            listener.settimeout(0)
+            if peer_uid(asker) in (None, 0, os.geteuid()):
+                askers.append(asker)
+            else:
+                asker.close()
+    return askers

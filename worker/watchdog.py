@@ -72,12 +72,15 @@ class Watchdog:
 
 
 def stacks() -> Iterator[tuple[str, str]]:
-    """Each thread's name and stack, the most recent call first, without the source: a disk may be what hangs."""
+    """The name and stack of each thread that runs, the most recent call first, without the source: a disk may be what
+    hangs.
+    """
     frames = sys._current_frames()  # noqa: SLF001 - documented, for this purpose
     for thread in threading.enumerate():
-        calls = traceback.walk_stack(frames.get(thread.ident or 0))
-        lines = [
-            f'File "{frame.f_code.co_filename}", line {line} in {frame.f_code.co_name}'
-            for frame, line in calls
-        ]
-        yield thread.name, "\n".join(lines)
+        last = frames.get(thread.ident or 0)
+        if last:
+            lines = [
+                f'File "{frame.f_code.co_filename}", line {line} in {frame.f_code.co_name}'
+                for frame, line in traceback.walk_stack(last)
+            ]
+            yield thread.name, "\n".join(lines)

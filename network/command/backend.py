@@ -15,6 +15,7 @@ from network.base import (
     Address,
     AddressesChanged,
     ArpSeen,
+    InterfaceMissing,
     LastSeen,
     LinkDown,
     LinkUp,
@@ -160,7 +161,7 @@ class CommandBackend:
     def _info(self, name: str) -> InterfaceInfo:
         one = next((one for one in self._read() if one.name == name), None)
         if one is None:
-            raise NetworkError(f"there is no interface {name}")
+            raise InterfaceMissing(f"there is no interface {name}")
         return one
 
     def _running(self, name: str) -> InterfaceInfo:

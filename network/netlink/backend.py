@@ -8,7 +8,16 @@ import socket
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Interface
 
-from network.base import Address, FilterFailed, LastSeen, NetworkError, NetworkEvent, Probes, Vip
+from network.base import (
+    Address,
+    FilterFailed,
+    InterfaceMissing,
+    LastSeen,
+    NetworkError,
+    NetworkEvent,
+    Probes,
+    Vip,
+)
 from network.netlink import addresses as rtnl
 from network.netlink import arp, links, routes
 from network.netlink.arp_filter import ProbeFilter
@@ -203,7 +212,7 @@ class Netlink:
     def _link(self, interface: str) -> links.Link:
         link = links.find(self._route, interface)
         if link is None:
-            raise NetworkError(f"there is no interface {interface}")
+            raise InterfaceMissing(f"there is no interface {interface}")
         return link
 
     def _running(self, interface: str) -> links.Link:

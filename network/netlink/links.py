@@ -1,10 +1,10 @@
 """Interfaces as rtnetlink(7) shows them: names, MACs, carrier, and promote_secondaries."""
 
+import errno
 import socket
 import struct
 from dataclasses import dataclass
 
-from network.base import NetworkError
 from network.netlink import arp
 from network.netlink import messages as nl
 from network.netlink.messages import Message, attributes, nested
@@ -14,6 +14,8 @@ _ARPHRD_ETHER = 1  # linux/if_arp.h
 _IFF_UP, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x40, 0x80
 _PROMOTE_SECONDARIES = 20
 """IPV4_DEVCONF_PROMOTE_SECONDARIES of linux/ip.h."""
+# the last two for names that no interface can have
+_NO_SUCH_NAME = (errno.ENODEV, errno.EINVAL, errno.ERANGE)
 _SHORT = (nl.IFLA_EXT_MASK, struct.pack("=I", nl.RTEXT_FILTER_SKIP_STATS))
 
 
@@ -72,12 +74,13 @@ def find(route: NetlinkSocket, name: str) -> Link | None:
     """
     # A name of 15 characters at most is looked up by the oldest attribute, which kernels before 5.5 know too.
     kind = nl.IFLA_IFNAME if len(name.encode()) < 16 else nl.IFLA_ALT_IFNAME
-    try:
-        return parse_link(_get(route, 0, [(kind, name.encode() + b"\0")]))
-    except TimeoutError as exc:
-        raise NetworkError(f"interface {name} could not be read: {exc}") from exc
-    except (OSError, ValueError):
-        return None
+    with reasons(f"interface {name} could not be read"):
+        try:
+            return parse_link(_get(route, 0, [(kind, name.encode() + b"\0")]))
+        except OSError as exc:
+            if exc.errno in _NO_SUCH_NAME:
+                return None
+            raise
 
 
 def promotes_secondaries(route: NetlinkSocket, index: int) -> bool:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +25,8 @@ from network.sudo.protocol import encode
 
 _LINE_BYTES = 1 << 18
 _WATCHED = 1024
-_REASON_LENGTH = 1000  # a line below PIPE_BUF (4096 bytes) is written whole, so two threads may write
+_REASON_LENGTH = 1000
+_writing = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -123,11 +125,15 @@ def _list(value: object) -> list[Any]:
 
 
 def _say(data: dict[str, object]) -> None:
-    os.write(1, json.dumps(data).encode() + b"\n")
+    """Write one whole line; the network's thread writes events while this one answers."""
+    line = json.dumps(data).encode() + b"\n"
+    with _writing:
+        while line:
+            line = line[os.write(1, line) :]
 
 
 def main() -> int:
-    """Serve until standard input ends. Exit 1, after a line with the reason, where the network can't be used."""
+    """Serve until standard input ends, or has a line that is too long. Exit 1, after a line with the reason, where the network can't be used."""
     # The parent decides when this ends: what stops the parent comes here too, before it released anything.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -145,7 +151,8 @@ def main() -> int:
     try:
         _say({"ready": True})
         requests = Requests(network, allowed, settings["interface"])
-        while line := sys.stdin.buffer.readline(_LINE_BYTES):
+        # a line that is too long, which pieces would answer more than once, ends it as the end of input does
+        while (line := sys.stdin.buffer.readline(_LINE_BYTES)).endswith(b"\n"):
             _say(requests.answer(line))
     except BrokenPipeError:
         pass  # the parent is gone

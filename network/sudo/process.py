@@ -135,11 +135,13 @@ class HelperProcess:
     def _on_line(self, line: bytes) -> None:
         try:
             data = json.loads(line)
+            if not isinstance(data, dict):
+                raise TypeError("no object")
             if "kind" not in data:
                 self._answers.put(data)
                 return
             event = decode(data)
-        except (ValueError, KeyError, TypeError):  # not the helper's: a message of sudo's own
+        except (ValueError, KeyError, TypeError, RecursionError):  # not the helper's: a message of sudo's own
             self._said = (self._said + line + b"\n")[-_KEPT:]
             return
         self._post(event)

@@ -272,6 +272,45 @@ def test_nothing_in_a_log_or_a_name_reaches_the_terminal_raw(hostile, tmp_path):
     assert r"missing\x1b]0;x\x07" in output
 
 
+def flat(text):
+    return "".join(text.split())
+
+
+def terminal_and_page(*folders):
+    """What is shown in both, without blanks, since folded lines break words."""
+    story = tell(read([Folder(folder) for folder in folders]))
+    printed = io.StringIO()
+    show(story, printed)
+    return flat(printed.getvalue()), flat(Page(render(story)).words)
+
+
+def test_a_long_answer_is_shown_whole_and_a_log_s_text_in_it_cut(tmp_path):
+    owner = Worker(2).start(0).ping(1, 9)
+    refusing = [Worker(node).start(0).ping(1, 29).refuse(12, 2, HOSTILE) for node in (1, 3)]
+    end = flat("it is not back where the logs end. Nobody answered for its address for")
+    for shown in terminal_and_page(*(one.write(tmp_path / f"n{one.node}") for one in (owner, *refusing))):
+        assert end in shown
+        assert HOSTILE[-400:] not in shown
+        assert not {"\x1b", "\u202e"} & set(shown)
+
+
+def test_the_remedy_of_a_fault_is_shown_however_long_the_folders_names_are(tmp_path):
+    workers = [Worker(1).start(at).ping(at + 1, 98, rtt_ms=at + 1.0) for at in (0, 10)]
+    folders = [worker.write(tmp_path / (letter * 250)) for worker, letter in zip(workers, "ab", strict=True)]
+    remedy = flat("give each its own NODE_ID. Their failovers cannot be trusted.")
+    for shown in terminal_and_page(*folders):
+        assert shown.count(remedy) >= 2, "the headline and the fault"
+
+
+def test_several_failovers_one_by_one_are_told_to_their_end(tmp_path):
+    reason = "because " * 50
+    owners = [Worker(node).start(0).ping(1, 9) for node in (2, 4)]
+    holder = Worker(1).start(0).ping(1, 29).refuse(12, 2, reason).refuse(12, 4, reason)
+    end = flat("it is not back where the logs end.")
+    for shown in terminal_and_page(*(one.write(tmp_path / f"n{one.node}") for one in (*owners, holder))):
+        assert shown.count(end) >= 3, "the headline and two accounts"
+
+
 def test_a_page_that_cannot_be_written_is_named(night, tmp_path):
     file = tmp_path / "missing" / "page.html"
     done = diagnose(*night, "--json", "--html", file)

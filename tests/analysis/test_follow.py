@@ -161,6 +161,16 @@ def test_other_nodes_are_left_out_when_one_is_asked_for(tmp_path, log):
     assert not [line for line in process.stdout if "10.9.0.7" in line]
 
 
+def test_what_is_logged_in_the_millisecond_of_its_start_is_printed(log):
+    log.start()
+    log.say("address_lost", address="10.9.0.7/24")
+    now = (log.folder / "comms.log").read_text().splitlines()[-1].partition("]")[0][1:]
+    now_s = datetime.strptime(now, "%Y-%m-%d %H:%M:%S.%f%z").timestamp() + 0.0009
+    code = f"import sys, time; time.time = lambda: {now_s!r}; import diagnose; sys.exit(diagnose.main())"
+    with Process([sys.executable, "-c", code, "--follow", str(log.folder)]) as process:
+        process.wait_for_line("10.9.0.7", SOON_S)
+
+
 def test_a_reader_that_leaves_ends_it(log):
     log.start()
     command = [sys.executable, "diagnose.py", "--follow", str(log.folder)]

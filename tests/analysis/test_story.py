@@ -50,8 +50,10 @@ class Script:
 
     @property
     def logged_s(self) -> float:
-        """LOGGED_S, and by how much the machine was late while the script was played."""
-        return LOGGED_S + 2 * self.late_s
+        """LOGGED_S, and what a machine adds that was late while the script was played: of some events both ends are late,
+        and a worker's stop has several turns.
+        """
+        return LOGGED_S + 8 * self.late_s
 
     def mark(self, what: str) -> None:
         self.at[what] = time.time()

@@ -10,8 +10,9 @@ import pytest
 
 from failover import machine as failover
 from failover.carrier import CARRIER_LOSS_S
+from failover.node import Node
 from failover.states import Event, State
-from network.base import Address, LinkDown, LinkUp
+from network.base import Address, LinkDown, LinkUp, NetworkError
 from tests.lab.wire_fake import (
     HIGHER_MAC,
     LOWER_MAC,
@@ -19,6 +20,7 @@ from tests.lab.wire_fake import (
     Clock,
     Desk,
     Host,
+    Lines,
     Wire,
     ip_of,
     networks,
@@ -1272,6 +1274,37 @@ def test_own_address_that_comes_back_with_its_interface_is_announced():
     desk.wire.own.append(OWN)
     desk.node.find(None)
     assert len(own_announcements(desk)) == 2
+
+
+def test_a_configured_interface_that_could_not_be_read_is_not_missing():
+    wire, log = Wire(Clock()), Lines()
+    node = Node(3, (), "eth0", wire, log)
+    node.find(None)
+    wire.broken["resolve"] = "the kernel did not answer in time"
+    with pytest.raises(NetworkError, match="did not answer"):
+        node.find(None)
+    assert (node.primary, node.carrier, log.events()) == (OWN, True, [])
+    wire.broken.clear()
+    wire.own.clear()
+    node.find(None)
+    assert (node.primary, node.carrier, log.events()) == (None, False, ["interface_missing"])
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_own_address_whose_link_could_not_be_read_is_looked_up_again(down):
+    desk = Desk()
+    desk.wire.own.clear()
+    desk.node.find(None)
+    desk.wire.own.append(OWN)
+    desk.wire.down = down
+    desk.wire.broken["has_carrier"] = "the kernel did not answer in time"
+    with pytest.raises(NetworkError):
+        desk.node.find(None)
+    desk.wire.broken.clear()
+    desk.node.find(None)
+    assert desk.node.primary == OWN
+    assert desk.node.join_data([]).get("carrier", True) is not down
+    assert len(own_announcements(desk)) == (1 if down else 2)
 
 
 @pytest.mark.parametrize(

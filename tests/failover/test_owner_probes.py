@@ -84,6 +84,22 @@ def test_a_holder_yields_to_the_owner_s_probe_and_leaves_it_ten_seconds():
     assert desk.log.events()[-1] == "address_restored"
 
 
+def test_an_owner_that_probes_for_what_is_gone_gets_ten_seconds_whatever_the_machine_says():
+    desk = holding()
+    desk.wire.take_away(vip_of(2))
+    desk.run(0.05)
+    assert desk.state() is State.LOST
+    desk.wire.broken["release"] = "the addresses of this machine could not be read"
+    desk.wire.ask(IP, OWNER_MAC)
+    desk.run(1)
+    desk.wire.broken.clear()
+    desk.run(8.9)
+    assert (desk.held, desk.state()) == ([], State.IN_CONFLICT)
+    assert desk.log.events()[-2:] == ["address_lost", "owner_returned"]
+    desk.run(0.2)
+    assert desk.held == [2]
+
+
 def test_each_further_probe_of_the_owner_leaves_it_ten_seconds_more():
     desk = holding()
     for _ in range(3):

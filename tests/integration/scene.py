@@ -34,7 +34,7 @@ class Scene:
         self.holders.__exit__()
         self._lateness.close()
         if kind is None:
-            longest_s, late_s = self.holders.longest_double_s(), 2 * self._lateness.worst_s
+            longest_s, late_s = self.holders.longest_double_s(), self.late_s
             found = f"two holders for {longest_s:.2f} s (late by {late_s:.2f}): {self.holders.macs()}"
             assert longest_s <= self.double_s + late_s, found
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import statistics
-import subprocess
 import sys
 import textwrap
 import time
@@ -15,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from network.base import Address, AddressesChanged, NetworkError, Vip
-from tests.integration.backend import IP, OWN, VIP, Node, lab, node
+from tests.integration.backend import OWN, VIP, Node, lab, node
 from tests.lab.netns import needs_namespaces, until
 
 __all__ = ["lab", "node"]
@@ -254,22 +252,3 @@ def test_without_the_capability_it_says_how_to_grant_it(lab, dropped, named):
         assert done[3:] == ["10.9.0.2/24 could not be removed from eth0: Operation not permitted"]
     else:
         assert (done[3:], lab.node(3).addresses()) == ([], ["10.9.0.3/24"])
-
-
-def test_it_is_quicker_than_one_ip_command_pair(node):
-    def ip_pair():
-        for verb in ("add", "del"):
-            subprocess.run(node.host.argv("ip", "addr", verb, "10.9.0.2/24", "dev", "eth0"), check=True)
-
-    def hold_and_announce():
-        node.hold(VIP)
-        node.announce("eth0", IP)
-
-    ours, theirs = [], []
-    for _ in range(20):
-        for rounds, act in ((ours, hold_and_announce), (theirs, ip_pair)):
-            began = time.perf_counter()
-            act()
-            rounds.append(time.perf_counter() - began)
-            node.release(VIP)
-    assert statistics.median(ours) < statistics.median(theirs)

@@ -27,6 +27,7 @@ from network.base import (
     Address,
     AddressesChanged,
     ArpSeen,
+    InterfaceMissing,
     LastSeen,
     LinkDown,
     LinkUp,
@@ -190,11 +191,13 @@ class Wire:
         return tuple(one for one in there if interface in {None, one.interface})
 
     def resolve(self, interface: str) -> str:
+        self._may("resolve")
         if interface not in {one.interface for one in self.own}:
-            raise NetworkError(f"there is no interface {interface}")
+            raise InterfaceMissing(f"there is no interface {interface}")
         return interface
 
     def has_carrier(self, interface: str) -> bool:
+        self._may("has_carrier")
         return interface == "eth0" and not self.down
 
     def interface_for(self, ip: IPv4Address) -> str:

@@ -27,6 +27,7 @@ from logging_setup import Logs, parse_line
 from logs import console as log_console
 from logs import file as log_files
 from logs.redact import Redactor
+from logs.writer import LineQueue, Writer
 from tests.lab.waiting import PATIENCE_S, until
 
 REPOSITORY = Path(logging_setup.__file__).parent
@@ -304,6 +305,41 @@ def test_a_disk_that_stalls_holds_up_nobody(tmp_path):
         logs.comms.info("line", n=n, text="x" * 100)
     logs.ping.info("ping", seq=1)
     logs.close(0.3)
+
+
+def test_a_flood_into_one_queue_leaves_the_writer_to_the_others():
+    """On a disk so slow that more lines have come whenever some were written."""
+    over = threading.Event()
+
+    class Queue(LineQueue):
+        def __init__(self, target):
+            super().__init__(target, 100)
+            self.written = b""
+
+        def write(self, data):
+            self.written += data
+            return len(data)
+
+    class Flooded(Queue):
+        def write(self, data):
+            for _ in range(0 if over.is_set() else 20):  # more than there is room for
+                self.put(b"a line\n")
+            writer.wake.set()
+            return super().write(data)
+
+    flooded, other = Flooded("flooded.log"), Queue("other.log")
+    writer = Writer([flooded, other])
+    flooded.put(b"a line\n")
+    other.put(b"other\n")
+    writer.wake.set()
+    writer.start()
+    try:
+        until(lambda: other.written == b"other\n" and b"log_lines_lost file=flooded.log" in flooded.written)
+    finally:
+        over.set()
+        writer.close(PATIENCE_S)
+    counts = map(int, re.findall(rb"count=([0-9]+)", flooded.written))
+    assert sum(counts) == flooded.lost_total > 0
 
 
 # never through a link

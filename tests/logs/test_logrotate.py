@@ -34,6 +34,13 @@ def lines_of(folder, name):
         yield from (gzip.decompress(content) if file.suffix == ".gz" else content).splitlines()
 
 
+def look(file):
+    try:
+        return file.stat()
+    except FileNotFoundError:
+        return None
+
+
 @pytest.mark.parametrize("max_bytes", [0, 20_000])
 def test_no_line_is_lost(work, serve, tmp_path, max_bytes):
     """Whether the worker bounds the size of its logs in between or not."""
@@ -62,8 +69,8 @@ def test_no_line_is_lost(work, serve, tmp_path, max_bytes):
     sender = threading.Thread(target=burst, daemon=True)
     sender.start()
     for _ in range(ROTATIONS):
-        before = log.stat().st_ino
-        until(lambda: log.stat().st_size)  # else there is nothing to rotate
+        # with content, else there is nothing to rotate; the worker rotates it too, and then it is away for a moment
+        before = until(lambda: (found := look(log)) and found.st_size and found.st_ino)
         done = subprocess.run(
             ["logrotate", "--force", "--state", str(tmp_path / "state"), str(snippet)],
             capture_output=True,
@@ -71,7 +78,7 @@ def test_no_line_is_lost(work, serve, tmp_path, max_bytes):
         )
         assert done.returncode == 0, done.stderr
         # a day in life: by the next time the worker has long made its files anew, and the date is another one
-        until(lambda: log.exists() and log.stat().st_ino != before)
+        until(lambda before=before: (found := look(log)) and found.st_ino != before)
         until(lambda second=int(time.time()): int(time.time()) > second + 1)
         until(lambda: (worker.log_dir / "ping.log").exists())
     enough.set()

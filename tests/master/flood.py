@@ -107,6 +107,13 @@ class Flood:
         await reader.read(65536)
         writer.close()
 
+    async def blank_sids(self) -> None:
+        """A session that is named, but by nothing, is a new one."""
+        reader, writer = await self._request("GET /socket.io/?EIO=4&transport=polling&sid=")
+        writer.write(b"\r\n")
+        await reader.read(65536)
+        writer.close()
+
     async def endless_body(self) -> None:
         _, writer = await self._request("POST /socket.io/?EIO=4&transport=polling&sid=x")
         writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
@@ -165,7 +172,7 @@ GROUPS = {
     "messages": ("endless_frame", "endless_message", "tiny_messages"),
     "control frames": ("pings", "pongs", "empty_fragments"),
     "bodies and heads": ("tiny_chunks", "endless_body", "endless_head"),
-    "requests": ("pipelined", "requests", "polling_sessions", "connections"),
+    "requests": ("pipelined", "requests", "polling_sessions", "blank_sids", "connections"),
     "idle": ("idle", "pages"),
     "websockets": ("idle_websockets", "joins"),
 }

@@ -288,6 +288,43 @@ def test_every_wrong_setting_is_named_at_once_without_secrets(tmp_path: Path) ->
     assert "REDIS_URL" in command("serve", "--redis", "redis://me:geheim@127.0.0.1/0").stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "secret"),
+    [
+        ("MASTER_TOKEN_FILE", "geheim"),
+        ("REDIS_URL_FILE", "geheim"),
+        ("REDIS_URL_FILE", "redis://:geheim@127.0.0.1/0"),
+        ("MASTER_TLS_KEY", "-----BEGIN PRIVATE KEY----- geheim/geheim"),
+    ],
+)
+def test_a_secret_in_place_of_its_file_is_not_shown(variable: str, secret: str) -> None:
+    done = command("serve", **{variable: secret})
+    assert done.returncode == 78
+    assert f"{variable}: invalid value (not shown)" in done.stderr
+    assert "geheim" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["conformance", "http://127.0.0.1:9"]])
+def test_no_command_shows_a_token_in_place_of_its_file(arguments: list[str]) -> None:
+    done = command(*arguments, MASTER_TOKEN_FILE="geheim")
+    assert done.returncode in (1, 2)
+    assert "MASTER_TOKEN_FILE: invalid value (not shown)" in done.stderr
+    assert "geheim" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("variable", ["MASTER_TOKEN_FILE", "REDIS_URL_FILE", "MASTER_TLS_KEY"])
+def test_a_file_that_is_missing_is_named(variable: str) -> None:
+    assert f'{variable}: invalid value "/no/such"' in command("serve", **{variable: "/no/such"}).stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"), [("1-9", "1-9"), ("1-9999", "1-9999"), ("7-9,1,3,2,5,6", "1-3,5-9"), ("4", "4")]
+)
+def test_the_first_line_has_the_numbers_as_ranges(given: str, shown: str) -> None:
+    with start_master("--nodes", given) as master:
+        master.wait_for_line(rf"INFO\] - \[started .* nodes={re.escape(shown)}\]$")
+
+
 def test_tls(tmp_path: Path) -> None:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")

@@ -111,6 +111,13 @@ def test_an_interface_that_is_not_there(net, name):
     assert not net.has_carrier(name)
 
 
+def test_an_interface_that_cannot_be_asked_for_is_not_missing(net):
+    net.close()
+    for ask in (net.mac, net.resolve, net.has_carrier):
+        with pytest.raises(NetworkError, match="interface lo could not be read: Bad file descriptor"):
+            ask("lo")
+
+
 def test_loopback_speaks_no_arp(net):
     with pytest.raises(NetworkError, match="not Ethernet"):
         net.mac("lo")

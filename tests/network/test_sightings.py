@@ -82,6 +82,14 @@ def test_a_flood_of_addresses_is_bounded_and_the_newest_stay():
     assert seen.user("eth0", IPv4Address(0x0A000000 + number), 100.0) == A
 
 
+def test_a_flood_of_probes_does_not_hide_the_owner_s():
+    seen = Sightings()
+    seen.note(probes(A), 100.0)
+    for number in range(sightings._REMEMBERED - 1):
+        seen.note(probes(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"), 101.0)
+    assert seen.probed_ago_s("eth0", IP, 102.0)[A] == 2.0
+
+
 def test_a_flood_on_another_interface_does_not_hide_a_claim():
     limiter = RateLimiter()
     flood = [uses(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}", IP, "cbr0") for number in range(1000)]

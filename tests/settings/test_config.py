@@ -756,6 +756,39 @@ def test_an_env_file_that_is_a_folder_is_left_alone(home):
     assert load({"NODE_ID": "3"}).warnings == ()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("x" * 300, "File name too long"), (".env", "Too many levels of symbolic links")],
+)
+def test_an_env_file_that_cannot_be_looked_at_is_not_passed_over(home, target, reason):
+    (home / ".env").symlink_to(target)
+    (fault,) = faults_of({"NODE_ID": "3"})
+    assert fault.startswith("--env-file (default)")
+    assert reason in fault
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs symbolic links")
+def test_an_env_file_that_leads_nowhere_is_absent(home):
+    (home / ".env").symlink_to(home / "nowhere")
+    assert load({"NODE_ID": "3"}).warnings == ()
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="acts as another user: needs root")
+def test_an_env_file_in_a_folder_that_is_closed_is_a_fault(home):
+    closed = home / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "env").write_text("NODE_ID=3\n")
+    (home / ".env").symlink_to(closed / "env")
+    os.seteuid(65534)
+    try:
+        first = faults_of({"LOG_DIR": "/tmp", "NETWORK_CONFIG": "/dev/null"})[0]
+    finally:
+        os.seteuid(0)
+    assert first.startswith("--env-file (default)")
+    assert "Permission denied" in first
+
+
 # what other users can read or write
 
 
@@ -847,6 +880,10 @@ def test_a_log_folder_and_a_command_that_others_can_write(tmp_path):
         "NOTIFY_COMMAND",
         "LOG_DIR",
     ]
+    logs.chmod(0o1777)
+    command.chmod(0o1777)  # of a file the sticky bit says nothing
+    (warning,) = warned(**settings)
+    assert warning.startswith("NOTIFY_COMMAND ")
 
 
 def test_misspelled_names_in_an_env_file(home):

@@ -21,6 +21,7 @@ import trustme
 from config import load
 from connection.dial import Target
 from connection.proxies import parse_proxy
+from network.sudo.process import PROMPT
 from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
 from tests.lab.processes import start_master
@@ -396,6 +397,30 @@ def test_with_two_cards_it_is_this_end_of_the_connection_to_the_master(check, se
     assert not missing["ok"]
     assert missing["text"].startswith("INTERFACE=eth9 is missing: ")
     assert "mgmt0" in missing["remedy"]
+
+
+@needs_namespaces
+def test_a_wrong_sudo_password_is_tried_once(check, tmp_path):
+    sudo, tried = tmp_path / "bin" / "sudo", tmp_path / "tried"
+    sudo.parent.mkdir()
+    sudo.write_text(f"""#!/bin/sh
+printf %s '{PROMPT}'
+read password && echo "$password" >>{tried}
+printf %s '{PROMPT}'
+read password && echo "$password" >>{tried}
+exit 1
+""")
+    sudo.chmod(0o755)
+    with Lab(nodes=(3,)) as lab:
+        found = items(
+            check(
+                "http://127.0.0.1:9", "--json", before=lab.node(3).argv(),
+                VIP_BACKEND="sudo", PASSWORD="Pa55word", PATH=f"{sudo.parent}:{os.environ['PATH']}",
+            )
+        )  # fmt: skip
+        assert found["interface"]["text"].startswith(f"joins with {lab.node(3).ip} of ")
+    assert "sudo refused the password" in found["privilege"]["text"]
+    assert tried.read_text() == "Pa55word\n"
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="judges for another user: needs root")

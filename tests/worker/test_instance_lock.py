@@ -233,6 +233,21 @@ def test_elsewhere_than_on_linux_it_is_an_error_with_a_remedy(tmp_path, monkeypa
         acquire(tmp_path, None)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="needs file locks as POSIX systems have them")
+def test_elsewhere_than_on_linux_a_lock_without_a_pid_is_another_worker_s(tmp_path, monkeypatch):
+    """To remove the file, as an error of the disk is remedied, would let two run."""
+    import fcntl
+
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with (tmp_path / ".worker.lock").open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(AlreadyRunning) as caught:
+            acquire(tmp_path, None)
+    assert caught.value.pid is None
+    assert "another worker (its pid is not known) has LOG_DIR" in str(caught.value)
+    assert "remove" not in str(caught.value)
+
+
 @pytest.mark.skipif(not LINUX, reason="needs abstract sockets")
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     precious = tmp_path / "precious"

@@ -14,7 +14,7 @@ from tests.lab.masters import OPEN, Master, Puppet, Raw, frame, http, read_frame
 from tests.lab.processes import stays
 from tests.lab.waiting import PATIENCE_S, until
 from tests.worker import hang
-from worker.watchdog import LOOKS
+from worker.watchdog import LOOKS, stacks
 
 GROWTH_KB = 40 * 1024
 RESTORE = frame('42["restore",{"restore_node":2}]')
@@ -182,10 +182,19 @@ def test_a_thread_that_hangs_ends_the_process_with_70_and_every_stack_in_the_log
     assert time.monotonic() - began_s > (LOOKS - 1) * hang.LOOK_S
     hung = worker.wait("hung")
     assert (hung.level, hung.fields["thread"]) == ("CRITICAL", thread)
-    stacks = {entry.fields["thread"]: entry.fields["stack"] for entry in worker.all("stack")}
-    assert {"MainThread", "ping", "watchdog", "log-writer"} <= set(stacks)
-    assert "in hanging" in stacks["MainThread" if thread == "owner" else "ping"]
-    assert "not in a stack" not in worker.said + str(stacks)
+    shown = {entry.fields["thread"]: entry.fields["stack"] for entry in worker.all("stack")}
+    assert {"MainThread", "ping", "watchdog", "log-writer"} <= set(shown)
+    assert "in hanging" in shown["MainThread" if thread == "owner" else "ping"]
+    assert "not in a stack" not in worker.said + str(shown)
+
+
+def test_a_thread_that_does_not_run_has_no_stack(monkeypatch):
+    """One that is being started, or that ended meanwhile: what is shown as its stack would be the watchdog's own."""
+    threads = [*threading.enumerate(), threading.Thread(name="not yet")]
+    monkeypatch.setattr(threading, "enumerate", lambda: threads)
+    shown = dict(stacks())
+    assert "not yet" not in shown
+    assert "in test_a_thread_that_does_not_run_has_no_stack" in shown["MainThread"]
 
 
 def test_a_process_that_was_frozen_is_not_taken_for_hung(hanging):

@@ -250,6 +250,13 @@ def test_numbers_of_any_size():
     assert samples(exposition(SNAPSHOT, up=False))["up",] == 0
 
 
+def test_every_outcome_has_its_name():
+    counts = {outcome: n for n, outcome in enumerate(OUTCOMES, 1)}
+    orders = {f"{order}_{outcome}": count for (order, outcome), count in counts.items()}
+    metrics = samples(exposition({**SNAPSHOT, "orders": orders}))
+    assert {key[1:]: n for key, n in metrics.items() if key[0] == "orders_total"} == counts
+
+
 def test_lost_lines_are_counted_as_the_log_counts_them(tmp_path):
     (tmp_path / "comms.log").mkdir()
     logs = Logs(tmp_path, console=False)

@@ -254,7 +254,8 @@ def test_hundreds_of_answers_into_a_half_open_link_are_sent_again(work, master, 
     until(lambda: sum(e.fields["event"] == "restore node" for e in worker.all("sent")) == 600)
     worker.wait("disconnected")
     relay.swallows = set()
-    until(lambda: len(master.all("restore node")) == 600, 10, lambda: len(master.all("restore node")))
+    # at least once: on a busy machine this connection may end as well
+    until(lambda: len(master.all("restore node")) >= 600, 10, lambda: len(master.all("restore node")))
 
 
 def test_orders_that_were_read_when_the_connection_ended_are_obeyed(master):

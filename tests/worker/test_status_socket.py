@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,6 +18,7 @@ from tests.lab.masters import Master, Raw, answering, free_port, http
 from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import REPOSITORY
+from worker import status_client
 from worker.status_socket import SOCKET_NAME, StatusSocket
 
 TOKEN = "hunter2hunter2"
@@ -229,6 +231,62 @@ def test_many_askers_do_not_delay_the_worker(work, serve):
             thread.join()
     assert not worker.all("ping_missed", "pings")
     assert {answer["pid"] for answer in answers} == {worker.pid}
+
+
+def test_those_who_wait_are_answered_together(tmp_path):
+    taken, ready = [], threading.Event()
+
+    def ask(asked):
+        taken.append(len(taken))
+        if len(taken) == 1:
+            ready.wait(PATIENCE_S)
+        asked.reply({"number": len(taken)})
+
+    shown = StatusSocket(tmp_path, ask, None)
+    shown.start()
+
+    try:
+        with contextlib.ExitStack() as stack:
+
+            def asker():
+                made = stack.enter_context(socket.socket(socket.AF_UNIX))
+                made.settimeout(PATIENCE_S)
+                return None if made.connect_ex(str(tmp_path / SOCKET_NAME)) else made
+
+            first = until(asker)
+            until(lambda: taken)
+            later = [asker() for _ in range(40)]
+            ready.set()
+            numbers = [json.loads(one.makefile().read())["number"] for one in (first, *later)]
+    finally:
+        ready.set()
+        shown.close()
+    assert numbers == [1] + [2] * 40
+
+
+def test_a_full_queue_is_waited_for(tmp_path, monkeypatch, capsys):
+    """A non-blocking connect to a Unix socket whose queue is full fails at once (unix(7))."""
+    monkeypatch.chdir(tmp_path)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(SOCKET_NAME)
+        listener.listen(0)
+        early = []
+        while not early or not early[-1].connect_ex(SOCKET_NAME):
+            early.append(stack.enter_context(socket.socket(socket.AF_UNIX)))
+            early[-1].setblocking(False)
+
+        def serve():
+            listener.settimeout(PATIENCE_S)
+            for _ in early:  # all but the last, which found no room, and the one that waits
+                with listener.accept()[0] as asker:
+                    asker.sendall(b'{"error": "it was asked"}')
+
+        late = threading.Timer(0.2, serve)
+        late.start()
+        assert status_client.show_status(tmp_path) == 1
+        late.join()
+    assert capsys.readouterr().out == "it was asked\n"
 
 
 def test_no_secret_and_no_terminal_escape_of_a_master_is_shown(work, serve):
