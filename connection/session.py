@@ -196,7 +196,10 @@ class Session(Client):
         self._attached = 0 if isinstance(data, str) and data[:1] in ("5", "6") else None
         header = HEADER.match(data) if isinstance(data, str) else None
         if not header:
-            raise ValueError("it has binary data, as no order has, or is of no known type")
+            has_data = self._attached is not None
+            raise ValueError(
+                "it has binary data, as no order has" if has_data else "it has no type that is known"
+            )
         kind, namespace, number = header.groups()
         raw = data[header.end() :]
         if raw[:1].isdigit():

@@ -322,13 +322,13 @@ HOSTILE = {
     "a value in a value in a value": (
         (welcome(), packed("4" + "[" * 100_000)),
         "received",
-        "it has no type",
+        "it has no type that is known",
     ),
     "nine MiB": ((welcome(), b"0" * (9 << 20)), "disconnected", "more than 8 MiB"),
     "a number of a million digits": (
         (welcome(), packed("42" + "9" * 1_000_000)),
         "received",
-        "it is no event",
+        "it has a number of too many digits",
     ),
 }
 
