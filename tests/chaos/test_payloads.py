@@ -42,6 +42,7 @@ def node(work, serve):
     worker = work(puppet, LOG_LEVEL="DEBUG")
     assert puppet.up.wait(PATIENCE_S)
     worker.wait("ping", log="pings")
+    worker.wait("sent", event="join")  # the two logs are not written at once
     return puppet, worker
 
 
