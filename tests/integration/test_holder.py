@@ -182,7 +182,8 @@ def test_without_an_address_of_its_own_nothing_is_taken(lab: Lab, scene: Scene) 
     host = scene.lab.node(1)
     scene.start(1, INTERFACE="eth0", ALLOWED_NETWORKS="10.9.0.0/24")
     # A master that never acknowledged a ping would be given as long as Engine.IO's own time-out.
-    until(lambda: "- [ping " in (scene[1].folder / "ping.log").read_text(encoding="utf-8"))
+    pings = scene[1].folder / "ping.log"
+    until(lambda: pings.exists() and "- [ping " in pings.read_text(encoding="utf-8"))
     lab.node(2).cut()
     at = time.monotonic()
     host.sh("ip addr add 10.8.0.1/24 dev eth0; ip route add 10.9.0.10/32 dev eth0 src 10.8.0.1")
