@@ -471,7 +471,7 @@ def test_silence_of_dead_after_is_death_and_a_ping_brings_the_node_back(
         late = []
         for death in range(1, 4):
             for _ in range(3):
-                silent_since = time.monotonic()  # before: the master hears it, and then its answer takes its time
+                silent_since = time.monotonic()  # the master hears the ping before its answer is here
                 b.ping()  # a quick rhythm: the answer to the master's question does not prolong its life
             a.wait_for("recover", death)
             late.append([at for at, event, _ in a.got if event == "recover"][-1] - silent_since - 1)
