@@ -29,7 +29,7 @@ HERE = Path(__file__).absolute().parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the worker until it is told to stop, or one of the other commands; returns the exit code."""
+    """Run the worker until it is stopped, or one of the other commands; returns the exit code."""
     open_missing_streams()
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         if getattr(sys, name) is None:  # argparse cannot do without
@@ -188,7 +188,7 @@ def _main() -> NoReturn:
     except SystemExit as exc:  # argparse's --help and usage errors
         code = exc.code if isinstance(exc.code, int) else 1
     except BrokenPipeError:
-        code = 1  # whoever read the output has gone, such as `head`
+        code = 1  # what read the output has gone, such as `head`
     except OSError as exc:
         if exc.errno != errno.ENOSPC:
             raise

@@ -44,7 +44,7 @@ TIME is such as 2026-11-24T22:47, "2026-11-24 22:47:01.123+0000" or 22:47, or ho
 after --until is kept whole.
 
 Exit code: 0, or 1 where a folder or a file in it could not be read, or the page could not be
-written; the story of the others is told all the same. 2 for a wrong call."""
+written; the story of the others is printed all the same. 2 for a wrong call."""
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:

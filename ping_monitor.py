@@ -19,7 +19,7 @@ from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
 
 LATE_S = 0.02
-"""A wake-up that comes this much too late tells of a process that stood still, not of the master."""
+"""A wake-up that comes this much too late means that this process stood still, not the master."""
 GRACE_S = 0.1
 """At least, after such a wake-up, for the reading thread to find what came meanwhile."""
 OVERDUE_LIMIT = 1000

@@ -1,6 +1,6 @@
 """A failover as one thing across nodes: an absence of a node's owner, the orders about it, who served when. No I/O.
 
-Times of different nodes are compared after each clock's known offset was taken off; what is told keeps them.
+Times of different nodes are compared after each clock's known offset was taken off; what is shown keeps them.
 """
 
 from __future__ import annotations

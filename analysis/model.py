@@ -52,7 +52,7 @@ INCIDENTS = {
     "order_refused": (WARN, "refused an invalid order: {reason}"),
     "release_failed": (BAD, "could not give {address} back: {reason}"),
 }
-"""Lines of comms.log that are told as they stand: how grave each is, and in which words."""
+"""Lines of comms.log that are shown unchanged: how grave each is, and in which words."""
 MASTER_EVENTS = {
     "started": (PLAIN, "the master started"),
     "stopping": (PLAIN, "the master was told to stop"),
@@ -96,7 +96,7 @@ class Outage(Span):
 
 @dataclass(slots=True)
 class Process:
-    """`end`: "stopped" as it was told, "silent", or "open" where its log ends. `started`: None: not in the log. `run`: its
+    """`end`: "stopped" by order, "silent", or "open" where its log ends. `started`: None: not in the log. `run`: its
     id; empty in version 1.0.
     """
 
@@ -113,7 +113,7 @@ class Process:
 
     @property
     def key(self) -> str:
-        """What tells it from every other process; empty: its start is not in the log."""
+        """What distinguishes it from every other process; empty: its start is not in the log."""
         if self.run or self.started is None:
             return self.run
         return f"{self.started} {self.version} {self.mac}"
@@ -124,7 +124,7 @@ class Attempt:
     """One order at one worker, on the clock of that, which is `ahead_s` ahead. `settled`: when its outcome was logged, None:
     it was not, and `pending` says whether it may still come. `holds` are the times on the interface: an address that was
     claimed and taken again has several. `takeover_ms`: from the order's arrival. `owner_heard`: when the owner's machine last
-    answered for the address. `repeats`: it confirms one that is held, and is not told.
+    answered for the address. `repeats`: it confirms one that is held, and is not shown.
     """
 
     node: int | None
@@ -203,8 +203,8 @@ class Lane:
     `pings` counts each keep-alive whose fate is logged once: answered, missed, or sent to a master that never
     acknowledges. `answered_at` and `answered_ms` are as long as each other and sorted by time. `masters`: when each
     connection was made, and to which URL. `joins`: when it (None) or another node was back.
-    `incidents`: lines that are told as they stand. `ahead_s`: by how much its clock is ahead, by so many events that
-    others logged too; 0 `clock_events`: nothing tells.
+    `incidents`: lines that are shown unchanged. `ahead_s`: by how much its clock is ahead, by so many events that
+    others logged too; 0 `clock_events`: nothing shows it.
     """
 
     name: str

@@ -92,7 +92,7 @@ class Pings:
 
 
 class NodeLog:
-    """Lines are added in the order of time. Only those that are told as they stand are kept whole."""
+    """Lines are added in the order of time. Only those that are shown unchanged are kept whole."""
 
     def __init__(self, name: str, folders: Sequence[str], number_in_name: int | None = None) -> None:
         self.name = name

@@ -209,7 +209,7 @@
     if (summary) make(layers.front, "text", { class: "small", x: nameWidth + 10, y: top + 17 }, summary);
   };
 
-  // each text stands in its own bar where that is wide, else behind it, and ends before the next thing and any arrow
+  // each text is in its own bar where that is wide, else behind it, and ends before the next thing and any arrow
   const label = (layer, items, y, arrows) => {
     items.sort((one, other) => one.left - other.left);
     const crossing = arrows.filter((arrow) => arrow.top < y && arrow.bottom > y - 12)

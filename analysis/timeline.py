@@ -153,7 +153,7 @@ def tell(reading: Reading, since: float = float("-inf"), until: float = float("i
 
 
 def _name(lanes: Sequence[Lane]) -> None:
-    """Two machines with one number are told apart by their folders."""
+    """Two machines with one number are distinguished by their folders."""
     numbers = Counter(lane.node for lane in lanes)
     for lane in lanes:
         if lane.node is not None and numbers[lane.node] > 1:

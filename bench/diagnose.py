@@ -42,7 +42,7 @@ HOSTILE: dict[str, Say] = {
     ),
     "failures": lambda log, n: log.say(n, "connect_failed", error=f"{n}"),
 }
-"""What stands in a hostile log, by the number of the line."""
+"""A line of a hostile log, by its number."""
 
 
 def node_log(node: int, days: int) -> Any:

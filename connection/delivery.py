@@ -69,7 +69,7 @@ class Delivery:
                 self._joins -= asked
                 return asked
             self._acknowledges = True
-            # whoever read the one has read what was sent before it
+            # a master that read the one has read what was sent before it
             self._forget(lambda kept: kept.after < ack_id)
             return True
 

@@ -39,7 +39,7 @@ class Target:
 class Dialer:
     """Makes sockets to one master, for one connection. Its owner cuts what takes too long.
 
-    Every socket is kept, so that `cut` can shut it down from any thread: that wakes whoever waits on it, where
+    Every socket is kept, so that `cut` can shut it down from any thread: that wakes a thread that waits on it, where
     closing would not. `phase` says what is being waited for, `reached` that a machine has answered, `fault` what went
     wrong first with a connection over them, None: nothing.
     """

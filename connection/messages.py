@@ -1,4 +1,4 @@
-"""What a session tells its owner, as messages, and how."""
+"""What a session reports to its owner, as messages, and how."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ class JoinAcknowledged:
 class Callbacks:
     """Called from the connection's threads; none may block or raise.
 
-    `post_order` may wait for as long as it is told, and returns False when it then could not take the order; told 0
-    it takes it.
+    `post_order` may wait for that many seconds, and returns False when it then could not take the order; with 0 it
+    takes it.
     """
 
     post: Callable[[object], None]

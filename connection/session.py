@@ -67,9 +67,8 @@ class Session(Client):
         self._ended = False
         self._undecided = False
         self._sid: str | None = None  # "": the master accepted, and said none
-        self._attached: int | None = (
-            None  # bytes so far of the data that a binary packet announced, None: none did
-        )
+        self._attached: int | None = None
+        """Bytes so far of the data that a binary packet announced; None: none did."""
 
     def start(self) -> None:
         threading.Thread(target=self._connect, name="connect", daemon=True).start()

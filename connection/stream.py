@@ -36,7 +36,7 @@ class Stream:
     """What websocket-client gets as its `socket`.
 
     One call at a time enters it, for OpenSSL's connections are not for two threads at once (openssl-threads(7)): left
-    to themselves a reader takes what the writer was told for its own answer, and the connection for ended, under load
+    to themselves a reader takes what the writer received for its own answer, and the connection for ended, under load
     within a second or two. Waiting is done outside, so neither waits for the other.
     """
 

@@ -204,7 +204,7 @@ class VipTable:
         return {"simulated": True} if self.network.backend == "simulated" else {}
 
     def _as_order(self, vip: Vip) -> Recover:
-        """The order that an adopted address must once have had, as far as can be told: a master that reads
+        """The order that an adopted address must once have had, as far as is known: a master that reads
         from it whom to ask next finds every neighbor of the owner there.
         """
         data = {

@@ -21,7 +21,7 @@ class Bucket:
 
 
 class Rates:
-    """A bucket for each address, or whatever else it is told apart by."""
+    """A bucket for each address, or whatever else it is distinguished by."""
 
     def __init__(self, rate: float, burst: float) -> None:
         self._rate, self._burst = rate, burst

@@ -37,7 +37,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 LOOK_S, REPEAT_S = 0.1, 2.0
-"""Seconds between looks whether the page has to change, and after which it is told again."""
+"""Seconds between looks whether the page has to change, and after which it is sent again."""
 MOST_READERS = 32
 """Pages that are open at once."""
 
@@ -51,7 +51,7 @@ class Routes:
         self._state: dict[str, Any] = {}
         """What the page is shown, as of `_looked_at`: one look at the cluster serves every reader."""
         self._known: dict[str, Any] = {}
-        """The same without the pings: when that has changed, all are told."""
+        """The same without the pings: when that has changed, it is sent to all."""
         self._looked_at = 0.0
         pages = [
             *(Route(path, self._guarded(self._file)) for path in FILES),

@@ -31,7 +31,7 @@ LATE_S = 0.1
 """When the loop is later than this, what arrived meanwhile is heard before anybody is judged."""
 FROZEN_S = 0.25
 ENGINEIO_PING_S, ENGINEIO_TIMEOUT_S = 25, 20
-"""Whole seconds: python-engineio rounds a fraction down when it tells the client."""
+"""Whole seconds: python-engineio rounds a fraction down when it sends them to the client."""
 REPLY_S = 5.0
 """For which a request waits for its decision."""
 JOIN_REPLY_S = 1.0

@@ -23,9 +23,8 @@ class StoreLostError(Exception):
 def decide(cluster: Cluster, decisions: Sequence[Decision]) -> list[Outcome]:
     """One that raises does not keep the others from being made."""
     outcomes: list[Outcome] = []
-    now = (
-        time.monotonic()
-    )  # for all: should this process be frozen from here on, nobody is judged by the time after it
+    # for all: should this process be frozen from here on, nobody is judged by the time after it
+    now = time.monotonic()
     cluster.members.epoch = time.time() - now
     for decision in [*decisions, Cluster.tick]:
         try:

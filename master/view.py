@@ -45,7 +45,7 @@ TEXTS = {
 }
 
 HIDDEN = ("closed", "node_joined")
-"""Of which another event tells as much."""
+"""Of which another event says as much."""
 
 
 def iso(epoch_s: float) -> str:

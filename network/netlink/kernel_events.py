@@ -62,7 +62,7 @@ class KernelEvents:
         for message in messages:
             if message.kind in {nl.RTM_NEWADDR, nl.RTM_DELADDR}:
                 self._address_said(message, now_s)
-            # A bridge tells of its ports in its own family.
+            # A bridge reports its ports in its own family.
             elif message.kind in {nl.RTM_NEWLINK, nl.RTM_DELLINK} and message.head[0] == socket.AF_UNSPEC:
                 self._link_changed(parse_link(message), gone=message.kind == nl.RTM_DELLINK)
 

@@ -43,12 +43,12 @@ class Sudo:
         why: str | None,
     ) -> None:
         self._local = local
-        self.addresses, self.resolve, self.has_carrier = local.addresses, local.resolve, local.has_carrier
-        self.interface_for, self.mac, self.default_routes = (
-            local.interface_for,
-            local.mac,
-            local.default_routes,
-        )
+        self.addresses = local.addresses
+        self.resolve = local.resolve
+        self.has_carrier = local.has_carrier
+        self.interface_for = local.interface_for
+        self.mac = local.mac
+        self.default_routes = local.default_routes
         self._password = password
         self._why = why
         networks = None if allowed is None else list(map(str, allowed))
@@ -120,7 +120,7 @@ class Sudo:
         self._set("filter_probes", probes=wanted)
 
     def _set(self, do: str, **what: object) -> None:
-        """Tell the helper, if there is one; the next one is told again, and until then probes fail."""
+        """Pass it to the helper, if there is one; the next one gets it again, and until then probes fail."""
         self._told[do] = what
         if self._helper is not None and self._helper.alive:
             with contextlib.suppress(NetworkError):
