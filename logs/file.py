@@ -33,11 +33,6 @@ class LogFile(LineQueue):
         self._reopen = False
         self._failed_at = self._rotate_after = float("-inf")
 
-    @property
-    def opened(self) -> bool:
-        """Whether it is open, by the name it had at the last `reopen`."""
-        return self._fd != _CLOSED and not self._reopen
-
     def reopen(self) -> None:
         """Close the file at the next turn, and open it by its name."""
         self._reopen = True

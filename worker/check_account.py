@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-import json
+import multiprocessing
 import os
 import re
 import shlex
@@ -64,28 +64,24 @@ def _as_account(uid: int, work: Callable[[], list[Item]]) -> list[Item]:
     """What `work` finds as that user, in a child process that gives up every other right."""
     if uid == os.geteuid():
         return work()
-    read, write = os.pipe()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        _become(uid)
+        sender.send(work())
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of threads, of which there are none yet
-        pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(read)
-            _become(uid)
-            rows = [[item.ok, item.name, item.text, item.remedy] for item in work()]
-            with open(write, "w", encoding="utf-8", errors="replace") as pipe:
-                json.dump(rows, pipe)
-        finally:
-            os._exit(0)
-    os.close(write)
-    with open(read, encoding="utf-8", errors="replace") as pipe:
-        text = pipe.read()
-    os.waitpid(pid, 0)
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+    sender.close()
     try:
-        return [Item(*row) for row in json.loads(text)]
-    except ValueError:
+        found: list[Item] = receiver.recv()
+    except EOFError:
         what = f"what {_names(uid)[0]} may do could not be found out"
-        return [Item(False, "account", what, "run --check as that user")]
+        found = [Item(False, "account", what, "run --check as that user")]
+    process.join()
+    return found
 
 
 def _become(uid: int) -> None:
