@@ -45,7 +45,8 @@ class LogFile(LineQueue):
         if self.problem:
             after_s = time.monotonic() - self._failed_at
             reason, self.problem = self.problem, None
-            self.put_own(line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason))
+            line = line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason)
+            self.put(line, own=True)
             super().drain(closing=closing)
 
     def failed(self, exc: Exception) -> None:

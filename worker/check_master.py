@@ -27,7 +27,7 @@ from connection.resolve import Resolver
 from connection.session import Session
 from logging_setup import NoLog
 from network.base import Address
-from worker.check_item import Item
+from worker.check_machine import Item
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""

@@ -290,11 +290,11 @@ class Worker:
         `rtt_ms`, `answer_age_s`: no answer yet; `primary`: the node's own address is not known; `trouble`: nothing failed;
         `unusable`: this worker can change addresses. These two may contain text of the master's, and secrets.
         """
-        connection, counts, primary = self._connection, self._pings.counts, self._node.primary
+        connection, pings, primary = self._connection, self._pings, self._node.primary
         up = connection.up
         since_s = connection.up_s if up else connection.lost_s
         # a master that never acknowledges still sends something
-        answered_s = counts.answered_s or connection.last_packet_s or None
+        answered_s = pings.answered_s or connection.last_packet_s or None
         return {
             "node": self._config.node_id,
             "version": self._version,
@@ -307,9 +307,9 @@ class Worker:
             "transport": up.transport if up else None,
             "connection_s": round(now - (self._started_s if since_s is None else since_s), 3),
             "reconnects": max(0, connection.made - 1),
-            "pings_sent": counts.sent,
-            "pings_missed": counts.missed,
-            "rtt_ms": None if counts.rtt_s is None else round(counts.rtt_s * 1000, 3),
+            "pings_sent": pings.sent,
+            "pings_missed": pings.missed,
+            "rtt_ms": None if pings.rtt_s is None else round(pings.rtt_s * 1000, 3),
             "answer_age_s": None if answered_s is None else round(max(0.0, now - answered_s), 3),
             "orders": {
                 f"{order}_{outcome}": count for (order, outcome), count in self._failover.orders.items()
