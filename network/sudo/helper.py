@@ -86,7 +86,7 @@ class Requests:
 
     def _interface_of(self, request: dict[str, Any]) -> str:
         name = _text(request["interface"])
-        if self.interface is not None and name != self.network.resolve(self.interface):
+        if self.interface is not None and name != self.network.interface(self.interface).name:
             raise NetworkError(f"{name} is not the interface that the sudo helper was started for")
         return name
 
