@@ -26,14 +26,15 @@ from network.base import (
     Vip,
 )
 from network.command.journal import Journal
-from network.command.system import System
+from network.command.macos import MacOS
+from network.command.windows import Windows
 
 _POLL_S = 1.0
 _UNSPECIFIED = IPv4Address(0)
 
 
 class CommandBackend:
-    def __init__(self, system: System, journal: Journal) -> None:
+    def __init__(self, system: MacOS | Windows, journal: Journal) -> None:
         self.backend = system.backend
         self._system = system
         self._journal = journal
