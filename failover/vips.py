@@ -171,8 +171,10 @@ class VipTable:
             self.answer(Reply("update node", refusal(order.data, reason), False, order.number))
         entry.orders.clear()
 
-    def refuse_order(self, event: str, data: Mapping[str, Any], reason: str, number: int | None) -> str:
-        """Failure to an order that never came to be an entry; the reason."""
+    def refuse_order(
+        self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None
+    ) -> str:
+        """Failure to an order that never came to be an entry, or must not even be read; the reason."""
         fields = {"reason": reason, "order": number, **self._simulated()}
         if event == "recover":
             place = {"node": _shown(data.get("disconnected_node")), "address": _shown(data.get("ip"))}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from failover import machine as failover
-from failover.carrier import CARRIER_LOSS_S
+from failover.machine import CARRIER_LOSS_S
 from failover.node import Node
 from failover.states import Event, State
 from network.base import Address, LinkDown, LinkUp, NetworkError
