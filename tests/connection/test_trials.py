@@ -322,6 +322,7 @@ def test_a_network_that_changes_all_the_time_leaves_an_attempt_its_time(connecti
         one.wake(tenth / 10)
         one.tick(tenth / 10)
     assert one.due() == 6.0
+    until(lambda: one._session.phase.startswith("connecting"))  # its thread may come late
     one.tick(6.0)
     assert "in 5 s, connecting to 127.0.0.1" in one.trouble
     assert inbox.empty()
