@@ -83,7 +83,7 @@ def machine_items(
     try:
         if config.interface and not simulated:
             try:
-                network.resolve(config.interface)
+                network.interface(config.interface)
             except InterfaceMissing as exc:
                 raise NetworkError(f"INTERFACE={config.interface} is missing: {exc}") from exc
         node = Node(config.node_id, (), config.interface, network, NoLog())
