@@ -23,7 +23,7 @@ from master.listener import Listener
 from master.master import Master
 from master.routes import Routes
 from master.settings import Settings
-from settings.permissions import exposed_secret
+from settings.files import exposed_secret
 
 BACKLOG = 128
 SPARE_DESCRIPTORS = 64
