@@ -18,20 +18,11 @@ from types import TracebackType
 
 from logs.console import Console, print_error
 from logs.file import LogFile
-from logs.format import Entry, LineError, compact_json, escape, format_line, parse_line
+from logs.format import escape
 from logs.handler import EventLogger, LineHandler
 from logs.redact import Redactor
 
-__all__ = [
-    "Entry",
-    "EventLogger",
-    "LineError",
-    "Logs",
-    "NoLog",
-    "compact_json",
-    "format_line",
-    "parse_line",
-]
+__all__ = ["EventLogger", "Logs", "NoLog"]
 
 
 class NoLog(EventLogger):

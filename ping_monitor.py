@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from config import Config
 from connection.reconnect import Connection
 from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
@@ -47,22 +48,16 @@ class PingMonitor:
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        interval_s: float,
-        timeout_s: float,
-        max_missed: int,
-        log: EventLogger,
-        gone: Callable[[str], None],
+        self, config: Config, connection: Connection, log: EventLogger, gone: Callable[[str], None]
     ) -> None:
         self.sent = self.missed = 0
         self.rtt_s: float | None = None
         self.answered_s: float | None = None
         self.heartbeat = Heartbeat()
         self._connection = connection
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
-        self._max_missed = max_missed
+        self._interval_s = config.ping_interval_s
+        self._timeout_s = config.ping_timeout_s
+        self._max_missed = config.ping_max_missed
         self._log = log
         self._gone = gone
         # guards all below; also wakes the thread

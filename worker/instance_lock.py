@@ -105,19 +105,14 @@ class InstanceLock:
         try:
             self._descriptors.append(_lock(log_dir / LOCK_NAME, folder, trusted))
         except OSError as exc:
+            why = why_not_written(exc, log_dir / LOCK_NAME)
+            if not why.endswith("remove it"):
+                full = exc.errno == errno.ENOSPC
+                why += "; make room there" if full else f"; remove the file {LOCK_NAME} in it"
+            why += ", or set LOG_DIR to a folder of this user's on a local file system"
             if sys.platform != "linux":  # which has a second lock
-                if exc.errno == errno.EBUSY:
-                    raise AlreadyRunning(folder, None) from exc
-                raise LockError(
-                    f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
-                    f" local file system, or remove the file {LOCK_NAME} in it"
-                ) from exc
-            reason = why_not_written(exc, log_dir / LOCK_NAME)
-            if not reason.endswith("remove it"):
-                room = exc.errno == errno.ENOSPC
-                reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
-            text = f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a"
-            self.warnings += (f"{text} local folder that only this user can write",)
+                raise LockError(f"{folder} cannot be locked: {why}") from exc
+            self.warnings += (f"{folder} is not locked for workers of other network namespaces: {why}",)
 
     def _listen(self, name: str, what: str, trusted: frozenset[int]) -> None:
         """Listen on an abstract socket.
@@ -168,6 +163,9 @@ def _lock(path: Path, what: str, trusted: frozenset[int]) -> int:
             if pid and _is_alive(pid, trusted):
                 raise AlreadyRunning(what, pid)
             if time.monotonic() > deadline:
+                # to remove the file, as other errors are remedied, would let two run where there is no second lock
+                if sys.platform != "linux":
+                    raise AlreadyRunning(what, None)
                 raise OSError(
                     errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
                 )

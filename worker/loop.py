@@ -91,12 +91,7 @@ class Worker:
             self._node, self._connection, self._failover, config.join_interval_s, self._log
         )
         self._pings = PingMonitor(
-            self._connection,
-            config.ping_interval_s,
-            config.ping_timeout_s,
-            config.ping_max_missed,
-            self._logs.ping,
-            lambda reason: inbox.put(MasterTimeout(reason)),
+            config, self._connection, self._logs.ping, lambda reason: inbox.put(MasterTimeout(reason))
         )
         self._routes = RouteWatch(config.masters)
         command = config.notify_command

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from logging_setup import LineError, format_line, parse_line
-from logs.format import LINE_LIMIT, escape, format_message
+from logs.format import LINE_LIMIT, LineError, escape, format_line, format_message, parse_line
 from logs.handler import LineHandler, Message
 from logs.redact import Redactor
 

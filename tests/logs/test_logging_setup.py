@@ -23,9 +23,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import logging_setup
-from logging_setup import Logs, parse_line
+from logging_setup import Logs
 from logs import console as log_console
 from logs import file as log_files
+from logs.format import parse_line
 from logs.redact import Redactor
 from logs.writer import LineQueue, Writer
 from tests.lab.waiting import PATIENCE_S, until
