@@ -92,7 +92,6 @@
     axis(layers.back, height);
     const arrows = drawArrows(layers.arrows);
     layout.forEach((place) => drawLane(layers, place, arrows));
-    make(svg, "rect", { class: "pick", y: AXIS, height: height - 2 * AXIS, width: 0 });
     figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${zone()}`;
     showCursor();
   };
@@ -299,24 +298,9 @@
     const inside = (event.clientX - plot.getBoundingClientRect().left) * width / plot.clientWidth - gutter;
     return view.from + Math.min(1, Math.max(0, inside / (width - gutter))) * view.length;
   };
-  let drag = null;
-  plot.addEventListener("pointerdown", (event) => {
-    if (event.pointerType === "mouse" && event.button === 0) drag = { from: timeAt(event), x: event.clientX };
-    point(timeAt(event));
-  });
+  plot.addEventListener("pointerdown", (event) => point(timeAt(event)));
   plot.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "mouse" && !drag || event.pointerType !== "mouse" && event.pressure > 0) point(timeAt(event));
-    if (!drag) return;
-    const [left, right] = [x(drag.from), x(timeAt(event))].sort((one, other) => one - other);
-    const pick = plot.querySelector(".pick");
-    pick.setAttribute("x", left);
-    pick.setAttribute("width", right - left);
-  });
-  addEventListener("pointerup", (event) => {
-    if (!drag) return;
-    const { from, x: began } = drag, to = timeAt(event);
-    drag = null;
-    if (Math.abs(event.clientX - began) > 6) show(Math.min(from, to), Math.abs(to - from)); else draw();
+    if (event.pointerType === "mouse" || event.pressure > 0) point(timeAt(event));
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-at]");
