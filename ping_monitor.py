@@ -129,15 +129,14 @@ class PingMonitor:
         while True:
             reason = None
             with self._changed:
-                due = self._due_s()
-                wait_s = None if due is None else due - time.monotonic()
-                self.heartbeat.due_s = math.inf if due is None else due
-                if not self._stopping and (wait_s is None or wait_s > 0):
-                    self._changed.wait(wait_s)
+                due = self.heartbeat.due_s = self._due_s()
+                wait_s = due - time.monotonic()
+                if not self._stopping and wait_s > 0:
+                    self._changed.wait(None if due == math.inf else wait_s)
                 if self._stopping:
                     return
                 now = self.heartbeat.due_s = time.monotonic()
-                if due is not None and now - due > LATE_S:
+                if now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:
                     if self._next_s <= now:
@@ -147,10 +146,10 @@ class PingMonitor:
                 self.pause(reason)
                 self._gone(reason)
 
-    def _due_s(self) -> float | None:
-        """When there is something to do: a ping to send, or one to give up; None: not before a change."""
+    def _due_s(self) -> float:
+        """When there is something to do: a ping to send, or one to give up; infinity: not before a change."""
         if self._quiet_s is None:
-            return None
+            return math.inf
         return min([self._next_s, *(ping.over_s for ping in self._pings.values())])
 
     def _ping(self, now: float) -> None:

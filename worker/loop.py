@@ -342,7 +342,7 @@ class Worker:
     def _shut_down(self) -> None:
         with ExitStack() as last:
             # in this order from the last line up, each whatever became of those before
-            last.callback(self._log_stopped)
+            last.callback(lambda: self._log.info("stopped", uptime_s=time.monotonic() - self._started_s))
             last.callback(self._status.close)
             if self._notify:
                 last.callback(self._notify.close, min(self._stop_s, time.monotonic()) + NOTIFY_LIMIT_S)
@@ -352,9 +352,6 @@ class Worker:
             last.callback(self._reports.send_due, time.monotonic())
             last.callback(self._notify_changes)
             last.callback(self._failover.stop, time.monotonic())
-
-    def _log_stopped(self) -> None:
-        self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
 
 
 def _place(entry: VipState) -> dict[str, Any]:
