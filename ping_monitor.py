@@ -17,7 +17,6 @@ from datetime import datetime
 from config import Config
 from connection.reconnect import Connection
 from logging_setup import EventLogger
-from worker.watchdog import Heartbeat
 
 LATE_S = 0.02
 """A wake-up that comes this much too late means that this process stood still, not the master."""
@@ -53,7 +52,7 @@ class PingMonitor:
         self.sent = self.missed = 0
         self.rtt_s: float | None = None
         self.answered_s: float | None = None
-        self.heartbeat = Heartbeat()
+        self.due_s = math.inf  # of the next turn, for the watchdog
         self._connection = connection
         self._interval_s = config.ping_interval_s
         self._timeout_s = config.ping_timeout_s
@@ -129,13 +128,13 @@ class PingMonitor:
         while True:
             reason = None
             with self._changed:
-                due = self.heartbeat.due_s = self._due_s()
+                due = self.due_s = self._next_due()
                 wait_s = due - time.monotonic()
                 if not self._stopping and wait_s > 0:
                     self._changed.wait(None if due == math.inf else wait_s)
                 if self._stopping:
                     return
-                now = self.heartbeat.due_s = time.monotonic()
+                now = self.due_s = time.monotonic()
                 if now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:
@@ -146,7 +145,7 @@ class PingMonitor:
                 self.pause(reason)
                 self._gone(reason)
 
-    def _due_s(self) -> float:
+    def _next_due(self) -> float:
         """When there is something to do: a ping to send, or one to give up; infinity: not before a change."""
         if self._quiet_s is None:
             return math.inf
