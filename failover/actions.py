@@ -190,7 +190,7 @@ class Actions:
         else:
             self.table.orders["restore", "failed"] += 1
             extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
-            self.table.answer(Reply("restore node", extra, False, entry.number))
+            self.table.answer(Reply("restore node", extra, entry.number))
 
     def on_conflict(self, entry: VipState, now: float) -> None:
         """Removes it within 1 s, logs `owner_returned` or `address_conflict`, asks for 3 s."""

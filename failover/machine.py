@@ -273,7 +273,7 @@ class Failover:
         there = self._network.addresses()
         gateways = [gateway for _, gateway in self._network.default_routes()]
         check_address(order.ip, there, gateways, self._settings.allowed_networks)
-        return VipState(Vip(order.owner, order.ip, self._node.interface_for(order.ip.ip)))
+        return VipState(Vip(order.owner, order.ip, self._node.interface_for(order.ip.ip, there)))
 
     def _to_all(self, event: Event, now: float) -> None:
         for entry in list(self._entries.values()):

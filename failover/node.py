@@ -77,15 +77,15 @@ class Node:
         """Whether a change of that interface may be one of the own address."""
         return self.primary is None or interface in {self.interface, self._configured}
 
-    def interface_for(self, ip: IPv4Address) -> str:
-        """The interface on which `ip` is to be held: INTERFACE, else the one whose subnet contains it.
+    def interface_for(self, ip: IPv4Address, here: tuple[Address, ...]) -> str:
+        """The interface on which `ip` is to be held: INTERFACE, else the one whose subnet contains it; `here` are the
+        addresses of this machine.
 
         Raises NetworkError when there is none, or it is down.
         """
         if self._configured:
             names = [self._configured]
         else:
-            here = self._network.addresses()
             fitting = [own for own in here if own.owner is None and ip in own.ip.network]
             if not fitting:
                 raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")

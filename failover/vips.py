@@ -27,15 +27,14 @@ stopped, or starts.
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to the master: `extra` alone, or on top of the join data as they are when it is sent.
+    """An answer to the master, to the order with that number.
 
-    `order` is the number of the order that it answers. One that says that the address of `owner` is held, or is not
-    held any more, is not to be sent once that is no longer so.
+    With `owner` it is a success, and `extra` goes on top of the join data as they are when it is sent. It says that the
+    owner's address is held, or is not held any more, and is not to be sent once that is no longer so.
     """
 
     event: str
     extra: Mapping[str, Any]
-    with_join: bool
     order: int | None = None
     owner: int | None = None
     says_held: bool = False
@@ -140,7 +139,7 @@ class VipTable:
         for order in entry.orders:
             entry.answered = order
             extra = {"disconnected_node": order.owner}
-            self.answer(Reply("update node", extra, True, order.number, order.owner, says_held=True))
+            self.answer(Reply("update node", extra, order.number, order.owner, says_held=True))
         entry.orders.clear()
 
     def report_user(self, entry: VipState, now: float, wait_s: float) -> None:
@@ -168,7 +167,7 @@ class VipTable:
     def fail_orders(self, entry: VipState, reason: str) -> None:
         """Failure to every recover that waits."""
         for order in entry.orders:
-            self.answer(Reply("update node", refusal(order.data, reason), False, order.number))
+            self.answer(Reply("update node", refusal(order.data, reason), order.number))
         entry.orders.clear()
 
     def refuse_order(
@@ -180,13 +179,13 @@ class VipTable:
             place = {"node": _shown(data.get("disconnected_node")), "address": _shown(data.get("ip"))}
             self.log.write("ERROR", "takeover_refused", {**place, **fields})
             self.orders["recover", "refused"] += 1
-            self.answer(Reply("update node", refusal(data, reason), False, number))
+            self.answer(Reply("update node", refusal(data, reason), number))
         else:
             node = _shown(data.get("restore_node"))
             self.log.write("ERROR", "release_failed", {"node": node, **fields})
             self.orders["restore", "failed"] += 1
             answer = {**refusal(data, reason), "status": False}
-            self.answer(Reply("restore node", answer, False, number))
+            self.answer(Reply("restore node", answer, number))
         return reason
 
     def restored(self, owner: int, number: int | None, reason: str | None = None) -> None:
@@ -196,7 +195,7 @@ class VipTable:
             extra["reason"] = reason
         else:
             self.orders["restore", "done"] += 1
-        self.answer(Reply("restore node", extra, True, number, owner))
+        self.answer(Reply("restore node", extra, number, owner))
 
     def say(self, level: str, event: str, entry: VipState, **fields: object) -> None:
         vip = entry.vip

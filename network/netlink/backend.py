@@ -5,7 +5,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Interface
 
 from network.base import (
@@ -110,7 +110,7 @@ class Netlink:
 
     def hold(self, vip: Vip) -> None:
         before = self._read()
-        there = self._held(vip, before)
+        there = self._held(vip, [one for one in before if one.interface == vip.interface])
         if there is not None:
             self._renew(there, before)
             return
@@ -157,7 +157,7 @@ class Netlink:
 
     def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
-        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read(), anywhere=True)
+        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read())
         if there is not None:
             self._guard.remove(self._route, there)
 
@@ -175,16 +175,9 @@ class Netlink:
             raise NetworkError(self._not_started)
         return self._watch
 
-    def _held(
-        self, vip: Vip, among: tuple[rtnl.KernelAddress, ...], *, anywhere: bool = False
-    ) -> rtnl.KernelAddress | None:
+    def _held(self, vip: Vip, among: Iterable[rtnl.KernelAddress]) -> rtnl.KernelAddress | None:
         wanted = (vip.ip, self._node_id, vip.owner)
-        for there in among:
-            if (there.ip, there.holder, there.owner) == wanted and (
-                anywhere or there.interface == vip.interface
-            ):
-                return there
-        return None
+        return next((one for one in among if (one.ip, one.holder, one.owner) == wanted), None)
 
     def _speaking(self, interface: str) -> str:
         """The MAC with which to speak ARP on an interface. On one that can't, the kernel drops frames in silence."""

@@ -4,7 +4,7 @@ Anybody on the segment can forge such a packet, so this is a hint: it expires, a
 """
 
 from ipaddress import IPv4Address
-from typing import TypeVar
+from typing import Any
 
 from network.base import ArpSeen
 from network.netlink.arp import UNSPECIFIED
@@ -16,8 +16,6 @@ _ALSO_USED_FOR_S = 60.0
 PROBED_FOR_S = 10.0
 """Seconds for which a probe is remembered: an owner that asks first needs about that long to come up."""
 _REMEMBERED = 4096
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Sightings:
@@ -56,7 +54,7 @@ class Sightings:
         }
 
 
-def _keep(memory: dict[K, V], key: K, value: V) -> None:
+def _keep(memory: dict[Any, Any], key: object, value: object) -> None:
     """The newest last; the oldest is dropped."""
     memory.pop(key, None)
     memory[key] = value

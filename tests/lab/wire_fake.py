@@ -397,7 +397,7 @@ class Desk:
         while self._answers:
             reply = self._answers.popleft()
             data = dict(reply.extra)
-            if reply.with_join:
+            if reply.owner is not None:
                 data = {**self.node.join_data(self.failover.held), **data}
             self.sent.append((reply.event, json.loads(json.dumps(data))))
 
