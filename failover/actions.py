@@ -1,7 +1,4 @@
-"""What the worker does in each cell of the transition table.
-
-An action gets the address and the monotonic time at which its event was noticed.
-"""
+"""What the worker does in each cell of the transition table, given the monotonic time at which its event was noticed."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -35,17 +32,11 @@ class Actions:
     owners: OwnerMacs
     clock: Callable[[], float]
 
-    # asking the wire
-
     def ask(self, entry: VipState) -> None:
-        """A probe of RFC 5227 before an address is taken, so that two nodes that want it see each other; an ordinary
-        request while it is held or in conflict, which an owner that probes for it does not take for a conflict.
-        """
+        """Probe (RFC 5227) before it is taken, so that two takers see each other; else ask, which is no owner's conflict."""
         vip = entry.vip
         sender = None if entry.state in TAKING else self.node.address_on(vip.interface, vip.ip.ip)
         self.network.probe(vip.interface, vip.ip.ip, sender)
-
-    # the cells
 
     def start_probe(self, entry: VipState, now: float) -> None:
         """Probes."""

@@ -1,7 +1,4 @@
-"""The transition table of an address: what the worker does when an event meets a state.
-
-The events are those of RFC 5227, of the machine and of the master; a pair that is not in the table is ignored.
-"""
+"""The transition table: what the worker does when an event meets a state. A pair that is not in it is ignored."""
 
 from collections.abc import Callable
 

@@ -20,9 +20,7 @@ OUTCOMES = (
     ("restore", "done"),
     ("restore", "failed"),
 )
-"""What the master can order, and what can become of it. That the owner is alive is no fault of this node's: its worker was
-stopped, or starts.
-"""
+"""What the master can order, and what can become of it; that the owner is alive is no fault of this node's."""
 
 
 @dataclass(frozen=True)
@@ -206,9 +204,7 @@ class VipTable:
         return {"simulated": True} if self.network.backend == "simulated" else {}
 
     def _as_order(self, vip: Vip) -> Recover:
-        """The order that an adopted address must once have had, as far as is known: a master that reads
-        from it whom to ask next finds every neighbor of the owner there.
-        """
+        """The order that an adopted address must have had, with every neighbor of the owner, which may be asked next."""
         data = {
             "disconnected_node": vip.owner,
             "recovery_node": str(self.settings.node_id),

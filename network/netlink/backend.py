@@ -86,8 +86,8 @@ class Netlink:
         return found
 
     def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
-        """Called by the watch's thread, since each millisecond counts: a virtual address that has come to stand before
-        the machine's own would get in the way of the own one's return.
+        """In the watch's thread, since each millisecond counts: a virtual address that has come to stand before the
+        machine's own would get in the way of the own one's return.
         """
         if removed is None or any(of == index and ip in removed.network for of, ip in self._vips):
             with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out

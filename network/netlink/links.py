@@ -65,9 +65,7 @@ def read_links(route: NetlinkSocket) -> dict[int, Link]:
 
 
 def find(route: NetlinkSocket, name: str) -> Link:
-    """The interface that has this name or alternative name (`ip link property add … altname`), as it is now. Raises
-    InterfaceMissing, and NetworkError where the kernel could not be asked.
-    """
+    """The interface that has this name or alternative name, as it is now. Raises InterfaceMissing, NetworkError."""
     # A name of 15 characters at most is looked up by the oldest attribute, which kernels before 5.5 know too.
     kind = nl.IFLA_IFNAME if len(name.encode()) < 16 else nl.IFLA_ALT_IFNAME
     with reasons(f"interface {name} could not be read"):

@@ -26,10 +26,7 @@ class PasswordError(NetworkError):
 
 
 class HelperProcess:
-    """The running helper. Its one thread reads what comes from it: events are posted, answers are passed on.
-
-    Raises NetworkError where the helper does not report within `limit_s` that it is ready.
-    """
+    """The running helper, read by a thread. Raises NetworkError where it is not ready within `limit_s`."""
 
     def __init__(
         self, argv: list[str], password: str | None, post: Callable[[NetworkEvent], None], limit_s: float
@@ -68,9 +65,7 @@ class HelperProcess:
         return self._thread.is_alive()
 
     def ask(self, do: str, what: dict[str, object]) -> Any:
-        """The answer's value. Raises NetworkError with the helper's reason; one that does not answer within
-        2 s is ended.
-        """
+        """The answer's value. Raises NetworkError with the reason; a helper that does not answer in 2 s is ended."""
         self._write(json.dumps({"do": do, **what}))
         answer = self._next(_REQUEST_S)
         if not answer:
