@@ -39,7 +39,6 @@ class Actions:
         self.network.probe(vip.interface, vip.ip.ip, sender)
 
     def start_probe(self, entry: VipState, now: float) -> None:
-        """Probes."""
         seen = self.owners.identify(entry, self.network)
         known = entry.owner_mac if entry.owner_also_uses is None else None  # else it may be a former holder's
         if known and seen.probed_ago_s.get(known, OWNER_START_S) < OWNER_START_S:
@@ -59,7 +58,6 @@ class Actions:
         entry.begin_probing(now, entry.probing_for_s, entry.probes)
 
     def take(self, entry: VipState, now: float) -> None:
-        """Adds it, announces it, verifies that the interface holds it, answers success."""
         before = entry.state
         if not self.table.add(entry):
             self.fail(entry, now)
@@ -76,7 +74,6 @@ class Actions:
         self.table.succeed(entry)
 
     def confirm(self, entry: VipState, now: float) -> None:
-        """Announces it, answers success."""
         try:
             there = self.table.is_there(entry.vip)
             carrier = there and self.network.interface(entry.vip.interface).fault is None
@@ -143,7 +140,6 @@ class Actions:
         entry.round_s = now + AGAIN_S
 
     def refuse_alive(self, entry: VipState, now: float) -> None:
-        """Refuses: the owner (MAC) is alive, only its worker is gone, as `owner_alive` has said."""
         ip, mac = entry.vip.ip.ip, entry.other_mac
         if entry.owner_mac in (None, mac):
             reason = f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone"
@@ -163,18 +159,15 @@ class Actions:
         self.table.refuse(entry, f"{entry.vip.ip.ip} is being taken by {entry.other_mac}, the lower MAC")
 
     def withdraw(self, entry: VipState, now: float) -> None:
-        """Answers the `recover` with failure, the `restore` with success."""
         self.table.refuse(
             entry, "the master asked for the address back before it was taken", "INFO", "withdrawn"
         )
         self.table.restored(entry.vip.owner, entry.number)
 
     def withdraw_at_stop(self, entry: VipState, now: float) -> None:
-        """Answers the `recover` with failure."""
         self.table.refuse(entry, "stopping", "INFO", "withdrawn")
 
     def release(self, entry: VipState, now: float) -> None:
-        """Removes it, answers."""
         if self.table.remove(entry, now, "restore"):
             self.table.enter(entry, State.FREE)
             self.table.restored(entry.vip.owner, entry.number)
@@ -232,18 +225,15 @@ class Actions:
             self.fail(entry, now)
 
     def on_removed(self, entry: VipState, now: float) -> None:
-        """Logs that it is gone, asks."""
         self.table.say("WARNING", "address_lost", entry)
         self.table.enter(entry, State.LOST)
         entry.begin_probing(now, self.settings.conflict_probe_s)
 
     def reverify(self, entry: VipState, now: float) -> None:
-        """Asks."""
         self.table.enter(entry, State.REVERIFYING)
         entry.begin_probing(now, self.settings.conflict_probe_s)
 
     def resume(self, entry: VipState, now: float) -> None:
-        """Announces again."""
         self.table.enter(entry, State.HELD)
         entry.announce_again(now)
         self.maintain(entry, now)
@@ -254,7 +244,6 @@ class Actions:
         self._log_unwatched(entry, entry.trouble, now)
 
     def discard(self, entry: VipState, now: float) -> None:
-        """Removes it."""
         reason = f"in use by {entry.other_mac}" if entry.other_mac else entry.trouble
         self.table.drop(entry, now, reason)
         self.table.enter(entry, State.FREE)

@@ -18,7 +18,7 @@ from network.base import (
     Vip,
 )
 from network.netlink import addresses as rtnl
-from network.netlink import arp, links, routes
+from network.netlink import arp, links
 from network.netlink.arp_filter import ProbeFilter
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 from network.netlink.secondaries import SecondaryGuard
@@ -94,7 +94,7 @@ class Netlink:
                 self._guard.remove_leading(requests, self._node_id, index)
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
-        return routes.default_routes(self._route)
+        return links.default_routes(self._route)
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         if self._watch is not None:
@@ -164,7 +164,7 @@ class Netlink:
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         if self._watch is None:
             return LastSeen()
-        return self._watch.last_seen(interface, ip, routes.neighbor_mac(self._route, interface, ip))
+        return self._watch.last_seen(interface, ip, links.neighbor_mac(self._route, interface, ip))
 
     def filter_probes(self, probes: Probes) -> None:
         if self._filter is not None:
