@@ -1,4 +1,4 @@
-"""What the worker does in each cell of the transition table, given the monotonic time at which its event was noticed."""
+"""The transition table: what the worker does when an event, noticed at that monotonic time, meets a state."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -9,10 +9,12 @@ from failover.owners import OwnerMacs
 from failover.states import (
     AGAIN_S,
     CONFLICT_S,
+    HOLDING,
     OWNER_START_S,
     RETAKES,
     TAKING,
     WATCH_S,
+    Event,
     FailoverSettings,
     State,
     VipState,
@@ -269,3 +271,52 @@ class Actions:
         """Removes it; the failure form waits for the next join."""
         self.table.drop(entry, now, "master lost")
         self.table.lose(entry, "the master was lost for longer than MASTER_LOSS_RELEASE")
+
+
+Action = Callable[[Actions, VipState, float], None]
+_GONE = (State.IN_CONFLICT, State.LOST)
+_ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
+    ((State.FREE,), Event.RECOVER, Actions.start_probe),
+    # Ordered: the wire is probed before it is taken, and its owner may answer.
+    (TAKING, Event.NO_CONFLICT, Actions.take),
+    (TAKING, Event.CONFLICT, Actions.keep_probing),
+    ((State.OWNER_ALIVE,), Event.CONFLICT_WAIT_OVER, Actions.refuse_alive),
+    (TAKING, Event.OWNER_PROBE, Actions.refuse_starting),
+    (TAKING, Event.SIMULTANEOUS_PROBE, Actions.defer),
+    (TAKING, Event.PROBE_FAILED, Actions.fail),
+    (TAKING, Event.CARRIER_LOST, Actions.fail),
+    (TAKING, Event.RESTORE, Actions.withdraw),
+    (TAKING, Event.STOP, Actions.withdraw_at_stop),
+    # Held; REVERIFYING after the link or the process was away.
+    (HOLDING, Event.RECOVER, Actions.confirm),
+    (HOLDING, Event.RESTORE, Actions.release),
+    (HOLDING, Event.CONFLICT, Actions.on_conflict),
+    (HOLDING, Event.OWNER_PROBE, Actions.yield_to_owner),
+    (HOLDING, Event.REMOVED, Actions.on_removed),
+    ((State.HELD,), Event.REVALIDATE, Actions.reverify),
+    ((State.REVERIFYING,), Event.NO_CONFLICT, Actions.resume),
+    ((State.REVERIFYING,), Event.PROBE_FAILED, Actions.wait_for_link),
+    (HOLDING, Event.CARRIER_LOST, Actions.lose),
+    (HOLDING, Event.MASTER_LOST, Actions.release_without_master),
+    ((*HOLDING, *_GONE, State.ADOPTING), Event.STOP, Actions.stop),
+    # Removed, since another MAC claimed it, or gone from the interface without an order.
+    ((State.IN_CONFLICT,), Event.NO_CONFLICT, Actions.retake),
+    ((State.LOST,), Event.NO_CONFLICT, Actions.take),
+    (_GONE, Event.CONFLICT, Actions.give_up),
+    (_GONE, Event.SIMULTANEOUS_PROBE, Actions.give_up),
+    ((State.IN_CONFLICT,), Event.OWNER_PROBE, Actions.await_owner),
+    ((State.LOST,), Event.OWNER_PROBE, Actions.yield_lost),
+    (_GONE, Event.PROBE_FAILED, Actions.fail),
+    (_GONE, Event.CARRIER_LOST, Actions.fail),
+    (_GONE, Event.RESTORE, Actions.withdraw),
+    ((*TAKING, State.REVERIFYING, *_GONE, State.ADOPTING), Event.REVALIDATE, Actions.restart_probe),
+    # Left by an earlier run.
+    ((State.ADOPTING,), Event.NO_CONFLICT, Actions.take),
+    ((State.ADOPTING,), Event.CONFLICT, Actions.discard),
+    ((State.ADOPTING,), Event.OWNER_PROBE, Actions.discard),
+    ((State.ADOPTING,), Event.SIMULTANEOUS_PROBE, Actions.discard),
+    ((State.ADOPTING,), Event.PROBE_FAILED, Actions.discard),
+    ((State.ADOPTING,), Event.CARRIER_LOST, Actions.discard),
+)
+# a pair that is not in it is ignored
+TABLE = {(state, event): action for states, event, action in _ROWS for state in states}

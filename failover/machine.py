@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from failover.actions import Actions
+from failover.actions import TABLE, Actions
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
 from failover.owners import OwnerMacs
 from failover.states import ADOPT_PROBE_S, HOLDING, Event, FailoverSettings, State, VipState
-from failover.transitions import TABLE
 from failover.vips import Reply, VipTable
 from logging_setup import EventLogger
 from network.base import (

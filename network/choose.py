@@ -72,8 +72,7 @@ def _local(node_id: int, lease_s: int, journal_dir: Path) -> Network:
         from network.netlink.backend import Netlink
 
         return Netlink(node_id, lease_s)
-    from network.command.backend import CommandBackend
-    from network.command.journal import Journal
+    from network.command.backend import CommandBackend, Journal
 
     journal = Journal(journal_dir / f"addresses-{node_id}.json")
     if sys.platform == "darwin":
