@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from config import Config
 from failover.node import Node
 from failover.owners import OwnerMacs
 from failover.states import (
@@ -15,7 +16,6 @@ from failover.states import (
     TAKING,
     WATCH_S,
     Event,
-    FailoverSettings,
     State,
     VipState,
 )
@@ -27,7 +27,7 @@ from network.base import Network, NetworkError
 class Actions:
     """`clock` gives monotonic seconds, for durations."""
 
-    settings: FailoverSettings
+    settings: Config
     node: Node
     network: Network
     table: VipTable

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from config import Config
 from failover.actions import TABLE, Actions
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
 from failover.owners import OwnerMacs
-from failover.states import ADOPT_PROBE_S, HOLDING, Event, FailoverSettings, State, VipState
+from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
 from failover.vips import Reply, VipTable
 from logging_setup import EventLogger
 from network.base import (
@@ -39,7 +40,7 @@ class Failover:
 
     def __init__(
         self,
-        settings: FailoverSettings,
+        settings: Config,
         node: Node,
         network: Network,
         log: EventLogger,

@@ -1,10 +1,9 @@
 """One address ordered of this node: its state, and when what is due for it. No I/O; times are monotonic seconds."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from failover.orders import Recover
 from network.base import Vip
@@ -30,18 +29,6 @@ ANNOUNCE_EVERY_S = 60.0
 LOG_AGAIN_S = 60.0
 ABSENCE_S = 1200.0
 """Seconds without an order for an address in use, after which the next is of another absence of its owner's worker."""
-
-
-@dataclass(frozen=True)
-class FailoverSettings:
-    """What of the configuration failover goes by; the names are config.Config's, durations in seconds."""
-
-    node_id: int
-    neighbors: Mapping[int, tuple[int, ...]]
-    allowed_networks: tuple[IPv4Network, ...] | None
-    address_lease_s: float
-    conflict_probe_s: float
-    conflict_wait_s: float
 
 
 class State(Enum):

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from config import Config
 from failover.orders import Recover, refusal
-from failover.states import ABSENCE_S, AGAIN_S, HOLDING, FailoverSettings, State, VipState
+from failover.states import ABSENCE_S, AGAIN_S, HOLDING, State, VipState
 from logging_setup import EventLogger
 from network.base import Address, Network, NetworkError, Vip
 
@@ -46,7 +47,7 @@ class VipTable:
     owner's MAC that was found alive, and when. `leftovers` is what could not be removed when it was given up.
     """
 
-    settings: FailoverSettings
+    settings: Config
     network: Network
     log: EventLogger
     answer: Callable[[Reply], None]

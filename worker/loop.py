@@ -11,7 +11,6 @@ import os
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import fields
 from functools import partial
 
 from config import Config
@@ -20,7 +19,6 @@ from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import FailoverSettings
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
@@ -68,11 +66,8 @@ class Worker:
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
         self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
-        settings = FailoverSettings(
-            **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
-        )
         self._failover = Failover(
-            settings,
+            config,
             self._node,
             self._network,
             self._log,
