@@ -123,10 +123,11 @@ def default_routes(route: NetlinkSocket) -> tuple[tuple[str, IPv4Address | None]
     found.sort(key=lambda one: (one.number(nl.RTA_TABLE) != _RT_TABLE_MAIN, one.number(nl.RTA_PRIORITY)))
     routes: list[tuple[str, IPv4Address | None]] = []
     for one in found:
-        gateway = one.attributes.get(nl.RTA_GATEWAY)
-        with suppress(OSError):  # it went away since, or it is a route of several hops
-            name = socket.if_indextoname(one.number(nl.RTA_OIF))
-            routes.append((name, IPv4Address(gateway) if gateway else None))
+        hops = nl.next_hops(one.attributes.get(nl.RTA_MULTIPATH, b""))
+        for index, hop in ((one.number(nl.RTA_OIF), one.attributes), *hops):
+            with suppress(OSError):  # it went away since, or it is a route of several hops
+                gateway = IPv4Address(hop[nl.RTA_GATEWAY]) if nl.RTA_GATEWAY in hop else None
+                routes.append((socket.if_indextoname(index), gateway))
     return tuple(routes)
 
 

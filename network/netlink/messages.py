@@ -21,7 +21,7 @@ IFLA_ADDRESS, IFLA_IFNAME, IFLA_AF_SPEC, IFLA_EXT_MASK = 1, 3, 26, 29
 IFLA_CARRIER, IFLA_ALT_IFNAME, IFLA_PERM_ADDRESS = 33, 53, 54
 IFLA_INET_CONF = 1
 RTEXT_FILTER_SKIP_STATS = 8
-RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_TABLE = 4, 5, 6, 15
+RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_MULTIPATH, RTA_TABLE = 4, 5, 6, 9, 15
 NDA_DST, NDA_LLADDR = 1, 2
 
 IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
@@ -31,6 +31,7 @@ RTMSG = struct.Struct(
 )  # family, destination's length, source's, tos, table, protocol, scope, type
 NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 CACHEINFO = struct.Struct("=IIII")  # preferred, valid, created, updated
+_RTNEXTHOP = struct.Struct("=HBBi")  # length, flags, hops, index
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _HEADS = {
@@ -128,3 +129,14 @@ def attributes(data: bytes) -> Attributes:
         found[name & 0x3FFF] = data[offset + _ATTRIBUTE.size : offset + length]  # two bits are flags
         offset += _padded(length)
     return found
+
+
+def next_hops(data: bytes) -> Iterator[tuple[int, Attributes]]:
+    """The interface's index and the attributes of each next hop of RTA_MULTIPATH."""
+    offset = 0
+    while offset + _RTNEXTHOP.size <= len(data):
+        length, _flags, _hops, index = _RTNEXTHOP.unpack_from(data, offset)
+        if not _RTNEXTHOP.size <= length <= len(data) - offset:
+            raise ValueError("a netlink attribute is cut short")
+        yield index, attributes(data[offset + _RTNEXTHOP.size : offset + length])
+        offset += _padded(length)

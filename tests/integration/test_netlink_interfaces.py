@@ -74,9 +74,11 @@ def test_default_routes(lab, node):
     lab.plug(node.host, "n3b", "eth1", "02:fc:00:00:01:03")
     node.host.sh("ip addr add 10.5.0.3/24 dev eth1; ip route add default via 10.5.0.1 metric 50")
     node.host.sh("ip route add default table 99 via 10.5.0.9")
-    node.host.sh("ip route add default metric 9 nexthop via 10.9.0.11 nexthop via 10.9.0.12")  # left out
+    node.host.sh("ip route add default metric 9 nexthop via 10.9.0.11 nexthop via 10.9.0.12")
     assert routes() == [
         ("eth0", "10.9.0.10"),
+        ("eth0", "10.9.0.11"),
+        ("eth0", "10.9.0.12"),
         ("eth1", "10.5.0.1"),
         ("eth1", "10.5.0.9"),
     ]
