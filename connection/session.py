@@ -27,7 +27,8 @@ from connection.messages import (
 )
 from connection.protocol import EIO, heard_v3
 from connection.resolve import Resolver
-from logging_setup import EventLogger, compact_json
+from logging_setup import EventLogger
+from logs.format import compact_json
 
 WAIT_S = 0.2
 """Seconds between two looks of a reader, waiting for the owner, whether its connection is still wanted."""

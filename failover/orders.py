@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any
 
-from logging_setup import compact_json
+from logs.format import compact_json
 from network.base import MAC, Address
 
 _SHOWN_CHARS = 200

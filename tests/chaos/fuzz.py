@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import config
 from failover.orders import OrderError, check_address, parse_recover, parse_restore, refusal
-from logging_setup import LineError, format_line, parse_line
+from logs.format import LineError, format_line, parse_line
 from network.base import Address
 from settings.schema import VARIABLES
 

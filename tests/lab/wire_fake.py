@@ -23,7 +23,8 @@ from failover.node import Node
 from failover.owners import OwnerMacs
 from failover.states import State
 from failover.vips import Reply
-from logging_setup import Entry, NoLog, format_line, parse_line
+from logging_setup import NoLog
+from logs.format import Entry, format_line, parse_line
 from network.base import (
     Address,
     AddressesChanged,
