@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from config import Config
 from connection.reconnect import Connection
 from logging_setup import EventLogger
 from worker.watchdog import Heartbeat
@@ -39,34 +40,24 @@ class _Ping:
     missed: bool = False
 
 
-@dataclass
-class Counts:
-    """Since the start. `rtt_s` is the last answer's round trip, `answered_s` its monotonic time; None: none came."""
-
-    sent: int = 0
-    missed: int = 0
-    rtt_s: float | None = None
-    answered_s: float | None = None
-
-
 class PingMonitor:
-    """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead."""
+    """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead.
+
+    `sent` and `missed` count since the start; `rtt_s` is the last answer's round trip, `answered_s` its monotonic time,
+    None: none came.
+    """
 
     def __init__(
-        self,
-        connection: Connection,
-        interval_s: float,
-        timeout_s: float,
-        max_missed: int,
-        log: EventLogger,
-        gone: Callable[[str], None],
+        self, config: Config, connection: Connection, log: EventLogger, gone: Callable[[str], None]
     ) -> None:
-        self.counts = Counts()
+        self.sent = self.missed = 0
+        self.rtt_s: float | None = None
+        self.answered_s: float | None = None
         self.heartbeat = Heartbeat()
         self._connection = connection
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
-        self._max_missed = max_missed
+        self._interval_s = config.ping_interval_s
+        self._timeout_s = config.ping_timeout_s
+        self._max_missed = config.ping_max_missed
         self._log = log
         self._gone = gone
         # guards all below; also wakes the thread
@@ -131,7 +122,7 @@ class PingMonitor:
                 return
             self._acknowledging.add(self._url)
             self._missed_in_row = 0
-            self.counts.rtt_s, self.counts.answered_s = now - ping.sent_s, now
+            self.rtt_s, self.answered_s = now - ping.sent_s, now
             self._log.info("ping", seq=seq, rtt_ms=(now - ping.sent_s) * 1000, late=ping.missed or None)
 
     def _run(self) -> None:
@@ -169,7 +160,7 @@ class PingMonitor:
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as the protocol has it
         self._pings[self._seq] = _Ping(now, now + self._timeout_s)
         if self._connection.ping(self._seq, text):
-            self.counts.sent += 1
+            self.sent += 1
         else:
             del self._pings[self._seq]
         oldest = next(iter(self._pings), 0)
@@ -188,11 +179,11 @@ class PingMonitor:
                 self._log.info("ping_sent", seq=seq)
             elif ping.missed:
                 self._missed_in_row += 1
-                self.counts.missed += 1
+                self.missed += 1
                 timeout_ms = self._timeout_s * 1000
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
                 if self._missed_in_row >= self._max_missed:
-                    if (self.counts.answered_s or 0.0) < self._since_s:
+                    if (self.answered_s or 0.0) < self._since_s:
                         # none came on this connection: it may be another master now, which never acknowledges
                         self._acknowledging.discard(self._url)
                     return f"{self._missed_in_row} pings in a row without an answer"

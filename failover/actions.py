@@ -88,7 +88,7 @@ class Actions:
         """Announces it, answers success."""
         try:
             there = self.table.is_there(entry.vip)
-            carrier = self.network.has_carrier(entry.vip.interface)
+            carrier = there and self.network.interface(entry.vip.interface).fault is None
         except NetworkError as exc:
             self.table.say("ERROR", "takeover_failed", entry, reason=str(exc))
             self.table.orders["recover", "failed"] += 1

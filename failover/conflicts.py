@@ -85,10 +85,10 @@ class ConflictDetector:
     def _outranked(self, entry: VipState, mac: str, now: float) -> None:
         """Of two nodes that want it at the same time the lower MAC goes on."""
         try:
-            ours = self.network.mac(entry.vip.interface)
+            ours = self.network.interface(entry.vip.interface).mac
         except NetworkError:
             return
-        if mac < ours:
+        if ours and mac < ours:
             self._conflict(entry, Event.SIMULTANEOUS_PROBE, mac, now)
 
     def _conflict(self, entry: VipState, event: Event, mac: str, now: float) -> None:

@@ -8,11 +8,9 @@ action of TABLE for the state in which the address is. Time comes in as monotoni
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from failover.actions import Actions
-from failover.carrier import CARRIER_LOSS_S, CarrierMonitor
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
@@ -35,6 +33,8 @@ from network.base import (
 
 WAITING_ORDERS, WAITING_BYTES = 2000, 4 << 20
 """Orders that may wait for what becomes of their addresses, and their size as JSON; each is answered then."""
+CARRIER_LOSS_S = 3.0
+"""Seconds without carrier after which an interface counts as lost; a shorter flap moves nothing."""
 
 
 class Failover:
@@ -65,7 +65,11 @@ class Failover:
         self._actions = Actions(settings, node, network, self._table, self._owners, clock)
         self._clock = clock
         self._conflicts = ConflictDetector(node, network, self._entries, self._apply)
-        self._carrier = CarrierMonitor(log)
+        self._down_since_s: dict[str, float] = {}
+        self._lost_carrier: set[str] = set()
+        self.refuse = self._table.refuse_order
+        self.is_stale = self._table.is_stale
+        self.watch = self._conflicts.watch
 
     def start(self, now: float) -> None:
         """Find the virtual addresses that an earlier run of this node left; `settled` is true once they are judged.
@@ -118,8 +122,6 @@ class Failover:
             self._check_room(order)
         except (OrderError, NetworkError) as exc:
             return self.refuse("recover", data, str(exc), number)
-        if entry.orders and entry.orders[-1].echo == order.echo:
-            order = replace(order, echo=entry.orders[-1].echo)  # of one that repeats itself one is kept
         entry.orders.append(order)
         entry.number = number
         if entry.state is State.FREE and self._settings.conflict_probe_s:
@@ -127,10 +129,6 @@ class Failover:
             self._node.announce_on(entry.vip.interface)
         self._apply(entry, Event.RECOVER, now)
         return None
-
-    def refuse(self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None) -> str:
-        """Answer an order that must not even be read with its failure form; the reason."""
-        return self._table.refuse_order(event, data, reason, number)
 
     def restore(self, data: Mapping[str, Any], now: float, number: int | None = None) -> str | None:
         """Give an address back; the reason when it is no valid order, else None."""
@@ -148,10 +146,6 @@ class Failover:
             self._table.restored(owner, number)
         return None
 
-    def is_stale(self, reply: Reply) -> bool:
-        """Whether an answer that could not be sent at once is no longer true, and another says what is."""
-        return self._table.is_stale(reply)
-
     def seen(self, event: NetworkEvent, now: float) -> None:
         """Something on the wire or the machine changed."""
         if isinstance(event, ArpSeen):
@@ -161,9 +155,12 @@ class Failover:
                     self._conflicts.heard(event, entry, now)
         elif isinstance(event, LinkDown):
             if event.interface in {self._node.interface, *(e.vip.interface for e in self._entries.values())}:
-                self._carrier.down(event.interface, now)
+                self._down_since_s.setdefault(event.interface, now)
         elif isinstance(event, LinkUp):
-            self._carrier.up(event.interface, now)
+            since_s = self._down_since_s.pop(event.interface, now)
+            if event.interface in self._lost_carrier:
+                self._lost_carrier.discard(event.interface)
+                self._log.info("carrier_restored", interface=event.interface, lost_s=now - since_s)
             if self._node.interface == event.interface:
                 self._node.carrier = True
                 self._node.announce()
@@ -189,14 +186,13 @@ class Failover:
         """Give everything back, whatever was going on."""
         self._to_all(Event.STOP, now)
 
-    def watch(self) -> None:
-        """Tell the network which addresses matter: those asked for or held, and the node's own."""
-        self._conflicts.watch()
-
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
         dues = (entry.due_s() for entry in self._entries.values())
-        return min([self._table.clear_up_s, self._carrier.due_s(), self._conflicts.filter_due_s, *dues])
+        down = (
+            at + CARRIER_LOSS_S for name, at in self._down_since_s.items() if name not in self._lost_carrier
+        )
+        return min([self._table.clear_up_s, self._conflicts.filter_due_s, *down, *dues])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
@@ -205,8 +201,9 @@ class Failover:
     def tick(self, now: float) -> None:
         """Send the probes and announcements that are due, and renew leases."""
         self._table.clear_up(now)
-        for interface in self._carrier.newly_lost(now):
-            self._lose_carrier(interface, now)
+        for interface, since_s in self._down_since_s.items():
+            if interface not in self._lost_carrier and since_s + CARRIER_LOSS_S <= now:
+                self._lose_carrier(interface, now)
         for entry in list(self._entries.values()):
             if entry.round_s <= now:
                 entry.begin_probing(now, self._settings.conflict_probe_s)
@@ -230,6 +227,8 @@ class Failover:
                 self._apply(entry, Event.CONFLICT_WAIT_OVER, as_of)
 
     def _lose_carrier(self, interface: str, now: float) -> None:
+        self._lost_carrier.add(interface)
+        self._log.warning("carrier_lost", interface=interface, lost_s=now - self._down_since_s[interface])
         if self._node.interface == interface:
             self._node.carrier = False
         for entry in list(self._entries.values()):
@@ -254,7 +253,7 @@ class Failover:
 
     def _check_room(self, order: Recover) -> None:
         waiting = [one for entry in self._entries.values() for one in entry.orders]
-        size = len(order.echo) + sum(map(len, {one.echo for one in waiting}))
+        size = len(order.echo) + sum(len(one.echo) for one in waiting)
         if len(waiting) >= WAITING_ORDERS or size > WAITING_BYTES:
             raise OrderError(
                 f"{len(waiting)} orders wait already until it is known whether their addresses are free"
@@ -274,7 +273,7 @@ class Failover:
         there = self._network.addresses()
         gateways = [gateway for _, gateway in self._network.default_routes()]
         check_address(order.ip, there, gateways, self._settings.allowed_networks)
-        return VipState(Vip(order.owner, order.ip, self._network.interface_for(order.ip.ip)))
+        return VipState(Vip(order.owner, order.ip, self._node.interface_for(order.ip.ip)))
 
     def _to_all(self, event: Event, now: float) -> None:
         for entry in list(self._entries.values()):

@@ -20,7 +20,6 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     (TAKING, Event.SIMULTANEOUS_PROBE, Actions.defer),
     (TAKING, Event.PROBE_FAILED, Actions.fail),
     (TAKING, Event.CARRIER_LOST, Actions.fail),
-    (TAKING, Event.REVALIDATE, Actions.restart_probe),
     (TAKING, Event.RESTORE, Actions.withdraw),
     (TAKING, Event.STOP, Actions.withdraw_at_stop),
     # Held; REVERIFYING after the link or the process was away.
@@ -30,12 +29,11 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     (HOLDING, Event.OWNER_PROBE, Actions.yield_to_owner),
     (HOLDING, Event.REMOVED, Actions.on_removed),
     ((State.HELD,), Event.REVALIDATE, Actions.reverify),
-    ((State.REVERIFYING,), Event.REVALIDATE, Actions.restart_probe),
     ((State.REVERIFYING,), Event.NO_CONFLICT, Actions.resume),
     ((State.REVERIFYING,), Event.PROBE_FAILED, Actions.wait_for_link),
     (HOLDING, Event.CARRIER_LOST, Actions.lose),
     (HOLDING, Event.MASTER_LOST, Actions.release_without_master),
-    (HOLDING, Event.STOP, Actions.stop),
+    ((*HOLDING, *_GONE, State.ADOPTING), Event.STOP, Actions.stop),
     # Removed, since another MAC claimed it, or gone from the interface without an order.
     ((State.IN_CONFLICT,), Event.NO_CONFLICT, Actions.retake),
     ((State.LOST,), Event.NO_CONFLICT, Actions.take),
@@ -45,9 +43,8 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     ((State.LOST,), Event.OWNER_PROBE, Actions.yield_lost),
     (_GONE, Event.PROBE_FAILED, Actions.fail),
     (_GONE, Event.CARRIER_LOST, Actions.fail),
-    (_GONE, Event.REVALIDATE, Actions.restart_probe),
     (_GONE, Event.RESTORE, Actions.withdraw),
-    (_GONE, Event.STOP, Actions.stop),
+    ((*TAKING, State.REVERIFYING, *_GONE, State.ADOPTING), Event.REVALIDATE, Actions.restart_probe),
     # Left by an earlier run.
     ((State.ADOPTING,), Event.NO_CONFLICT, Actions.take),
     ((State.ADOPTING,), Event.CONFLICT, Actions.discard),
@@ -55,7 +52,5 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     ((State.ADOPTING,), Event.SIMULTANEOUS_PROBE, Actions.discard),
     ((State.ADOPTING,), Event.PROBE_FAILED, Actions.discard),
     ((State.ADOPTING,), Event.CARRIER_LOST, Actions.discard),
-    ((State.ADOPTING,), Event.REVALIDATE, Actions.restart_probe),
-    ((State.ADOPTING,), Event.STOP, Actions.stop),
 )
 TABLE = {(state, event): action for states, event, action in _ROWS for state in states}

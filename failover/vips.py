@@ -1,11 +1,12 @@
 """What the actions are made of: adding an address, removing it, and answering the master."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
+from failover.orders import Recover, refusal
 from failover.states import ABSENCE_S, AGAIN_S, HOLDING, FailoverSettings, State, VipState
 from logging_setup import EventLogger
 from network.base import Address, Network, NetworkError, Vip
@@ -170,8 +171,10 @@ class VipTable:
             self.answer(Reply("update node", refusal(order.data, reason), False, order.number))
         entry.orders.clear()
 
-    def refuse_order(self, event: str, data: Mapping[str, Any], reason: str, number: int | None) -> str:
-        """Failure to an order that never came to be an entry; the reason."""
+    def refuse_order(
+        self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None
+    ) -> str:
+        """Failure to an order that never came to be an entry, or must not even be read; the reason."""
         fields = {"reason": reason, "order": number, **self._simulated()}
         if event == "recover":
             place = {"node": _shown(data.get("disconnected_node")), "address": _shown(data.get("ip"))}
@@ -182,7 +185,7 @@ class VipTable:
             node = _shown(data.get("restore_node"))
             self.log.write("ERROR", "release_failed", {"node": node, **fields})
             self.orders["restore", "failed"] += 1
-            answer = {**refusal(data, reason, RESTORE_KEYS), "status": False}
+            answer = {**refusal(data, reason), "status": False}
             self.answer(Reply("restore node", answer, False, number))
         return reason
 
@@ -214,7 +217,7 @@ class VipTable:
             "netmask": str(vip.ip.netmask),
             "active_neighbors": [str(node) for node in self.settings.neighbors.get(vip.owner, ())],
         }
-        return Recover(vip.owner, vip.ip, as_echo(data), 0.0)
+        return Recover(vip.owner, vip.ip, json.dumps(data), 0.0)
 
 
 def _shown(value: object) -> object:

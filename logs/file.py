@@ -33,11 +33,6 @@ class LogFile(LineQueue):
         self._reopen = False
         self._failed_at = self._rotate_after = float("-inf")
 
-    @property
-    def opened(self) -> bool:
-        """Whether it is open, by the name it had at the last `reopen`."""
-        return self._fd != _CLOSED and not self._reopen
-
     def reopen(self) -> None:
         """Close the file at the next turn, and open it by its name."""
         self._reopen = True
@@ -50,7 +45,8 @@ class LogFile(LineQueue):
         if self.problem:
             after_s = time.monotonic() - self._failed_at
             reason, self.problem = self.problem, None
-            self.put_own(line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason))
+            line = line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason)
+            self.put(line, own=True)
             super().drain(closing=closing)
 
     def failed(self, exc: Exception) -> None:

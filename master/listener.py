@@ -42,8 +42,8 @@ class Peer:
     transport: asyncio.Transport | None = None
     session: str | None = None
     """The Engine.IO session that it last spoke for."""
-    sending_since: float | None = None
-    """Since when it has taken nothing of what is sent to it."""
+    unread_since: float | None = None
+    """Since when it has not read all that was sent to it."""
 
     @property
     def is_closed(self) -> bool:
@@ -177,8 +177,8 @@ class Listener:
                 self._forget(peer)
             for peer in self._peers.values():
                 unsent = peer.transport.get_write_buffer_size() if peer.transport else 0
-                is_stuck = peer.sending_since is not None and now - peer.sending_since > UNREAD_S
-                if is_stuck or unsent > UNREAD_BYTES:
+                peer.unread_since = (peer.unread_since or now) if unsent else None
+                if unsent > UNREAD_BYTES or now - (peer.unread_since or now) > UNREAD_S:
                     warn_limited(
                         "bound_reached", "unread", bound="unread by the peer", address=peer.address[0]
                     )

@@ -18,7 +18,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,14 +28,19 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from logs.handler import Message
-from master.logs import LOG, Hold, fault, warning
+from master.logs import LOG, fault, info, warning
 from master.members import Connection, Pulse
-from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
 from master.state import State, StateError, decode, encode
 from master.store import Decision, Emit, Outcome, Store, StoreLostError, decide
 
-STATE, MESSAGES, EVENTS = "failover:state", "failover:messages:", "failover:events"
-"""Keys: `VERSION JSON`; the list of messages of the master whose name follows; what all of them decided last."""
+STATE, EVENTS = "failover:state", "failover:events"
+"""Keys: `VERSION JSON`; what all masters decided last."""
+MESSAGES, MASTERS = "failover:messages:", "failover:masters:"
+"""Keys that end in a master's name: the list of messages to it; that it is there, a key that expires."""
+BEAT_S, SILENT_S = 0.5, 2.0
+"""How often a master shows that it is there, and after what silence it is gone."""
+FORGOTTEN_S = 60
+"""For which messages to a master that is gone are kept."""
 MOST_EVENTS = 200
 LIMIT_S = 2.0
 """For an answer from Redis."""
@@ -64,9 +69,10 @@ class RedisStore(Store):
         self._nodes = nodes
         self._redis = _client(url)
         self._version, self._body = 0, ""
-        self._hold = Hold()
-        LOG.addFilter(self._hold)
-        self._registry = MasterRegistry(self._redis, self.name)
+        self._present = {self.name}
+        """The masters that are there, this one included."""
+        self._next_beat = self._forgetful_until = 0.0
+        """Until then a master that is missing in Redis is not gone."""
         self._pulses: dict[str, Pulse] = {}
         self._since: dict[tuple[int, str], float] = {}
         """Of the connections and orders that this master judges."""
@@ -89,9 +95,8 @@ class RedisStore(Store):
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
         try:
-            if time.monotonic() >= self._registry.next_beat:
-                await self._registry.beat()
-                await self._registry.look()
+            if time.monotonic() >= self._next_beat:
+                await self._beat()
             for _ in range(TRIES):
                 outcomes = await self._try(decisions)
                 if outcomes is not None:
@@ -108,18 +113,37 @@ class RedisStore(Store):
         raise StoreLostError(f"others wrote {TRIES} times meanwhile")
 
     def next_due(self) -> float:
-        return min(self.cluster.next_due(), self._registry.next_beat)
+        return min(self.cluster.next_due(), self._next_beat)
 
     async def close(self) -> None:
-        LOG.removeFilter(self._hold)
         if self._sender:
             self._sender.cancel()
         try:
-            await self._registry.leave()
-            await self._redis.delete(MESSAGES + self.name)
+            await self._redis.delete(MASTERS + self.name, MESSAGES + self.name)
             await self._redis.aclose()
         except redis.RedisError as exc:
             warning("redis_lost", error=str(exc))
+
+    async def _beat(self) -> None:
+        own, now = MASTERS + self.name, time.monotonic()
+        if self._next_beat and not await self._redis.exists(own):
+            # Redis has lost what it had, or this master or Redis stood still: the others have to show themselves first
+            self._forgetful_until = now + SILENT_S
+        self._next_beat = now + BEAT_S
+        await self._redis.set(own, "", px=int(SILENT_S * 1000))
+        await self._look()
+
+    async def _look(self) -> None:
+        """See which masters are there."""
+        keys: Any = await self._redis.keys(f"{MASTERS}*")
+        present = {self.name} | {key.decode("utf-8", "replace").removeprefix(MASTERS) for key in keys}
+        if time.monotonic() < self._forgetful_until:
+            present |= self._present
+        for name in present - self._present:
+            info("master_there", name=name)
+        for name in self._present - present:
+            warning("master_gone", name=name, reason="its workers have to join another")
+        self._present = present
 
     async def _try(self, decisions: Sequence[Decision]) -> list[Outcome] | None:
         """None: another master wrote meanwhile."""
@@ -128,13 +152,13 @@ class RedisStore(Store):
             found: Any = await pipe.get(STATE)
             version, body, is_lost = self._newest(found)
             if version != self._version:
-                await self._registry.look()  # one that was gone may be back, and have written this
+                await self._look()  # one that was gone may be back, and have written this
             if version != self._version or self._shown is None:
                 await self._show_others()
-            self.cluster.leads = self.name == min(self._registry.present)
+            self.cluster.leads = self.name == min(self._present)
             self.cluster.load(self._fill(body))
             self._outbox.clear()
-            with self._hold.holding() as held:
+            with _held_back() as held:
                 outcomes = decide(self.cluster, decisions)
             now = time.monotonic()
             after = encode(self.cluster.state, lambda c: self.cluster.members.is_silent(c, now))
@@ -193,7 +217,7 @@ class RedisStore(Store):
             state.takeovers = {n: t for n, t in state.takeovers.items() if n in self._nodes}
         for member in state.members.values():
             for connection in member.connections:
-                connection.is_reachable = _master(connection.sid) in self._registry.present
+                connection.is_reachable = _master(connection.sid) in self._present
                 known = self._pulses.get(connection.sid)
                 if known and self._judges(connection):
                     connection.pulse = replace(known)
@@ -234,6 +258,22 @@ class RedisStore(Store):
                     await self._emit(str(sid), str(event), dict(data))
             except Exception as exc:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
                 fault(exc, message=repr(found)[:200])
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[logging.LogRecord]]:
+    """Keep back what is logged: a decision that has to be made again must not have logged anything."""
+    held: list[logging.LogRecord] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        held.append(record)
+        return False
+
+    LOG.addFilter(keep)
+    try:
+        yield held
+    finally:
+        LOG.removeFilter(keep)
 
 
 def _as_text(name: str, record: logging.LogRecord) -> str:

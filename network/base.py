@@ -26,6 +26,22 @@ class InterfaceMissing(NetworkError):
 
 
 @dataclass(frozen=True)
+class Interface:
+    """`mac` is the MAC in use, None: it is not Ethernet. `fault` is why it can serve nobody, None: it is switched on and
+    has a carrier (RFC 2863 operational state).
+    """
+
+    name: str
+    mac: str | None
+    fault: str | None
+
+    def check(self) -> None:
+        """Raise NetworkError where it can serve nobody."""
+        if self.fault:
+            raise NetworkError(self.fault)
+
+
+@dataclass(frozen=True)
 class Address:
     """An IPv4 address as an interface of this machine holds it.
 
@@ -129,25 +145,13 @@ class Network(Protocol):
         there, none.
         """
 
-    def resolve(self, interface: str) -> str:
-        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises
-        InterfaceMissing where there is none.
-        """
-
-    def has_carrier(self, interface: str) -> bool:
-        """Whether it is there, switched on and has a carrier."""
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
-
-        Raises NetworkError when there is none, or it is down.
+    def interface(self, name: str) -> Interface:
+        """The interface that has this name, or this alternative name, as it is now. Raises InterfaceMissing where there
+        is none.
         """
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         """Interface and gateway, None: there is none, of each default route, the preferred one first."""
-
-    def mac(self, interface: str) -> str:
-        """The interface's own MAC."""
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """From now on post ArpSeen for packets from other machines that give one of `ips` as their sender's

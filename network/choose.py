@@ -51,7 +51,7 @@ def open_network(
     if name not in BACKENDS.get(sys.platform, ()):
         raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
     folder = Path(journal_dir).resolve()
-    local = _local(node_id, interface, lease_s, folder)
+    local = _local(node_id, lease_s, folder)
     if name != "sudo":
         return local
     from network.sudo.backend import Sudo
@@ -66,12 +66,12 @@ def open_network(
     return Sudo(local, settings, password, allowed, why if backend == "auto" else None)
 
 
-def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path) -> Network:
+def _local(node_id: int, lease_s: int, journal_dir: Path) -> Network:
     """The backend by which this system changes addresses, given the privilege."""
     if sys.platform == "linux":
         from network.netlink.backend import Netlink
 
-        return Netlink(node_id, interface, lease_s)
+        return Netlink(node_id, lease_s)
     from network.command.backend import CommandBackend
     from network.command.journal import Journal
 
@@ -79,7 +79,7 @@ def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path)
     if sys.platform == "darwin":
         from network.command.macos import MacOS
 
-        return CommandBackend(MacOS(), interface, journal)
+        return CommandBackend(MacOS(), journal)
     from network.command.windows import Windows
 
-    return CommandBackend(Windows(), interface, journal)
+    return CommandBackend(Windows(), journal)

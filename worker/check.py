@@ -10,11 +10,8 @@ from config import Config
 from logs.redact import Redactor
 from settings.types import printable
 from worker.assembly import insecure_masters, targets_of, warnings_of
-from worker.check_account import account_items
-from worker.check_cluster import cluster_items
-from worker.check_item import Item
-from worker.check_machine import disk_item, machine_items
-from worker.check_master import master_items
+from worker.check_machine import Item, account_items, disk_item, machine_items
+from worker.check_master import cluster_items, master_items
 
 
 def check(config: Config, *, as_json: bool = False, account: int | None = None) -> int:

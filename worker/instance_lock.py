@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from logs.file import why_not_written
-from settings.permissions import owner_of
+from settings.files import owner_of
 
 if sys.platform == "win32":
     import msvcrt
@@ -74,17 +74,17 @@ class InstanceLock:
             LockError: Whether another worker has one of them cannot be found out. Nothing is held then.
         """
         lock = cls()
+        folder = f"LOG_DIR {str(log_dir)!r}"
+        trusted = frozenset({0, getattr(os, "geteuid", lambda: -1)(), owner_of(log_dir)})
         with ExitStack() as undo:
             undo.callback(lock.release)
-            trusted = frozenset({0, _own_uid(), owner_of(log_dir)})
-            lock._lock_folder(log_dir, trusted)
+            lock._lock_folder(log_dir, folder, trusted)
             if sys.platform == "linux":
                 if node_id is not None:
                     lock._listen(f"failover-worker.node-{node_id}", f"NODE_ID {node_id}", trusted)
                 with suppress(OSError):
                     status = log_dir.stat()
-                    name = f"failover-worker.dir-{status.st_dev}-{status.st_ino}"
-                    lock._listen(name, _named(log_dir), trusted)
+                    lock._listen(f"failover-worker.dir-{status.st_dev}-{status.st_ino}", folder, trusted)
             elif node_id is not None:
                 file = Path(tempfile.gettempdir(), f"failover-worker.node-{node_id}.lock")
                 try:
@@ -101,24 +101,18 @@ class InstanceLock:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
-    def _lock_folder(self, log_dir: Path, trusted: frozenset[int]) -> None:
-        folder = _named(log_dir)
+    def _lock_folder(self, log_dir: Path, folder: str, trusted: frozenset[int]) -> None:
         try:
             self._descriptors.append(_lock(log_dir / LOCK_NAME, folder, trusted))
         except OSError as exc:
+            why = why_not_written(exc, log_dir / LOCK_NAME)
+            if not why.endswith("remove it"):
+                full = exc.errno == errno.ENOSPC
+                why += "; make room there" if full else f"; remove the file {LOCK_NAME} in it"
+            why += ", or set LOG_DIR to a folder of this user's on a local file system"
             if sys.platform != "linux":  # which has a second lock
-                if exc.errno == errno.EBUSY:
-                    raise AlreadyRunning(folder, None) from exc
-                raise LockError(
-                    f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
-                    f" local file system, or remove the file {LOCK_NAME} in it"
-                ) from exc
-            reason = why_not_written(exc, log_dir / LOCK_NAME)
-            if not reason.endswith("remove it"):
-                room = exc.errno == errno.ENOSPC
-                reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
-            text = f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a"
-            self.warnings += (f"{text} local folder that only this user can write",)
+                raise LockError(f"{folder} cannot be locked: {why}") from exc
+            self.warnings += (f"{folder} is not locked for workers of other network namespaces: {why}",)
 
     def _listen(self, name: str, what: str, trusted: frozenset[int]) -> None:
         """Listen on an abstract socket.
@@ -147,14 +141,6 @@ class InstanceLock:
             self.warnings += (text,)
 
 
-def _named(log_dir: Path) -> str:
-    return f"LOG_DIR {str(log_dir)!r}"
-
-
-def _own_uid() -> int:
-    return -1 if sys.platform == "win32" else os.geteuid()
-
-
 def _lock(path: Path, what: str, trusted: frozenset[int]) -> int:
     """Lock the file, write this process's pid into it, and return its descriptor.
 
@@ -177,6 +163,9 @@ def _lock(path: Path, what: str, trusted: frozenset[int]) -> int:
             if pid and _is_alive(pid, trusted):
                 raise AlreadyRunning(what, pid)
             if time.monotonic() > deadline:
+                # to remove the file, as other errors are remedied, would let two run where there is no second lock
+                if sys.platform != "linux":
+                    raise AlreadyRunning(what, None)
                 raise OSError(
                     errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
                 )
@@ -231,6 +220,18 @@ def _is_alive(pid: int, trusted: frozenset[int]) -> bool:
     return True
 
 
+def peer(connection: socket.socket) -> tuple[int | None, int | None]:
+    """The process at the other end and its user, as they were when it connected or began to listen.
+
+    The pid is None for a process of another pid namespace; both are None where the system does not say.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None, None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _gid = struct.unpack("3i", credentials)
+    return pid or None, uid
+
+
 def _bind(name: str, what: str) -> socket.socket | None:
     """A socket that listens on the name; None: another process has it."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -246,14 +247,11 @@ def _bind(name: str, what: str) -> socket.socket | None:
 
 
 def _listening(name: str) -> tuple[int | None, int | None]:
-    """The pid, None: not known here, and the user id of the process that listens on the name; None: there is none."""
+    """The pid and the user id of the process that listens on the name, as `peer` has them; (None, None): there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
         question.setblocking(False)  # else a full queue would be waited for
         try:
             question.connect(name)
-            # as they were when it began to listen; the pid is 0 if it is in another pid namespace
-            credentials = question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            return peer(question)
         except OSError:
             return None, None
-    pid, uid, _gid = struct.unpack("3i", credentials)
-    return pid or None, uid

@@ -15,6 +15,7 @@ from network.base import (
     Address,
     AddressesChanged,
     ArpSeen,
+    Interface,
     InterfaceMissing,
     LastSeen,
     LinkDown,
@@ -25,19 +26,17 @@ from network.base import (
     Vip,
 )
 from network.command.journal import Journal
-from network.command.system import InterfaceInfo, System
+from network.command.macos import MacOS
+from network.command.windows import Windows
 
 _POLL_S = 1.0
 _UNSPECIFIED = IPv4Address(0)
 
 
 class CommandBackend:
-    """`interface` None: the one whose subnet contains the address."""
-
-    def __init__(self, system: System, interface: str | None, journal: Journal) -> None:
+    def __init__(self, system: MacOS | Windows, journal: Journal) -> None:
         self.backend = system.backend
         self._system = system
-        self._interface = interface
         self._journal = journal
         self._read = system.interfaces
         self._post: Callable[[NetworkEvent], None] | None = None
@@ -78,28 +77,14 @@ class CommandBackend:
             if interface in {None, one.name}
         )
 
-    def resolve(self, interface: str) -> str:
-        return self._info(interface).name
-
-    def has_carrier(self, interface: str) -> bool:
-        return any(one.name == interface and one.up for one in self._read())
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        if self._interface is not None:
-            return self._running(self._interface).name
-        fitting = [own for own in self.addresses() if own.owner is None and ip in own.ip.network]
-        if not fitting:
-            raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
-        return self._running(max(fitting, key=lambda own: own.ip.network.prefixlen).interface).name
+    def interface(self, name: str) -> Interface:
+        for one in self._read():
+            if one.name == name:
+                return Interface(name, one.mac, None if one.up else f"interface {name} is down")
+        raise InterfaceMissing(f"there is no interface {name}")
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         return self._system.default_routes()
-
-    def mac(self, interface: str) -> str:
-        mac = self._info(interface).mac
-        if mac is None:
-            raise NetworkError(f"interface {interface} has no MAC")
-        return mac
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         self._ips = ips
@@ -107,7 +92,7 @@ class CommandBackend:
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         if self._post is None:
             raise NetworkError("the network was not opened")
-        self._running(interface)
+        self.interface(interface).check()
         if self._failed is not None:
             failed, self._failed = self._failed, None
             raise NetworkError(failed)
@@ -117,7 +102,7 @@ class CommandBackend:
             self._questions.put((interface, ip))
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
-        self._running(interface)
+        self.interface(interface).check()
 
     def hold(self, vip: Vip) -> None:
         addresses = self.addresses()
@@ -126,7 +111,7 @@ class CommandBackend:
         for other in addresses:
             if other.ip.ip == vip.ip.ip:
                 raise NetworkError(f"{other.interface} already has {other.ip}")
-        self._running(vip.interface)
+        self.interface(vip.interface).check()
         if not any(
             own.interface == vip.interface and own.owner is None and vip.ip.ip in own.ip.network
             for own in addresses
@@ -157,18 +142,6 @@ class CommandBackend:
 
     def filter_probes(self, probes: Probes) -> None:
         """These systems have no filter for ARP: an owner that asks first comes up at its second try."""
-
-    def _info(self, name: str) -> InterfaceInfo:
-        one = next((one for one in self._read() if one.name == name), None)
-        if one is None:
-            raise InterfaceMissing(f"there is no interface {name}")
-        return one
-
-    def _running(self, name: str) -> InterfaceInfo:
-        one = self._info(name)
-        if not one.up:
-            raise NetworkError(f"interface {name} is down")
-        return one
 
     def _poll(self, post: Callable[[NetworkEvent], None]) -> None:
         """Notifications would need code of their own for each system; reading every second serves both."""

@@ -11,7 +11,6 @@ from ipaddress import IPv4Address, IPv4Interface
 from network.base import (
     Address,
     FilterFailed,
-    InterfaceMissing,
     LastSeen,
     NetworkError,
     NetworkEvent,
@@ -28,16 +27,12 @@ from network.privilege import HOW_TO_GRANT, missing_capabilities
 
 
 class Netlink:
-    """`interface` None: the one whose subnet contains the address. `lease_s` 0: virtual addresses have no lease.
-
-    The methods are for the thread that made the object.
-    """
+    """`lease_s` 0: virtual addresses have no lease. The methods are for the thread that made the object."""
 
     backend = "netlink"
 
-    def __init__(self, node_id: int, interface: str | None, lease_s: int) -> None:
+    def __init__(self, node_id: int, lease_s: int) -> None:
         self._node_id = node_id
-        self._interface = interface
         self._lease_s = lease_s
         self._watch: Watch | None = None
         self._filter: ProbeFilter | None = None
@@ -76,12 +71,8 @@ class Netlink:
             for there in self._read(interface)
         )
 
-    def resolve(self, interface: str) -> str:
-        return self._link(interface).name
-
-    def has_carrier(self, interface: str) -> bool:
-        link = links.find(self._route, interface)
-        return link is not None and link.up
+    def interface(self, name: str) -> links.Link:
+        return links.find(self._route, name)
 
     def _read(self, interface: str | None = None) -> tuple[rtnl.KernelAddress, ...]:
         """The addresses of an interface, None: of all; the virtual ones among them are remembered."""
@@ -102,23 +93,8 @@ class Netlink:
             with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out
                 self._guard.remove_leading(requests, self._node_id, index)
 
-    def interface_for(self, ip: IPv4Address) -> str:
-        if self._interface is not None:
-            return self._running(self._interface).name
-        fitting = [there for there in self._read() if there.holder is None and ip in there.ip.network]
-        if not fitting:
-            raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
-        longest = max(there.ip.network.prefixlen for there in fitting)
-        # Either of two interfaces on one segment will do.
-        names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
-        name = names[0] if len(names) == 1 else next(filter(self.has_carrier, names), names[0])
-        return self._running(name).name
-
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         return routes.default_routes(self._route)
-
-    def mac(self, interface: str) -> str:
-        return _mac(self._link(interface))
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         if self._watch is not None:
@@ -144,7 +120,8 @@ class Netlink:
                 if other.holder is not None:
                     whose = f"held by node {other.holder} for node {other.owner}"
                 raise NetworkError(f"{other.interface} already has {other.ip}, {whose}")
-        link = self._running(vip.interface)
+        link = self.interface(vip.interface)
+        link.check()
         if not any(
             own.interface == vip.interface and own.holder is None and vip.ip.ip in own.ip.network
             for own in before
@@ -209,28 +186,10 @@ class Netlink:
                 return there
         return None
 
-    def _link(self, interface: str) -> links.Link:
-        link = links.find(self._route, interface)
-        if link is None:
-            raise InterfaceMissing(f"there is no interface {interface}")
-        return link
-
-    def _running(self, interface: str) -> links.Link:
-        link = self._link(interface)
-        if link.fault:
-            raise NetworkError(link.fault)
-        return link
-
     def _speaking(self, interface: str) -> str:
         """The MAC with which to speak ARP on an interface. On one that can't, the kernel drops frames in silence."""
-        link = self._link(interface)
-        mac = _mac(link)
-        if link.fault or not link.arp:
-            raise NetworkError(link.fault or f"interface {interface} speaks no ARP")
-        return mac
-
-
-def _mac(link: links.Link) -> str:
-    if link.mac is None:
-        raise NetworkError(f"interface {link.name} is not Ethernet: it has no MAC and speaks no ARP")
-    return link.mac
+        link = self.interface(interface)
+        if link.mac is None or not link.arp:
+            raise NetworkError(f"interface {link.name} speaks no ARP")
+        link.check()
+        return link.mac

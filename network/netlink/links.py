@@ -5,6 +5,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from network.base import Interface, InterfaceMissing
 from network.netlink import arp
 from network.netlink import messages as nl
 from network.netlink.messages import Message, attributes, nested
@@ -20,17 +21,12 @@ _SHORT = (nl.IFLA_EXT_MASK, struct.pack("=I", nl.RTEXT_FILTER_SKIP_STATS))
 
 
 @dataclass(frozen=True)
-class Link:
-    """`mac` is the MAC in use, None: it is not Ethernet; `macs` has the one that it was made with as well. `fault` is
-    why it can serve nobody, None: it is switched on and has a carrier (RFC 2863 operational state).
-    """
+class Link(Interface):
+    """`macs` has the MAC that it was made with as well; `arp`: it speaks ARP."""
 
     index: int
-    name: str
-    mac: str | None
     macs: frozenset[str]
     arp: bool
-    fault: str | None
 
     @property
     def up(self) -> bool:
@@ -52,12 +48,12 @@ def parse_link(message: Message) -> Link:
     elif not flags & _IFF_RUNNING or message.attributes.get(nl.IFLA_CARRIER) == b"\0":
         fault = f"interface {name} has no link"
     return Link(
-        index,
         name,
         mac if kind == _ARPHRD_ETHER else None,
+        fault,
+        index,
         frozenset({mac, permanent} - {"", arp.NOBODY}),
         not flags & _IFF_NOARP,
-        fault,
     )
 
 
@@ -68,9 +64,9 @@ def read_links(route: NetlinkSocket) -> dict[int, Link]:
         return {link.index: link for link in links}
 
 
-def find(route: NetlinkSocket, name: str) -> Link | None:
-    """The interface that has this name or alternative name (`ip link property add … altname`), as it is now; None:
-    there is none. Raises NetworkError where the kernel could not be asked.
+def find(route: NetlinkSocket, name: str) -> Link:
+    """The interface that has this name or alternative name (`ip link property add … altname`), as it is now. Raises
+    InterfaceMissing, and NetworkError where the kernel could not be asked.
     """
     # A name of 15 characters at most is looked up by the oldest attribute, which kernels before 5.5 know too.
     kind = nl.IFLA_IFNAME if len(name.encode()) < 16 else nl.IFLA_ALT_IFNAME
@@ -79,7 +75,7 @@ def find(route: NetlinkSocket, name: str) -> Link | None:
             return parse_link(_get(route, 0, [(kind, name.encode() + b"\0")]))
         except OSError as exc:
             if exc.errno in _NO_SUCH_NAME:
-                return None
+                raise InterfaceMissing(f"there is no interface {name}") from exc
             raise
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from ipaddress import IPv4Interface
 
 import pytest
 
+import failover.node
+from logging_setup import NoLog
 from network.base import Vip
 from tests.lab.netns import Lab
 from tests.lab.observers import Inside
@@ -25,7 +28,10 @@ class Node:
 
         self.host, self.events = host, []
         self.inside = Inside(host.ns)
-        self.net = self.inside.call(Netlink, node_id, interface, lease_s)
+        self.net = self.inside.call(Netlink, node_id, lease_s)
+        self.interface_for = partial(
+            self.inside.call, failover.node.Node(node_id, (), interface, self.net, NoLog()).interface_for
+        )
 
     def __getattr__(self, name):
         return lambda *args: self.inside.call(getattr(self.net, name), *args)

@@ -22,11 +22,13 @@ from failover.node import Node
 from failover.owners import OwnerMacs
 from failover.states import FailoverSettings, State
 from failover.vips import Reply
-from logging_setup import Entry, NoLog, format_line, parse_line
+from logging_setup import NoLog
+from logs.format import Entry, format_line, parse_line
 from network.base import (
     Address,
     AddressesChanged,
     ArpSeen,
+    Interface,
     InterfaceMissing,
     LastSeen,
     LinkDown,
@@ -190,28 +192,15 @@ class Wire:
         there = (*self.own, *(Address(vip.interface, vip.ip, vip.owner) for vip in self.vips))
         return tuple(one for one in there if interface in {None, one.interface})
 
-    def resolve(self, interface: str) -> str:
-        self._may("resolve")
-        if interface not in {one.interface for one in self.own}:
-            raise InterfaceMissing(f"there is no interface {interface}")
-        return interface
-
-    def has_carrier(self, interface: str) -> bool:
-        self._may("has_carrier")
-        return interface == "eth0" and not self.down
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        self._may("interface_for")
-        self._must_be_up()
-        return "eth0"
+    def interface(self, name: str) -> Interface:
+        self._may("interface")
+        if name not in {one.interface for one in self.own}:
+            raise InterfaceMissing(f"there is no interface {name}")
+        return Interface(name, OWN_MAC, f"interface {name} has no link" if self.down else None)
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         self._may("default_routes")
         return (("eth0", GATEWAY),)
-
-    def mac(self, interface: str) -> str:
-        self._may("mac")
-        return OWN_MAC
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         self._may("watch")
