@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import fields
 from typing import Any
 
 from config import Config
@@ -21,7 +20,7 @@ from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import HOLDING, FailoverSettings, VipState
+from failover.states import HOLDING, VipState
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
@@ -68,11 +67,8 @@ class Worker:
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
         self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
-        settings = FailoverSettings(
-            **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
-        )
         self._failover = Failover(
-            settings,
+            config,
             self._node,
             self._network,
             self._log,
