@@ -59,7 +59,7 @@ class Cluster:
     def load(self, state: State) -> None:
         """Go on from another state than the one that was reached here."""
         self.state = self._orders.state = state
-        self.members.load(state.members)
+        self.members.by_number = state.members
 
     def joined(self, sid: str, join: Join, now: float) -> None:
         """Raises JoinRefusedError."""
@@ -102,7 +102,7 @@ class Cluster:
 
     def pinged(self, sid: str, now: float, join: Join | None = None) -> None:
         """`join`: what came on this connection last, in case that the state has lost it. Raises JoinRefusedError."""
-        if join and not self.members.knows(sid):
+        if join and not self.members.find(sid):
             self.joined(sid, join, now)
         changes = self.members.pinged(sid, now)
         for change in changes:

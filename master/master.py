@@ -269,7 +269,6 @@ class Master:
 
 
 def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
-    """Raises ValueError for a URL that Redis's client cannot read."""
     url = settings.redis or settings.redis_file
     if url is None:
         return Store(emit, settings.dead_after, settings.order_timeout, settings.nodes)

@@ -58,16 +58,16 @@ class RedisStore(Store):
         nodes: frozenset[int] | None,
         show: Callable[[logging.LogRecord], None] = lambda _: None,
     ) -> None:
-        """`show` is given what other masters logged of their decisions.
-
-        Raises ValueError for a URL that is invalid, without what it contains.
-        """
+        """`show` is given what other masters logged of their decisions."""
         super().__init__(emit, dead_after, order_timeout, nodes)
         self._show = show
         self._shown: frozenset[bytes] | None = None
         self.name = secrets.token_hex(4)
         self._nodes = nodes
-        self._redis = _client(url)
+        no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
+        self._redis = Redis.from_url(
+            url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry
+        )
         self._version, self._body = 0, ""
         self._present = {self.name}
         """The masters that are there, this one included."""
@@ -284,12 +284,3 @@ def _as_text(name: str, record: logging.LogRecord) -> str:
 
 def _master(sid: str) -> str:
     return sid.partition(":")[0]
-
-
-def _client(url: str) -> Redis:
-    """Raises ValueError for a URL that is invalid, without what it contains."""
-    no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
-    try:
-        return Redis.from_url(url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry)
-    except (ValueError, TypeError):
-        raise ValueError("Redis's client cannot read the URL") from None

@@ -238,10 +238,6 @@ function showHeadline() {
   const alive = where((node) => node.alive), dead = where((node) => !node.alive && node.state !== "never");
   const held = where((node) => node.held_by !== null), never = where((node) => look(node) === "never");
   const unserved = where((node) => look(node) === "unserved"), conflict = where((node) => node.conflict);
-  for (const [name, some] of Object.entries({ alive, dead, held })) {
-    write(page[name], String(some.length));
-    page[name].classList.toggle("none", !some.length || isLost);
-  }
   const named = (some) => `${some.length > 9 ? "" : some.length > 1 ? "Nodes " : "Node "}${list(some.map((node) => node.node), "nodes")}`;
   const is = (some) => (some.length > 1 ? "are" : "is");
   const own = where(servesItself), gone = dead.every((node) => node.stopped) ? "stopped" : "dead";
