@@ -33,8 +33,6 @@ Address = tuple[str, int]
 
 @dataclass
 class Peer:
-    """One TCP connection."""
-
     address: Address
     deadline: float | None
     """When it ends; None: it is admitted."""
@@ -79,7 +77,6 @@ class Listener:
     async def serve(
         self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
     ) -> None:
-        """Until it is cancelled."""
         loop = asyncio.get_running_loop()
         sweeper = loop.create_task(self._sweep())
 

@@ -78,7 +78,7 @@ class Master:
         self.sio.on("*", self._on_unknown)
         self.events = RecentEvents()
         self._store = _store(settings, self._emit, self.events)
-        self.metrics = Metrics(lambda: self.cluster, lambda: len(listener), lambda: not self.is_lost)
+        self.metrics = Metrics(lambda: self.cluster.state, lambda: len(listener), lambda: not self.is_lost)
         for handler in (self.events, self.metrics):
             logs.LOG.addHandler(handler)
 

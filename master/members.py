@@ -44,7 +44,6 @@ class Pulse:
         self.asked = self.answered = False
 
     def beat(self, now: float) -> None:
-        """A ping came."""
         if self.pinged is not None:
             self.gap, before = now - self.pinged, self.gap
             self.interval = min(self.gap, before)
@@ -57,8 +56,6 @@ class Connection:
     """A worker's connection that has joined."""
 
     sid: str
-    number: int
-    """Counts a node's connections up, so that the newer of two is known."""
     join: Join
     """The latest that came on it."""
     pulse: Pulse
@@ -78,6 +75,7 @@ class Member:
     join: Join
     """The latest that came on the connection that counts."""
     connections: list[Connection] = field(default_factory=list)
+    """The newest last."""
     current: Connection | None = None
     """The connection that counts. None: the node is dead."""
     since: float = 0.0
@@ -132,8 +130,7 @@ class Members:
         connection = self.find(sid)
         member = self.by_number.setdefault(join.node, Member(join.node, join))
         if connection is None:
-            count = max((c.number for c in member.connections), default=0) + 1
-            connection = Connection(sid, count, join, Pulse(now))
+            connection = Connection(sid, join, Pulse(now))
             member.connections = [*member.connections[1 - MOST_CONNECTIONS :], connection]
             if member.current:
                 info("connection_replaced", node=member.number, system=join.system)
@@ -255,11 +252,10 @@ class Members:
         """See which of the node's connections counts now. One to a master that is gone can only be its newest: a
         worker leaves that master for another.
         """
-        newest = max(member.connections, key=lambda c: c.number, default=None)
-        left = [c for c in member.connections if c.is_reachable or c is newest]
+        left = [c for c in member.connections if c.is_reachable or c is member.connections[-1]]
         alive = [c for c in left if not self.is_silent(c, now)]
         member.connections = [c for c in left if c.is_open or c in alive]
-        before, member.current = member.current, max(alive, key=lambda c: c.number, default=None)
+        before, member.current = member.current, alive[-1] if alive else None
         if member.current is before:
             return []
         if member.current:
@@ -268,18 +264,11 @@ class Members:
 
 
 def log_death(member: Member, before: Connection, now: float, planned: bool) -> None:
-    """A node is dead from now on."""
-    silent_s = round(now - before.pulse.seen, 2)
+    number, ip, pulse = member.number, member.join.ip, before.pulse
     if planned:
-        info("node_left", node=member.number, system=member.join.system, ip=member.join.ip)
+        info("node_left", node=number, system=member.join.system, ip=ip)
     else:
-        cause = "silent" if before.is_open else "closed"
-        answers = True if before.pulse.answered else None
+        cause, silent_s = "silent" if before.is_open else "closed", round(now - pulse.seen, 2)
         warning(
-            "node_dead",
-            node=member.number,
-            ip=member.join.ip,
-            cause=cause,
-            silent_s=silent_s,
-            answers=answers,
+            "node_dead", node=number, ip=ip, cause=cause, silent_s=silent_s, answers=pulse.answered or None
         )

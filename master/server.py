@@ -38,7 +38,7 @@ COLLECT_S, COLLECTING_S = 5.0, 0.4
 
 
 class StartError(Exception):
-    """The master cannot start; the text says why and what to do."""
+    """The text says why, and what to do."""
 
 
 class Server(uvicorn.Server):

@@ -98,7 +98,7 @@ def encode(state: State, is_silent: Callable[[Connection], bool]) -> str:
             case Member():
                 return {**vars(value), "current": value.current and value.current.sid}
             case Connection():
-                kept = {key: vars(value)[key] for key in ("sid", "number", "join", "is_open")}
+                kept = {key: vars(value)[key] for key in ("sid", "join", "is_open")}
                 return {**kept, "is_silent": is_silent(value)}
             case Order():
                 return {"by": value.by, "sid": value.sid}
