@@ -15,53 +15,33 @@ SAME_S = 8.0
 MARGIN_S = 0.3
 """By which clocks that agree, and the writing of two logs, may differ."""
 
-# reasons of version 1.0, which gave no cause; the first that fits
-_TEXTS = tuple(
-    (re.compile(pattern, re.IGNORECASE), cause)
-    for pattern, cause in (
-        (r"\bTLS\b|\bSSL\b|certificate", "tls"),
-        (r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node", "refused"),
-        (
-            r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not",
-            "not_a_master",
-        ),
-        (r"unreachable|no route to host|resolved|resolution|network is down|not known", "network"),
-        (
-            (
-                r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5"
-                r"|unexpected status code|connection broke"
-            ),
-            "master_gone",
-        ),
-        (r"no answer|without an answer|nothing from the master|time[d-]? ?out", "no_answer"),
-    )
-)
+_TEXTS = {
+    "tls": r"\bTLS\b|\bSSL\b|certificate",
+    "refused": r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node",
+    "not_a_master": r"engine\.io v\d|no socket\.io master",
+    "network": r"unreachable|no route to host|resolved|resolution|network is down",
+    "master_gone": r"refused|clos|reset|abort|broken pipe|HTTP 5|unexpected status code",
+    "no_answer": r"no answer|without an answer|nothing from the master|time[d-]? ?out",
+}
+"""What the reasons of version 1.0 say, which gave no cause; the first that fits."""
 _URL = re.compile(r"https?://\S+")
-_SENT_AWAY = "disconnected this node"
-_SURE = re.compile(r"connection (?:was )?refused|nothing listens", re.IGNORECASE)
 
 
 def of_text(text: str) -> str:
     """The cause that a reason or an error names; empty: none."""
     text = _URL.sub("", text[:1000])
-    return next((cause for pattern, cause in _TEXTS if pattern.search(text)), "")
+    return next((cause for cause, pattern in _TEXTS.items() if re.search(pattern, text, re.IGNORECASE)), "")
 
 
-def of_texts(cause: str, reason: str, errors: Sequence[tuple[str, str]]) -> str:
-    """The cause of an outage by its own log. `cause`: as its `disconnected` line says it, or empty; `errors`: what
-    attempts failed of meanwhile, each with its cause or an empty text. Empty: nothing says it.
+def of_texts(texts: Sequence[tuple[str, str]]) -> str:
+    """The cause of an outage by its own log: that of its `disconnected` line, or, where no answer is all that this knows,
+    what attempts failed of meanwhile. `texts`: each with its cause or an empty text. Empty: nothing says it.
     """
-    own = cause if cause in CAUSES else of_text(reason)
-    by_errors = [given if given in CAUSES else of_text(text) for text, given in errors]
-    by_errors = [each for each in by_errors if each]
-    sent_away = not cause and _SENT_AWAY in reason
-    if (own in ("no_answer", "") or sent_away) and any(_SURE.search(text) for text, _ in errors):
-        return "master_gone"  # whatever was seen first: a master that is restarted is stopped first
-    if own in ("no_answer", ""):
-        return next(
-            (each for each in by_errors if each != "no_answer"), own or (by_errors[-1] if by_errors else "")
-        )
-    return own
+    found = [cause if cause in CAUSES else of_text(text) for text, cause in texts]
+    if found[0] == "refused" and not texts[0][1] and "master_gone" in found:
+        return "master_gone"  # version 1.0: a master that stops sends its nodes away first
+    known = [cause for cause in found if cause]
+    return next((cause for cause in known if cause != "no_answer"), known[0] if known else "")
 
 
 def compare(lanes: Sequence[Lane]) -> None:

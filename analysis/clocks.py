@@ -71,8 +71,9 @@ def _events(lane: Lane, attempts: Sequence[Attempt]) -> Events:
     for outage in lane.outages[-EVENTS:]:
         if outage.cause in ("master_gone", "no_answer") and not outage.at_start:
             found["lost", None].append(outage.start)
-    for at, node in lane.joins:
-        found["back", lane.node if node is None else node].append(at)
+    found["back", lane.node] += (at for at, _ in lane.masters[-EVENTS:])
+    for at, node in lane.restores:
+        found["back", node].append(at)
     for attempt in attempts:
         if attempt.lane != lane.key:
             continue

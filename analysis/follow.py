@@ -90,7 +90,7 @@ class Follower:
         log = self._log_of.get(path)
         if log is None:
             folder = Folder(path)
-            log = self._log_of[path] = NodeLog(folder.name, [folder.name], folder.number)
+            log = self._log_of[path] = NodeLog([folder.name], folder.number)
             self._logs.append(log)
         return log
 

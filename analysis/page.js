@@ -12,6 +12,7 @@
   const PATTERNS = { silence: "M0 6L6 0", freeze: "M0 3H6", stopped: "M3 0V6", doubled: "M1.5 0V6" };
   const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
     172800, 604800, 2592000];
+  const SIGNS = { pending: "?", withdrawn: "○" };
   const SHORT = { outage: "no master", silence: "silent", freeze: "stood still", stopped: "stopped" };
   const view = { from: 0, length: data.length, at: null };
   let width = 0, gutter = 0, layout = [];
@@ -53,22 +54,9 @@
   };
   const full = (at) => `${day(clock(at))} ${time(at, 0.01)}`;
 
-  const lanes = data.lanes.map((lane) => {
-    const points = { at: [], low: [], high: [], missed: lane.missed };
-    if (lane.points) {
-      let column = 0;
-      lane.points.steps.forEach((step, i) => {
-        column += step;
-        points.at.push((column + 0.5) * data.length / lane.points.columns);
-        points.low.push(lane.points.lows[i] * data.unit_ms);
-        points.high.push((lane.points.lows[i] + lane.points.rises[i]) * data.unit_ms);
-      });
-      points.break_s = lane.points.break_s;
-    }
-    // what is held for one owner has a row; so have the orders about it
-    const rows = [...new Set([...lane.holds.map((hold) => hold[4]), ...lane.marks.map((mark) => mark[3])])].sort((a, b) => a - b);
-    return { ...lane, points, rows };
-  });
+  // what is held for one owner has a row; so have the orders about it
+  const lanes = data.lanes.map((lane) => ({ ...lane,
+    rows: [...new Set([...lane.holds.map((hold) => hold[4]), ...lane.marks.map((mark) => mark[3])])].sort((a, b) => a - b) }));
 
   const first = (sorted, value) => {
     let low = 0, high = sorted.length;
@@ -128,9 +116,9 @@
     }
   };
 
-  // from the lane whose address it is to the row that holds it, and back; those a pixel apart are drawn once
+  // from the lane whose address it is to the row that holds it, and back
   const drawArrows = (layer) => {
-    const arrows = [], seen = new Set();
+    const arrows = [];
     layout.forEach(({ lane, rows }, index) => {
       for (const [from, to, , , owner, back] of lane.holds) {
         if (owner < 0 || owner === index) continue;
@@ -138,9 +126,7 @@
         const down = owner < index;
         const near = down ? row + 2 : row + ROW - 2, far = down ? layout[owner].plot + PLOT : layout[owner].plot;
         for (const [at, kind] of back ? [[from, "take"], [to, "return"]] : [[from, "take"]]) {
-          const key = `${Math.round(x(at))} ${index} ${owner} ${kind}`;
-          if (!shows(at, at) || seen.has(key)) continue;
-          seen.add(key);
+          if (!shows(at, at)) continue;
           const [start, end] = kind === "take" ? [far, near] : [near, far], sign = end > start ? -1 : 1;
           make(layer, "path", { class: `arrow ${kind}`, d: `M${x(at)} ${start}V${end + sign * 6}` });
           make(layer, "path", { class: "tip", d: `M${x(at)} ${end}l-4 ${sign * 7}h8z` });
@@ -177,7 +163,7 @@
     }
     curve(inside, lane.points, plotTop);
     let missed = "";
-    for (const at of lane.points.missed) if (shows(at, at)) missed += `M${x(at).toFixed(1)} ${plotTop + PLOT - 12}v8`;
+    for (const at of lane.missed) if (shows(at, at)) missed += `M${x(at).toFixed(1)} ${plotTop + PLOT - 12}v8`;
     if (missed) make(inside, "path", { class: "missed", d: missed });
     label(layers.front, labels, plotTop + 14, arrows);
     // a row for each owner whose address it holds or was ordered to take
@@ -195,8 +181,8 @@
         const left = x(at);
         if (left - last < 6) continue; // a busy log: one sign stands for those below it
         last = left;
-        make(layers.front, "text", { class: `label cross ${kind}`, x: left, y: y + 15 }, kind === "pending" ? "?" : kind === "withdrawn" ? "○" : "✕");
-        items.push({ kind, left: left - 6, right: left + 6, text, short: text.split(":")[0] });
+        const sign = make(layers.front, "text", { class: `label cross ${kind}`, x: left, y: y + 15 }, SIGNS[kind] || "✕");
+        make(sign, "title", {}, text);
       }
       label(layers.front, items, y + 14, arrows);
     });
@@ -209,47 +195,33 @@
     if (summary) make(layers.front, "text", { class: "small", x: nameWidth + 10, y: top + 17 }, summary);
   };
 
-  // each text is in its own bar where that is wide, else behind it, and ends before the next thing and any arrow
+  // each text stands in its own bar, where it ends before the next thing and no arrow crosses it
   const label = (layer, items, y, arrows) => {
     items.sort((one, other) => one.left - other.left);
-    const crossing = arrows.filter((arrow) => arrow.top < y && arrow.bottom > y - 12)
-      .map((arrow) => arrow.x).sort((one, other) => one - other);
     let taken = gutter;
     items.forEach((item, i) => {
-      const next = i + 1 < items.length ? items[i + 1].left : width;
-      const inside = item.right - item.left >= 60;
-      let start = Math.max(inside ? item.left + 5 : item.right + 3, taken);
-      let end = inside ? Math.min(next, item.right) - 3 : next - 4;
-      const near = crossing.find((at) => at > start - 3 && at < start + 12);
-      if (near !== undefined) start = near + 5;
-      const blocked = crossing.find((at) => at > start && at < end);
-      if (blocked !== undefined) end = blocked - 5;
+      const start = Math.max(item.left + 5, taken);
+      const end = Math.min(item.right, i + 1 < items.length ? items[i + 1].left : width) - 3;
       const shown = end > start ? fit(item.text, end - start, undefined, item.short) : "";
-      if (!shown || (!inside && start > item.right + 24)) return;
-      const element = make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown);
-      make(element, "title", {}, item.text);
+      const crosses = (arrow) => arrow.top < y && arrow.bottom > y - 12 && arrow.x > start - 3 && arrow.x < start + measure(shown) + 3;
+      if (!shown || arrows.some(crosses)) return;
+      make(make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown), "title", {}, item.text);
       taken = start + measure(shown) + 6;
     });
   };
 
-  // the lowest and the highest of each pixel are one stroke, and a line joins their middles
+  // the lowest and the highest of each column are one stroke, and a line joins their middles
   const curve = (layer, points, top) => {
     const y = (ms) => (top + 4 + (PLOT - 10) * (1 - Math.min(1, share(ms)))).toFixed(1);
-    const end = view.from + view.length;
+    const end = Math.min(points.at.length, first(points.at, view.from + view.length) + 1);
     let path = "", last = -Infinity;
-    for (let i = Math.max(0, first(points.at, view.from) - 1); i < points.at.length && points.at[i] <= end + view.length / 50;) {
-      const here = Math.round(x(points.at[i]) * 2) / 2, at = points.at[i];
-      let low = points.low[i], high = points.high[i], until = at;
-      for (i++; i < points.at.length && Math.round(x(points.at[i]) * 2) / 2 === here; i++) {
-        low = Math.min(low, points.low[i]);
-        high = Math.max(high, points.high[i]);
-        until = points.at[i];
-      }
-      const middle = y(Math.sqrt(Math.max(low, LOW_MS) * Math.max(high, LOW_MS)));
-      path += `${at - last > points.break_s ? "M" : "L"}${here} ${middle}`;
+    for (let i = Math.max(0, first(points.at, view.from) - 1); i < end; i++) {
+      const here = x(points.at[i]).toFixed(1), low = points.low[i], high = points.high[i];
+      const middle = y(Math.sqrt(Math.max(low, LOW_MS) * Math.max(high, LOW_MS))), begins = points.at[i] - last > points.break_s;
+      path += `${begins ? "M" : "L"}${here} ${middle}`;
       // an answer alone would be nothing to see
-      path += high > low ? `M${here} ${y(low)}V${y(high)}M${here} ${middle}` : at - last > points.break_s ? "h.1" : "";
-      last = until;
+      path += high > low ? `M${here} ${y(low)}V${y(high)}M${here} ${middle}` : begins ? "h.1" : "";
+      last = points.at[i];
     }
     if (path) make(layer, "path", { class: "curve", d: path });
   };

@@ -60,16 +60,13 @@ def read(folders: Sequence[Folder]) -> Reading:
 def _log_of(folders: Sequence[Folder]) -> NodeLog:
     """`folders`: of one machine; a line that two of them hold counts once."""
     numbers = {folder.number for folder in folders}
-    log = NodeLog(
-        " and ".join(folder.name for folder in folders),
-        [folder.name for folder in folders],
-        numbers.pop() if len(numbers) == 1 else None,
-    )
+    log = NodeLog([folder.name for folder in folders], numbers.pop() if len(numbers) == 1 else None)
     for item in _merged(folders, "ping"):
         log.pings.add(item)
     log.pings.sort()
     for item in _merged(folders, "comms"):
         log.add(item)
+    log.finish()
     return log
 
 
