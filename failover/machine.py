@@ -1,8 +1,6 @@
-"""Taking a dead node's address and giving it back: a table of states, without I/O of its own.
+"""Taking a dead node's address and giving it back: what happens becomes an `Event`, and TABLE has the action.
 
-Everything that happens to an address ordered of this node is an `Event`; what the worker then does is the
-action of TABLE for the state in which the address is. Time comes in as monotonic seconds, the machine is the
-`Network` that was given, answers to the master go out through `answer`.
+It has no I/O of its own. Times are monotonic seconds; answers to the master go out through `answer`.
 """
 
 import math
@@ -10,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from failover.actions import Actions
+from config import Config
+from failover.actions import TABLE, Actions
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
 from failover.owners import OwnerMacs
-from failover.states import ADOPT_PROBE_S, HOLDING, Event, FailoverSettings, State, VipState
-from failover.transitions import TABLE
+from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
 from failover.vips import Reply, VipTable
 from logging_setup import EventLogger
 from network.base import (
@@ -38,14 +36,11 @@ CARRIER_LOSS_S = 3.0
 
 
 class Failover:
-    """The addresses that this node holds, or is about to hold, for others. One thread calls it.
-
-    `unusable` is the reason for which this worker can change no address, None: it can.
-    """
+    """The addresses that this node holds, or is about to hold, for others; `unusable` is why it can change none."""
 
     def __init__(
         self,
-        settings: FailoverSettings,
+        settings: Config,
         node: Node,
         network: Network,
         log: EventLogger,
@@ -72,10 +67,7 @@ class Failover:
         self.watch = self._conflicts.watch
 
     def start(self, now: float) -> None:
-        """Find the virtual addresses that an earlier run of this node left; `settled` is true once they are judged.
-
-        Raises NetworkError when the machine cannot be asked.
-        """
+        """Find the virtual addresses that an earlier run left; `settled` once they are judged. Raises NetworkError."""
         for address in self._network.addresses():
             if address.owner is not None:
                 entry = VipState(Vip(address.owner, address.ip, address.interface))
@@ -112,10 +104,7 @@ class Failover:
     def recover(
         self, data: Mapping[str, Any], now: float, arrived_s: float, number: int | None = None
     ) -> str | None:
-        """Take an address over; the reason when the order is refused at once, else None: its answer follows.
-
-        `number` is the order's in this run, for the log.
-        """
+        """Take an address over; the reason when the order is refused at once, else None: its answer follows."""
         try:
             order = parse_recover(data, self._settings.node_id, self._settings.neighbors, arrived_s, number)
             entry = self._entry_for(order)
@@ -273,7 +262,7 @@ class Failover:
         there = self._network.addresses()
         gateways = [gateway for _, gateway in self._network.default_routes()]
         check_address(order.ip, there, gateways, self._settings.allowed_networks)
-        return VipState(Vip(order.owner, order.ip, self._node.interface_for(order.ip.ip)))
+        return VipState(Vip(order.owner, order.ip, self._node.interface_for(order.ip.ip, there)))
 
     def _to_all(self, event: Event, now: float) -> None:
         for entry in list(self._entries.values()):

@@ -42,9 +42,8 @@ class Node:
     def find(self, local_ip: str | None) -> None:
         """Look up the own address; `local_ip` is this end of the connection to the master, None: not connected.
 
-        It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the
-        first address of the default route's interface. Never a virtual address. One that is new is announced. Raises
-        NetworkError.
+        It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the first
+        address of the default route's interface. One that is new is announced. Raises NetworkError.
         """
         link = self._configured_interface()
         name = link.name if link else None
@@ -77,15 +76,13 @@ class Node:
         """Whether a change of that interface may be one of the own address."""
         return self.primary is None or interface in {self.interface, self._configured}
 
-    def interface_for(self, ip: IPv4Address) -> str:
-        """The interface on which `ip` is to be held: INTERFACE, else the one whose subnet contains it.
-
-        Raises NetworkError when there is none, or it is down.
+    def interface_for(self, ip: IPv4Address, here: tuple[Address, ...]) -> str:
+        """The interface on which `ip` is to be held: INTERFACE, else, of this machine with the addresses `here`, the one
+        whose subnet contains it. Raises NetworkError when there is none, or it is down.
         """
         if self._configured:
             names = [self._configured]
         else:
-            here = self._network.addresses()
             fitting = [own for own in here if own.owner is None and ip in own.ip.network]
             if not fitting:
                 raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
@@ -128,10 +125,7 @@ class Node:
             self._log.debug("announce_failed", interface=interface, reason=str(exc))
 
     def address_on(self, interface: str, near: IPv4Address | None = None) -> IPv4Address | None:
-        """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
-
-        None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
-        """
+        """With which to ask for `near` there: the primary one where it is there; None: it has none. Raises NetworkError."""
         here = [there for there in self._network.addresses(interface) if there.owner is None]
         if self.primary in here:
             return self.primary.ip.ip

@@ -38,9 +38,7 @@ class Recover:
 
 
 def brief(value: object) -> str:
-    """A value of any kind in few characters, for an error message. A long one is left out rather than cut, since
-    half a secret would not be recognized and redacted; the order itself is in the log.
-    """
+    """A value for an error message. A long one is left out: half a secret would not be recognized and redacted."""
     text = compact_json(value)
     return text if len(text) <= _SHOWN_CHARS else f"a value of {len(text)} characters"
 

@@ -19,10 +19,8 @@ INTERFACE = "simulated0"
 
 
 class Simulated:
-    """The node's own address is 10.9.0.NODE_ID/24 on `simulated0`; virtual addresses live as long as this object.
-
-    There are no leases to run out, no gateways and no other hosts, so a probe is always followed by silence.
-    Raises NetworkError where NODE_ID leaves no such address (it fits 1 to 254).
+    """The node's own address is 10.9.0.NODE_ID/24 on `simulated0`. There are no other hosts, so every probe is followed
+    by silence, and no leases: virtual addresses live as long as this object.
     """
 
     backend = "simulated"

@@ -124,7 +124,7 @@ class Reports:
             if self._failover.is_stale(waiting.reply):
                 continue
             data = loads(waiting.data)
-            if waiting.reply.with_join:
+            if waiting.reply.owner is not None:
                 join = self._node.join_data(self._failover.held)
                 data = {**join, **data}
                 self._last_join = join

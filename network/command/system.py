@@ -14,9 +14,7 @@ _SECRETS = {"PASSWORD", "MASTER_TOKEN"}
 
 
 def run(argv: Sequence[str], accept: tuple[int, ...] = (0,)) -> str:
-    """What a command prints; never by a shell, in the C locale. NetworkError with what it said where it ends with an
-    exit code that is not accepted, is missing or takes over 5 s.
-    """
+    """What a command prints, without a shell, in the C locale. NetworkError where it fails or takes over 5 s."""
     env = {name: value for name, value in os.environ.items() if name not in _SECRETS} | {"LC_ALL": "C"}
     try:
         done = subprocess.run(

@@ -5,7 +5,7 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Interface
 
 from network.base import (
@@ -18,7 +18,7 @@ from network.base import (
     Vip,
 )
 from network.netlink import addresses as rtnl
-from network.netlink import arp, links, routes
+from network.netlink import arp, links
 from network.netlink.arp_filter import ProbeFilter
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 from network.netlink.secondaries import SecondaryGuard
@@ -86,15 +86,15 @@ class Netlink:
         return found
 
     def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
-        """Called by the watch's thread, since each millisecond counts: a virtual address that has come to stand before
-        the machine's own would get in the way of the own one's return.
+        """In the watch's thread, since each millisecond counts: a virtual address that has come to stand before the
+        machine's own would get in the way of the own one's return.
         """
         if removed is None or any(of == index and ip in removed.network for of, ip in self._vips):
             with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out
                 self._guard.remove_leading(requests, self._node_id, index)
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
-        return routes.default_routes(self._route)
+        return links.default_routes(self._route)
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         if self._watch is not None:
@@ -110,7 +110,7 @@ class Netlink:
 
     def hold(self, vip: Vip) -> None:
         before = self._read()
-        there = self._held(vip, before)
+        there = self._held(vip, [one for one in before if one.interface == vip.interface])
         if there is not None:
             self._renew(there, before)
             return
@@ -157,14 +157,14 @@ class Netlink:
 
     def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
-        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read(), anywhere=True)
+        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read())
         if there is not None:
             self._guard.remove(self._route, there)
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         if self._watch is None:
             return LastSeen()
-        return self._watch.last_seen(interface, ip, routes.neighbor_mac(self._route, interface, ip))
+        return self._watch.last_seen(interface, ip, links.neighbor_mac(self._route, interface, ip))
 
     def filter_probes(self, probes: Probes) -> None:
         if self._filter is not None:
@@ -175,16 +175,9 @@ class Netlink:
             raise NetworkError(self._not_started)
         return self._watch
 
-    def _held(
-        self, vip: Vip, among: tuple[rtnl.KernelAddress, ...], *, anywhere: bool = False
-    ) -> rtnl.KernelAddress | None:
+    def _held(self, vip: Vip, among: Iterable[rtnl.KernelAddress]) -> rtnl.KernelAddress | None:
         wanted = (vip.ip, self._node_id, vip.owner)
-        for there in among:
-            if (there.ip, there.holder, there.owner) == wanted and (
-                anywhere or there.interface == vip.interface
-            ):
-                return there
-        return None
+        return next((one for one in among if (one.ip, one.holder, one.owner) == wanted), None)
 
     def _speaking(self, interface: str) -> str:
         """The MAC with which to speak ARP on an interface. On one that can't, the kernel drops frames in silence."""

@@ -46,9 +46,7 @@ class Requests:
         return {"value": found and encode(found)}
 
     def _obey(self, request: Any) -> LastSeen | None:
-        """Carry a request out. Raises NetworkError where it reaches beyond what was allowed at start or fails, ValueError,
-        TypeError and KeyError for what is no request.
-        """
+        """Carry it out. NetworkError: it fails, or is not allowed; ValueError, TypeError, KeyError: it is no request."""
         network, do = self.network, request["do"]
         match do:
             case "hold" | "renew" | "release":

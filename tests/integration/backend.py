@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from functools import partial
 from ipaddress import IPv4Interface
 
 import pytest
@@ -29,9 +28,10 @@ class Node:
         self.host, self.events = host, []
         self.inside = Inside(host.ns)
         self.net = self.inside.call(Netlink, node_id, lease_s)
-        self.interface_for = partial(
-            self.inside.call, failover.node.Node(node_id, (), interface, self.net, NoLog()).interface_for
-        )
+        self.node = failover.node.Node(node_id, (), interface, self.net, NoLog())
+
+    def interface_for(self, ip):
+        return self.inside.call(self.node.interface_for, ip, self.addresses())
 
     def __getattr__(self, name):
         return lambda *args: self.inside.call(getattr(self.net, name), *args)

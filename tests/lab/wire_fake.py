@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from types import SimpleNamespace
 from typing import Any
 
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import FailoverSettings, State
+from failover.states import State
 from failover.vips import Reply
 from logging_setup import NoLog
 from logs.format import Entry, format_line, parse_line
@@ -300,7 +301,7 @@ class Desk:
             "conflict_probe_s": 0.2,
             "conflict_wait_s": 30.0,
         }
-        self.settings = FailoverSettings(**{**values, **settings})
+        self.settings = SimpleNamespace(**{**values, **settings})
         self.node = Node(3, GRID[3], None, self.wire, self.log)
         self._inbox: deque[object] = deque()
         self._answers: deque[Reply] = deque()
@@ -398,7 +399,7 @@ class Desk:
         while self._answers:
             reply = self._answers.popleft()
             data = dict(reply.extra)
-            if reply.with_join:
+            if reply.owner is not None:
                 data = {**self.node.join_data(self.failover.held), **data}
             self.sent.append((reply.event, json.loads(json.dumps(data))))
 

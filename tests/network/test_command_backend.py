@@ -11,8 +11,7 @@ import pytest
 
 from network.base import Address, AddressesChanged, ArpSeen, Interface, LinkUp, NetworkError, Vip
 from network.command import backend as alias
-from network.command.backend import CommandBackend
-from network.command.journal import Journal
+from network.command.backend import CommandBackend, Journal
 from network.command.macos import MacOS
 from network.command.system import InterfaceInfo, System
 

@@ -72,9 +72,9 @@ def test_renew_never_adds(net):
 
 def test_interface_for_and_unknown_names(net):
     node = Node(3, (), None, net, NoLog())
-    assert node.interface_for(IPv4Address("10.9.0.200")) == "simulated0"
+    assert node.interface_for(IPv4Address("10.9.0.200"), net.addresses()) == "simulated0"
     with pytest.raises(NetworkError, match=r"10\.9\.1\.1"):
-        node.interface_for(IPv4Address("10.9.1.1"))
+        node.interface_for(IPv4Address("10.9.1.1"), net.addresses())
     with pytest.raises(NetworkError, match="eth7"):
         net.interface("eth7")
 
