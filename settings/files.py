@@ -18,6 +18,7 @@ from io import StringIO
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from secrets import token_hex
+from types import MappingProxyType
 from typing import NamedTuple
 
 from settings.types import Fault, InvalidValue, expects, printable, quoted
@@ -172,7 +173,7 @@ def neighbors(text: str) -> Mapping[int, tuple[int, ...]]:
         faults.append(Fault("it lists no node"))
     if faults:
         raise InvalidValue(*faults)
-    return listed
+    return MappingProxyType(listed)
 
 
 def absolute(text: str) -> Path:
