@@ -106,7 +106,7 @@ class Client:
         """
         Payload.max_decode_packets = POLL_PACKETS
         url = self.dialer.url
-        self.dialer.fault = self._stream = None
+        self._stream = None
         polling = PollingSession(self.dialer, self.heard, self._opened)
         options = {"reconnection": False, "logger": QUIET, "engineio_logger": QUIET, "json": payload,
                    "request_timeout": self.limit_s, "http_session": polling}  # fmt: skip
@@ -122,13 +122,16 @@ class Client:
                 auth = self.target.auth
                 sio.connect(url, auth=auth, transports=[transport], namespaces=["/"], wait=False)
         except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
-            failure = self.dialer.fault or explain(exc, url)
+            failure = explain(exc, url).bare()
             if self._eio:
                 self._eio.on("disconnect", lambda *_: None)
                 self._eio.disconnect(abort=True)
             if self._stream:
                 self._stream.close()
             return failure
+        if self._stream:
+            # from here on only Engine.IO's own silence ends it
+            self._stream.settimeout(self.quiet_s)
         return None
 
     def flush(self, limit_s: float) -> None:
@@ -142,7 +145,8 @@ class Client:
         sock = self.dialer.dial()
         self.dialer.phase = "in the websocket handshake"
         opened = self._opened if EIO == 4 else None
-        self._stream = Stream(sock, self.dialer, time.monotonic() + handshake_s, self.heard, opened)
+        ends_s = time.monotonic() + handshake_s
+        self._stream = Stream(sock, self.dialer, ends_s, self.heard, opened, self._websocket_ended)
         return {
             "class_": WebSocket,
             "socket": self._stream,
@@ -161,11 +165,15 @@ class Client:
         eio.create_queue = Outbox
         eio.queue = Outbox()
 
+    def _websocket_ended(self, failure: Failure) -> None:
+        # one that the library does not use yet is an attempt
+        if self._eio.transport() == "websocket":
+            self.end(failure)
+
     def _disconnected(self, *_reason: Any) -> None:
         # where the library still counts itself as connected, it was not the master that said so
-        said = not self.is_up
         gone = Failure("the master closed the connection", "master_gone")
-        self.end(gone if said else self.dialer.fault or gone, goodbye=said)
+        self.end(gone, goodbye=not self.is_up)
 
     def _run(self, target: Callable[..., None], *args: Any) -> Any:
         """In place of the library's start_background_task: a message is handled here, at once."""
@@ -184,9 +192,11 @@ class Client:
             self._loops += 1
         try:
             target()
+        except Failure as exc:
+            self.end(exc)
         except Exception as exc:  # noqa: BLE001 - the library's own code, on what the master sent
             self.end(Failure(f"what the master sent ended it ({type(exc).__name__}: {exc})", "not_a_master"))
-        self.end(self.dialer.fault or Failure("the connection broke", "master_gone"))
+        self.end(Failure("the connection broke", "master_gone"))
         self.dialer.cut()
         self._eio.queue.put(None)  # the thread that writes may wait for a packet
         with self._count:

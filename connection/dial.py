@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from http.client import BadStatusLine, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,8 +41,7 @@ class Dialer:
     """Makes sockets to one master, for one connection. Its owner cuts what takes too long.
 
     Every socket is kept, so that `cut` can shut it down from any thread: that wakes a thread that waits on it, where
-    closing would not. `phase` says what is being waited for, `reached` that a machine has answered, `fault` what went
-    wrong first with a connection over them, None: nothing.
+    closing would not. `phase` says what is being waited for, `reached` that a machine has answered.
     """
 
     def __init__(self, target: Target, resolver: Resolver) -> None:
@@ -50,7 +50,6 @@ class Dialer:
         self.secure = parts.scheme == "https"
         self.host, self.port = parts.hostname or "", parts.port or (443 if self.secure else 80)
         self.phase = "starting"
-        self.fault: Failure | None = None
         self.reached = False
         self.local_ip: str | None = None
         self._ca_file = target.ca_file
@@ -92,7 +91,7 @@ class Dialer:
             sock = self._connected(host, port, ends_s)
             if proxy and tunnel:
                 self._tunnel(sock, proxy, ends_s)
-        except (OSError, Failure) as exc:
+        except (OSError, HTTPException, Failure) as exc:
             raise proxy_fault(str(proxy), self.url, exc) if proxy else explain(exc, self.url) from exc
         if not proxy:
             self.local_ip = sock.getsockname()[0]
@@ -101,11 +100,6 @@ class Dialer:
         except OSError as exc:
             sock.close()
             raise explain(exc, self.url) from exc
-
-    def note(self, failure: Failure) -> Failure:
-        """Keep the first fault: the libraries between keep only its text, or nothing."""
-        self.fault = self.fault or failure.bare()
-        return failure
 
     def useless(self) -> None:
         """What answers at the address is no good: another one comes first next time."""
@@ -169,10 +163,7 @@ class Dialer:
             sock.settimeout(_left_s(ends_s))
             return sock.recv(READ_BYTES)
 
-        try:
-            head, _ = read_head(receive)  # the master does not speak first
-        except NotHttp as exc:
-            raise proxy_refused(str(proxy), self.url, f"it speaks no HTTP: {exc}", answered=False) from exc
+        head, _ = read_head(receive)  # the master does not speak first
         status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
         if not status or not status[1].startswith(b"2"):
             said = head.partition(b"\r\n")[0][:100].decode(errors="replace")
@@ -196,21 +187,17 @@ def _left_s(ends_s: float) -> float:
     return left_s
 
 
-class NotHttp(Exception):
-    """What answers does not speak HTTP; the text is what it said."""
-
-
 def read_head(receive: Callable[[], bytes]) -> tuple[bytes, bytes]:
     """The head of an HTTP answer, its blank line included, and what came with it.
 
-    Raises OSError: it did not come; NotHttp; Failure: it has no end.
+    Raises OSError: it did not come; BadStatusLine: it is none; Failure: it has no end.
     """
     data = b""
     while b"\r\n\r\n" not in data:
         piece = receive()
         data += piece
         if not data.startswith(b"HTTP/"[: len(data)]):
-            raise NotHttp(repr(data[:100]))
+            raise BadStatusLine(repr(data[:100]))
         if not piece:
             raise ConnectionResetError("closed in the head of an answer")
         if len(data) > HEAD_BYTES and b"\r\n\r\n" not in data[:HEAD_BYTES]:

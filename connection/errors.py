@@ -17,6 +17,8 @@ from connection.protocol import EIO, MISMATCH, REMEDY
 Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"]
 """What an outage is put down to, in the logs and in their analysis."""
 
+MESSAGE_LIMIT = 8 << 20
+"""Bytes of one message. A master that sends more has gone mad, or is none: the connection ends before memory does."""
 _SET_URL = "set MASTER_URL to the master's own address"
 _CHECK_PROXY = "correct or start the proxy, or name the master's host in no_proxy"
 
@@ -112,7 +114,7 @@ def _known(exc: BaseException, url: str) -> Failure | None:
         case TimeoutError():
             return Failure(f"no answer from {url}", "no_answer", blocked=True)
         case http.client.HTTPException():
-            return no_handshake(url, f"no HTTP: {type(exc).__name__}")
+            return no_handshake(url, f"no HTTP: {exc}")
     return None
 
 
@@ -122,6 +124,11 @@ def unanswered(url: str, limit_s: float, phase: str) -> Failure:
     if phase.startswith("looking up"):
         return Failure(f"{text}: its name server is slow", "network", remedy="correct /etc/resolv.conf")
     return Failure(text, "no_answer")
+
+
+def too_large() -> Failure:
+    """A message, whichever way it comes, has more than MESSAGE_LIMIT bytes."""
+    return Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
 
 
 def no_handshake(url: str, why: str) -> Failure:
@@ -181,6 +188,8 @@ def proxy_fault(proxy: str, url: str, exc: BaseException | str) -> Failure:
             why = "no answer"
         case OSError():
             why = exc.strerror or "it closed the connection"
+        case http.client.HTTPException():
+            why = f"it speaks no HTTP: {exc}"
         case _:
             why = str(exc)
     return Failure(f"the proxy {proxy}, on the way to {url}: {why}", "network", remedy=_CHECK_PROXY)

@@ -17,9 +17,17 @@ import requests
 from requests.utils import default_user_agent
 
 from connection.dial import DAY_S, HEAD_BYTES, READ_BYTES, Dialer
-from connection.errors import Failure, engineio_version, explain, explain_answer, proxy_fault
+from connection.errors import (
+    MESSAGE_LIMIT,
+    Failure,
+    engineio_version,
+    explain,
+    explain_answer,
+    proxy_fault,
+    too_large,
+)
 from connection.protocol import EIO
-from connection.stream import LEAST_RATE, MESSAGE_LIMIT, PACKET_TYPES
+from connection.stream import LEAST_RATE, PACKET_TYPES
 
 FURTHER_S = 4.0
 """Seconds that the socket of a further request may take to be made."""
@@ -78,7 +86,7 @@ def exchange(
                     if limit is not None and len(body) > limit:
                         break
                     if len(body) > MESSAGE_LIMIT:
-                        raise Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
+                        raise too_large()
                     if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
                         heard()
                 return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
@@ -99,17 +107,12 @@ class PollingSession(requests.Session):
         self._opened = opened
 
     def request(self, method: Any, url: Any, *_: Any, **options: Any) -> requests.Response:
-        """Raises requests.ConnectionError, with the fault noted."""
+        """Raises Failure, which the library does not catch: it ends the thread of a connection that stands."""
         handshake = "sid=" not in url
         try:
             body = self._handshake(url) if handshake else self._further(method, url, **options)
         except Exception as exc:
-            # no name for the failure: its frames, which have read megabytes, would be kept by their own variable
-            text = str(self._dialer.note(self._explained(exc, handshake=handshake)))
-            if not handshake:
-                # the connection is over; the library waits for its other thread, which may be making a socket
-                self._dialer.cut()
-            raise requests.ConnectionError(text) from exc
+            raise self._explained(exc, handshake=handshake) from exc
         self._heard()
         response = requests.Response()
         response.status_code, response.raw = 200, BytesIO(body)

@@ -15,7 +15,7 @@ from connection import payload
 from connection.client import Client
 from connection.delivery import HASTE_S, JOIN_ACK_ID, Delivery
 from connection.dial import Target
-from connection.errors import Failure, explain, mismatch, rejected
+from connection.errors import MESSAGE_LIMIT, Failure, explain, mismatch, rejected, too_large
 from connection.messages import (
     ORDERS,
     Callbacks,
@@ -27,8 +27,8 @@ from connection.messages import (
 )
 from connection.protocol import EIO, heard_v3
 from connection.resolve import Resolver
-from connection.stream import MESSAGE_LIMIT
-from logging_setup import EventLogger, compact_json
+from logging_setup import EventLogger
+from logs.format import compact_json
 
 WAIT_S = 0.2
 """Seconds between two looks of a reader, waiting for the owner, whether its connection is still wanted."""
@@ -189,7 +189,7 @@ class Session(Client):
                 raise ValueError("it is binary data that no packet has announced")
             self._attached += len(data)
             if self._attached > MESSAGE_LIMIT:
-                self.end(Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master"))
+                self.end(too_large())
             return
         # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
         self._attached = 0 if isinstance(data, str) and data[:1] in ("5", "6") else None
@@ -238,9 +238,6 @@ class Session(Client):
         if not self._sid:
             self.end(mismatch())
             return
-        if self._stream:
-            # from here on only Engine.IO's own silence ends it
-            self._stream.settimeout(self.quiet_s or None)
         self._phase = "connected"
         transport = str(self._eio.transport())
         self._callbacks.post(Connected(self, self._sid, transport, self.dialer.local_ip, self.quiet_s))

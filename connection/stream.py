@@ -18,12 +18,10 @@ from typing import Any, TypeVar
 
 import websocket
 
-from connection.dial import READ_BYTES, Dialer, NotHttp, read_head
-from connection.errors import Failure, explain, explain_answer, no_handshake
+from connection.dial import READ_BYTES, Dialer, read_head
+from connection.errors import MESSAGE_LIMIT, Failure, explain_answer, no_handshake, too_large
 
 T = TypeVar("T")
-MESSAGE_LIMIT = 8 << 20
-"""Bytes of one message. A master that sends more has gone mad, or is none: the connection ends before memory does."""
 PACKET_TYPES = tuple("0123456b")
 LEAST_RATE = 1024
 """Bytes a second, from which on a message that has not ended yet counts as life."""
@@ -47,12 +45,14 @@ class Stream:
         ends_s: float,
         heard: Callable[[], None],
         opened: Callable[[bytes], None] | None,
+        ended: Callable[[Failure], None],
     ) -> None:
         self._sock = sock
-        self.dialer = dialer
+        self._dialer = dialer
         self._turn = threading.Lock()
         self._heard = heard
         self._greeted = opened
+        self._ended = ended
         self._timeout_s: float | None = None
         self._ends_s = ends_s
         self._ahead = b""
@@ -65,14 +65,12 @@ class Stream:
     def recv(self, size: int) -> bytes:
         """At most `size` bytes. The socket is read in large pieces: a burst costs as much as its system calls."""
         if self._at == len(self._ahead):
-            self._ahead, self._at = self._fill(), 0
+            self._ahead, self._at = self._fill() if self._opened else self._handshake(), 0
         piece = self._ahead[self._at : self._at + size]
         self._at += len(piece)
         self._taken += len(piece)
-        if self._opened and self._taken > MESSAGE_LIMIT:
-            raise self.dialer.note(
-                Failure(f"a message of more than {MESSAGE_LIMIT >> 20} MiB", "not_a_master")
-            )
+        if self._taken > MESSAGE_LIMIT:
+            raise too_large()
         return piece
 
     def send(self, data: bytes) -> int:
@@ -88,18 +86,30 @@ class Stream:
         if greeted:
             opened = message.encode() if isinstance(message, str) else b""
             if not opened.startswith(b"0{"):
-                raise self.dialer.note(no_handshake(self.dialer.url, f"its websocket says {message[:40]!r}"))
-            try:
-                greeted(opened)
-            except Failure as exc:
-                raise self.dialer.note(exc) from None
+                raise no_handshake(self._dialer.url, f"its websocket says {message[:40]!r}")
+            greeted(opened)
         elif isinstance(message, str) and message[:1] not in PACKET_TYPES:
-            self.dialer.note(
-                Failure(f"the master sent what is no Engine.IO packet: {message[:40]!r}", "not_a_master")
-            )
+            raise Failure(f"the master sent what is no Engine.IO packet: {message[:40]!r}", "not_a_master")
+
+    def failed(self, exc: Exception) -> Failure:
+        """Report in words why no message came."""
+        match exc:
+            case Failure():
+                failure = exc
+            case websocket.WebSocketTimeoutException():
+                failure = Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True)
+            case ConnectionResetError():
+                failure = Failure("the connection was reset", "master_gone", blocked=True)
+            case OSError() | websocket.WebSocketConnectionClosedException():
+                failure = Failure("the master closed the connection", "master_gone", blocked=True)
+            case _:
+                failure = Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master")
+        self._ended(failure)
+        return failure
 
     def settimeout(self, value: float | None) -> None:
-        self._timeout_s = value
+        """`value` 0, as of a master whose times are rounded: no limit."""
+        self._timeout_s = value or None
 
     def gettimeout(self) -> float | None:
         return self._timeout_s
@@ -115,27 +125,15 @@ class Stream:
             self._sock.close()
 
     def _fill(self) -> bytes:
-        if not self._opened:
-            self._opened = True
-            return self._handshake()
-        if not self.dialer.wanted:
+        if not self._dialer.wanted:
             raise ConnectionAbortedError("the connection is over")  # there may be megabytes left to read
-        try:
-            data = self._in_turn(lambda: self._sock.recv(READ_BYTES))
-        except TimeoutError:
-            self.dialer.note(Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True))
-            raise
-        except ConnectionResetError:
-            self.dialer.note(Failure("the connection was reset", "master_gone", blocked=True))
-            raise
+        data = self._in_turn(lambda: self._sock.recv(READ_BYTES))
         now = time.monotonic()
-        if not data:
-            self.dialer.note(Failure("the master closed the connection", "master_gone", blocked=True))
-        elif not self._arrived:
+        if not self._arrived:
             self._began_s = now
         self._arrived += len(data)
         # what comes is life, but not a byte now and then of a message that never ends
-        if self._arrived >= LEAST_RATE * (now - self._began_s):
+        if data and self._arrived >= LEAST_RATE * (now - self._began_s):
             self._heard()
         return data
 
@@ -143,21 +141,17 @@ class Stream:
         """The answer to the handshake, which the library would read byte by byte and without end, and whose cookies
         it would keep for good. Raises Failure unless it is a websocket.
         """
-        try:
-            head, rest = read_head(self._receive)
-            match = re.match(rb"HTTP/\d\.\d (\d{3})", head)
-            status = int(match[1]) if match else 0
-            if status == 101:
-                lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"set-cookie")]
-                return b"\r\n".join(lines) + rest
-            headers = parse_headers(BytesIO(head.partition(b"\r\n")[2]))
-            body = self._body(rest, headers.get("content-length", ""))
-            failure = explain_answer(status, headers.get("content-type", ""), body, self.dialer.url)
-            raise replace(failure, answered=True)
-        except NotHttp as exc:
-            raise self.dialer.note(no_handshake(self.dialer.url, f"it says {exc}")) from exc
-        except (OSError, Failure) as exc:
-            raise self.dialer.note(explain(exc, self.dialer.url)) from exc
+        self._opened = True
+        head, rest = read_head(self._receive)
+        match = re.match(rb"HTTP/\d\.\d (\d{3})", head)
+        status = int(match[1]) if match else 0
+        if status == 101:
+            lines = [line for line in head.split(b"\r\n") if not line.lower().startswith(b"set-cookie")]
+            return b"\r\n".join(lines) + rest
+        headers = parse_headers(BytesIO(head.partition(b"\r\n")[2]))
+        body = self._body(rest, headers.get("content-length", ""))
+        failure = explain_answer(status, headers.get("content-type", ""), body, self._dialer.url)
+        raise replace(failure, answered=True)
 
     def _body(self, body: bytes, length: str) -> bytes:
         """The start of a refusal, as far as it comes."""
@@ -209,26 +203,17 @@ class WebSocket(websocket.WebSocket):  # type: ignore[misc]
     """Tells its Stream where a message begins; its one override, by the public option `class_`."""
 
     def recv(self) -> Any:
+        """The next message. Raises Failure."""
         stream = self.sock
         stream.message_begins()
         try:
             message = super().recv()
-        except (websocket.WebSocketException, ValueError) as exc:
-            stream.dialer.note(
-                Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master")
-            )
-            self._forget()
-            raise
-        except Exception:
-            self._forget()
-            raise
-        if not message and not self.connected:
-            stream.dialer.note(Failure("the master closed the websocket", "master_gone", blocked=True))
-        else:
+            if not message and not self.connected:
+                raise Failure("the master closed the websocket", "master_gone", blocked=True)
             stream.message_ends(message)
+        except Exception as exc:  # noqa: BLE001 - the library raises what it meets
+            # free what came of a message: these objects refer to each other in circles, and may be collected late
+            self.frame_buffer.recv_buffer = []
+            self.cont_frame.cont_data = None
+            raise stream.failed(exc) from None
         return message
-
-    def _forget(self) -> None:
-        """Free what came of a message: these objects refer to each other in circles, and may be collected late."""
-        self.frame_buffer.recv_buffer = []
-        self.cont_frame.cont_data = None

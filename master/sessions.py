@@ -11,22 +11,22 @@ import socketio.packet
 from master import messages
 from master.listener import MOST_AT_ONCE
 
-UNJOINED_S = 5.0
-"""After which a session without a join ends."""
+UNJOINED_S, REFUSED_S = 5.0, 0.2
+"""After which a session without a join ends, and one whose join was refused: the acknowledgement goes first."""
 MOST_UNJOINED = 1024
 
 
 @dataclass
 class Session:
-    """A Socket.IO connection."""
-
     engine: str
-    """Its Engine.IO session."""
+    """The Engine.IO session."""
     host: str
     nodes: frozenset[int] | None
     """The nodes that its token speaks for; None: every one without a token of its own."""
     join: messages.Join | None = None
     """The last that was accepted."""
+    refused_at: float | None = None
+    """When one was not."""
 
 
 class TextPacket(socketio.packet.Packet):  # type: ignore[misc]
@@ -58,7 +58,6 @@ class Sessions:
         return self._by_sid.pop(sid, None)
 
     def has_joined(self, engine: str) -> bool:
-        """Whether a worker has joined in this Engine.IO session."""
         return engine in self._joined()
 
     def has_room(self) -> bool:
@@ -66,7 +65,9 @@ class Sessions:
         return len(self._sio.eio.sockets) - len(self._joined()) < MOST_UNJOINED
 
     def _joined(self) -> set[str]:
-        return {session.engine for session in self._by_sid.values() if session.join}
+        return {
+            session.engine for session in self._by_sid.values() if session.join and not session.refused_at
+        }
 
     async def end_polling(self) -> None:
         """Answer the polls that are open, so that their workers look for another master at once."""
@@ -78,14 +79,17 @@ class Sessions:
 
     async def end_unjoined(self) -> None:
         """End the sessions in which nobody joins: a polling one is no connection that could be ended."""
-        seen: dict[str, float] = {}
+        ends: dict[str, float] = {}
         while True:
             await asyncio.sleep(0.1)
             now, joined = time.monotonic(), self._joined()
-            seen = {s: seen.get(s, now) for s in self._sio.eio.sockets if s not in joined}
-            overdue = [session for session, since in seen.items() if now - since > UNJOINED_S][:MOST_AT_ONCE]
+            ends = {s: ends.get(s, now + UNJOINED_S) for s in self._sio.eio.sockets if s not in joined}
+            for session in self._by_sid.values():
+                if session.refused_at and session.engine in ends:
+                    ends[session.engine] = session.refused_at + REFUSED_S
+            overdue = [engine for engine, end in ends.items() if now > end][:MOST_AT_ONCE]
             # it would wait until the peer has fetched what is left for it
-            ends = [asyncio.wait_for(self._sio.eio.disconnect(session), 0.2) for session in overdue]
-            await asyncio.gather(*ends, return_exceptions=True)
-            for session in overdue:
-                self._sio.eio.sockets.pop(session, None)
+            ending = [asyncio.wait_for(self._sio.eio.disconnect(engine), 0.2) for engine in overdue]
+            await asyncio.gather(*ending, return_exceptions=True)
+            for engine in overdue:
+                self._sio.eio.sockets.pop(engine, None)

@@ -29,7 +29,7 @@ def stream(sock):
     """A Stream after the websocket's handshake, which the other side must have answered."""
     ends_s = time.monotonic() + PATIENCE_S
     dialer = Dialer(Target("https://localhost", None, None), Resolver())
-    made = Stream(sock, dialer, ends_s, lambda: None, None)
+    made = Stream(sock, dialer, ends_s, lambda: None, None, lambda failure: None)
     read = b""
     while len(read) < len(SWITCHED):
         read += made.recv(len(SWITCHED) - len(read))
