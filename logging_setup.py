@@ -81,7 +81,7 @@ class Logs:
         return escape(self._redact(text))
 
     def reopen(self) -> None:
-        """Close both files and open them again by their names, as SIGHUP asks; no line is lost."""
+        """Open both files anew by their names, as SIGHUP asks; no line is lost."""
         self._handler.reopen()
 
     def close(self, timeout_s: float = 1.0) -> None:

@@ -17,7 +17,6 @@ from datetime import datetime
 from config import Config
 from connection.reconnect import Connection
 from logging_setup import EventLogger
-from worker.watchdog import Heartbeat
 
 LATE_S = 0.02
 """A wake-up that comes this much too late means that this process stood still, not the master."""
@@ -53,7 +52,7 @@ class PingMonitor:
         self.sent = self.missed = 0
         self.rtt_s: float | None = None
         self.answered_s: float | None = None
-        self.heartbeat = Heartbeat()
+        self.due_s = math.inf  # of the next turn, for the watchdog
         self._connection = connection
         self._interval_s = config.ping_interval_s
         self._timeout_s = config.ping_timeout_s
@@ -129,15 +128,14 @@ class PingMonitor:
         while True:
             reason = None
             with self._changed:
-                due = self._due_s()
-                wait_s = None if due is None else due - time.monotonic()
-                self.heartbeat.due_s = math.inf if due is None else due
-                if not self._stopping and (wait_s is None or wait_s > 0):
-                    self._changed.wait(wait_s)
+                due = self.due_s = self._next_due()
+                wait_s = due - time.monotonic()
+                if not self._stopping and wait_s > 0:
+                    self._changed.wait(None if due == math.inf else wait_s)
                 if self._stopping:
                     return
-                now = self.heartbeat.due_s = time.monotonic()
-                if due is not None and now - due > LATE_S:
+                now = self.due_s = time.monotonic()
+                if now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:
                     if self._next_s <= now:
@@ -147,10 +145,10 @@ class PingMonitor:
                 self.pause(reason)
                 self._gone(reason)
 
-    def _due_s(self) -> float | None:
-        """When there is something to do: a ping to send, or one to give up; None: not before a change."""
+    def _next_due(self) -> float:
+        """When there is something to do: a ping to send, or one to give up; infinity: not before a change."""
         if self._quiet_s is None:
-            return None
+            return math.inf
         return min([self._next_s, *(ping.over_s for ping in self._pings.values())])
 
     def _ping(self, now: float) -> None:

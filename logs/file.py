@@ -30,13 +30,7 @@ class LogFile(LineQueue):
         self._backup_count = backup_count
         self._fd = _CLOSED
         self._size = 0
-        self._reopen = False
         self._failed_at = self._rotate_after = float("-inf")
-
-    def reopen(self) -> None:
-        """Close the file at the next turn, and open it by its name."""
-        self._reopen = True
-        self.retry_s = 0.0
 
     def drain(self, *, closing: bool) -> None:
         """Write everything that waits into the file that has the name now."""
@@ -93,11 +87,10 @@ class LogFile(LineQueue):
         if self._fd != _CLOSED:
             with contextlib.suppress(FileNotFoundError):
                 there, ours = os.lstat(self.path), os.fstat(self._fd)
-                if os.path.samestat(there, ours) and not self._reopen:
+                if os.path.samestat(there, ours):
                     self._size = ours.st_size
                     return
             self._close()
-        self._reopen = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, _FLAGS, 0o644)
         self._size = os.fstat(self._fd).st_size

@@ -24,8 +24,6 @@ REQUESTS_PER_S, REQUESTS_AT_ONCE = 100.0, 200.0
 
 
 class Guard:
-    """An ASGI application around another."""
-
     def __init__(self, app: ASGIApp, listener: Listener, sessions: Sessions, hosts: frozenset[str]) -> None:
         """`hosts`: the names by which the master may be asked, besides localhost, this machine's and IP addresses."""
         self._app, self._listener, self._sessions = app, listener, sessions

@@ -78,7 +78,7 @@ class Master:
         self.sio.on("*", self._on_unknown)
         self.events = RecentEvents()
         self._store = _store(settings, self._emit, self.events)
-        self.metrics = Metrics(lambda: self.cluster, lambda: len(listener), lambda: not self.is_lost)
+        self.metrics = Metrics(lambda: self.cluster.state, lambda: len(listener), lambda: not self.is_lost)
         for handler in (self.events, self.metrics):
             logs.LOG.addHandler(handler)
 
@@ -269,7 +269,6 @@ class Master:
 
 
 def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
-    """Raises ValueError for a URL that Redis's client cannot read."""
     url = settings.redis or settings.redis_file
     if url is None:
         return Store(emit, settings.dead_after, settings.order_timeout, settings.nodes)

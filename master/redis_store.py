@@ -33,15 +33,12 @@ from master.members import Connection, Pulse
 from master.state import State, StateError, decode, encode
 from master.store import Decision, Emit, Outcome, Store, StoreLostError, decide
 
-STATE, EVENTS = "failover:state", "failover:events"
-"""Keys: `VERSION JSON`; what all masters decided last."""
-MESSAGES, MASTERS = "failover:messages:", "failover:masters:"
-"""Keys that end in a master's name: the list of messages to it; that it is there, a key that expires."""
+STATE, MESSAGES, MASTERS = "failover:state", "failover:messages:", "failover:masters:"
+"""Keys: `VERSION JSON`; with a master's name behind, the list of messages to it, and that it is there, which expires."""
 BEAT_S, SILENT_S = 0.5, 2.0
 """How often a master shows that it is there, and after what silence it is gone."""
 FORGOTTEN_S = 60
 """For which messages to a master that is gone are kept."""
-MOST_EVENTS = 200
 LIMIT_S = 2.0
 """For an answer from Redis."""
 TRIES = 100
@@ -58,16 +55,15 @@ class RedisStore(Store):
         nodes: frozenset[int] | None,
         show: Callable[[logging.LogRecord], None] = lambda _: None,
     ) -> None:
-        """`show` is given what other masters logged of their decisions.
-
-        Raises ValueError for a URL that is invalid, without what it contains.
-        """
+        """`show` is given what other masters logged of their decisions."""
         super().__init__(emit, dead_after, order_timeout, nodes)
         self._show = show
-        self._shown: frozenset[bytes] | None = None
         self.name = secrets.token_hex(4)
         self._nodes = nodes
-        self._redis = _client(url)
+        no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
+        self._redis = Redis.from_url(
+            url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry
+        )
         self._version, self._body = 0, ""
         self._present = {self.name}
         """The masters that are there, this one included."""
@@ -153,8 +149,6 @@ class RedisStore(Store):
             version, body, is_lost = self._newest(found)
             if version != self._version:
                 await self._look()  # one that was gone may be back, and have written this
-            if version != self._version or self._shown is None:
-                await self._show_others()
             self.cluster.leads = self.name == min(self._present)
             self.cluster.load(self._fill(body))
             self._outbox.clear()
@@ -166,13 +160,12 @@ class RedisStore(Store):
                 version += 1
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.set(STATE, f"{version} {after}")
-                for address, event, data in self._outbox:
-                    name, _, sid = address.partition(":")
-                    pipe.rpush(MESSAGES + name, json.dumps([sid, event, data]))
+                orders = [(_master(address), [address, *rest]) for address, *rest in self._outbox]
+                events = [_as_message(record) for record in held if record.levelno >= logging.INFO]
+                others = self._present - {self.name}
+                for name, message in [*orders, *((name, event) for name in others for event in events)]:
+                    pipe.rpush(MESSAGES + name, json.dumps(message))
                     pipe.expire(MESSAGES + name, FORGOTTEN_S)
-                for record in (record for record in held if record.levelno >= logging.INFO):
-                    pipe.rpush(EVENTS, _as_text(self.name, record))
-                    pipe.ltrim(EVENTS, -MOST_EVENTS, -1)
                 try:
                     await pipe.execute()
                 except redis.WatchError:
@@ -184,17 +177,6 @@ class RedisStore(Store):
             for record in held:
                 LOG.handle(record)
         return outcomes
-
-    async def _show_others(self) -> None:
-        """What the others decided since the last time; at first nothing, since it may be long ago."""
-        found: Any = await self._redis.lrange(EVENTS, 0, -1)
-        for text in found if self._shown is not None else ():
-            if text not in (self._shown or ()):
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    name, shown, event, fields = json.loads(text)
-                    if name != self.name:
-                        self._show(logging.makeLogRecord({**shown, "msg": Message(event, fields)}))
-        self._shown = frozenset(found)
 
     def _newest(self, found: bytes | None) -> tuple[int, str, bool]:
         """The version and text to go on from: what Redis has, or what this master read or wrote last where that is
@@ -245,7 +227,9 @@ class RedisStore(Store):
         return _master(connection.sid) == self.name or not connection.is_reachable
 
     async def _send_all(self) -> None:
-        """Send this master's messages in the order in which they were decided, whichever master decided them."""
+        """Send this master's messages in the order in which they were decided, whichever master decided them, and show
+        what the others logged of that.
+        """
         while True:
             try:
                 found: Any = await self._redis.blpop([MESSAGES + self.name], timeout=1)
@@ -254,8 +238,12 @@ class RedisStore(Store):
                 continue
             try:
                 if found:
-                    sid, event, data = json.loads(found[1])
-                    await self._emit(str(sid), str(event), dict(data))
+                    address, event, data = json.loads(found[1])
+                    if address:
+                        await self._emit(address.partition(":")[2], str(event), dict(data))
+                    else:
+                        message = Message(event, data["fields"])
+                        self._show(logging.makeLogRecord({**data["record"], "msg": message}))
             except Exception as exc:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
                 fault(exc, message=repr(found)[:200])
 
@@ -276,20 +264,11 @@ def _held_back() -> Iterator[list[logging.LogRecord]]:
         LOG.removeFilter(keep)
 
 
-def _as_text(name: str, record: logging.LogRecord) -> str:
+def _as_message(record: logging.LogRecord) -> list[object]:
     message: Any = record.msg
     kept = {key: getattr(record, key) for key in ("levelno", "levelname", "created")}
-    return json.dumps([name, kept, message.event, message.fields])
+    return [None, message.event, {"record": kept, "fields": message.fields}]
 
 
 def _master(sid: str) -> str:
     return sid.partition(":")[0]
-
-
-def _client(url: str) -> Redis:
-    """Raises ValueError for a URL that is invalid, without what it contains."""
-    no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
-    try:
-        return Redis.from_url(url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry)
-    except (ValueError, TypeError):
-        raise ValueError("Redis's client cannot read the URL") from None

@@ -38,7 +38,7 @@ COLLECT_S, COLLECTING_S = 5.0, 0.4
 
 
 class StartError(Exception):
-    """The master cannot start; the text says why and what to do."""
+    """The text says why, and what to do."""
 
 
 class Server(uvicorn.Server):
@@ -151,10 +151,7 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
     listener = Listener(_connection_limit(settings.max_connections))
-    try:
-        master = Master(settings, listener)
-    except ValueError as exc:
-        raise StartError(f"REDIS_URL: {exc}") from None
+    master = Master(settings, listener)
     logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=len(settings.nodes))
     if not settings.tokens.entries and not ipaddress.ip_address(host).is_loopback:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"

@@ -40,10 +40,6 @@ class Tokens:
             return all(node != own for own, _ in self.entries)
         return node in nodes
 
-    def commands(self, nodes: frozenset[int] | None, node: int) -> bool:
-        """Whether they may give orders about this node: with a token for all, or its own."""
-        return nodes is None or node in nodes
-
 
 def from_header(value: str | None) -> str | None:
     """The token of an Authorization header: Bearer, or Basic with any user name. None: there is none."""

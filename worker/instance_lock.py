@@ -63,15 +63,10 @@ class InstanceLock:
 
     @classmethod
     def acquire(cls, log_dir: Path, node_id: int | None) -> InstanceLock:
-        """Lock the folder, and the node's number in this network namespace.
+        """Lock the folder, which exists, and the node's number in this network namespace.
 
-        Args:
-            log_dir: The folder of the logs, which exists.
-            node_id: The node's number. None: no number is locked, as for simulated addresses, which disturb nobody.
-
-        Raises:
-            AlreadyRunning: Another worker has one of them.
-            LockError: Whether another worker has one of them cannot be found out. Nothing is held then.
+        `node_id` None: no number is locked, as for simulated addresses, which disturb nobody. Raises AlreadyRunning, and
+        LockError where it cannot be found out whether another worker has one of them. Nothing is held then.
         """
         lock = cls()
         folder = f"LOG_DIR {str(log_dir)!r}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import traceback
 from contextlib import ExitStack
@@ -32,7 +33,7 @@ from worker.route_watch import RouteWatch
 from worker.status import Status
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
-from worker.watchdog import Heartbeat, Watchdog
+from worker.watchdog import watch
 
 BEAT_S, IDLE_BEAT_S = 1.0, 2.5
 """Longest time between two turns of the loop, in seconds: while an address is held or in question, and else."""
@@ -96,9 +97,7 @@ class Worker:
         self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
         self._beat_s = BEAT_S
-        self._heartbeat = Heartbeat()
-        heartbeats = {"owner": self._heartbeat, "ping": self._pings.heartbeat}
-        self._watchdog = Watchdog(heartbeats, self._log, self._logs.close)
+        self._due_s = math.inf
         self._probe_timeout_posted = False
         self._joined = False
         self._crash, self._crash_s, self._crashes = "", 0.0, 0
@@ -128,8 +127,10 @@ class Worker:
         try:
             self._prepare()
             self._pings.start()
-            self._heartbeat.due_s = time.monotonic()
-            self._watchdog.start()
+            self._due_s = time.monotonic()
+            due_s = {"owner": lambda: self._due_s, "ping": lambda: self._pings.due_s}
+            arguments = (due_s, self._log, self._logs.close)
+            threading.Thread(target=watch, args=arguments, name="watchdog", daemon=True).start()
             message: object = None
             while True:
                 if isinstance(message, Stop):
@@ -181,9 +182,9 @@ class Worker:
         # a freeze must be noticed soon by what holds an address; else each turn is CPU time for nothing
         self._beat_s = BEAT_S if self._failover.entries else IDLE_BEAT_S
         wait_s = max(0.0, min(self._beat_s, due - now))
-        self._expected_s = self._heartbeat.due_s = now + wait_s
+        self._expected_s = self._due_s = now + wait_s
         message = self._inbox.get(wait_s)
-        self._heartbeat.due_s = time.monotonic()
+        self._due_s = time.monotonic()
         return message
 
     def _turn(self, message: object) -> None:
@@ -338,7 +339,7 @@ class Worker:
     def _shut_down(self) -> None:
         with ExitStack() as last:
             # in this order from the last line up, each whatever became of those before
-            last.callback(self._log_stopped)
+            last.callback(lambda: self._log.info("stopped", uptime_s=time.monotonic() - self._started_s))
             last.callback(self._status.close)
             if self._notify:
                 last.callback(self._notify.close, min(self._stop_s, time.monotonic()) + NOTIFY_LIMIT_S)
@@ -348,9 +349,6 @@ class Worker:
             last.callback(self._reports.send_due, time.monotonic())
             last.callback(self._notify_changes)
             last.callback(self._failover.stop, time.monotonic())
-
-    def _log_stopped(self) -> None:
-        self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
 
 
 def _place(entry: VipState) -> dict[str, Any]:

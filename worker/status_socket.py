@@ -58,13 +58,7 @@ def socket_path(folder: Path) -> Iterator[str]:
 
 
 class StatusSocket:
-    """Answers each connection with one JSON object and closes it.
-
-    Args:
-        folder: LOG_DIR.
-        ask: Puts the question into the inbox of the owner's loop.
-        log: For the one line that says that there is no socket.
-    """
+    """Answers each connection to the socket in `folder` with one JSON object; `ask` puts the question to the owner's loop."""
 
     def __init__(self, folder: Path, ask: Callable[[StatusAsked], None], log: EventLogger) -> None:
         self._folder = folder
@@ -173,11 +167,7 @@ def _accept(listener: socket.socket) -> list[socket.socket]:
 
 
 def show_status(log_dir: Path, *, as_json: bool = False) -> int:
-    """Print the worker's state.
-
-    Returns:
-        0 when it runs and is connected, 1 when it runs and is not, or does not answer, 3 when it does not run.
-    """
+    """Print the worker's state; returns 0 when it is connected, 1 when it is not or does not answer, 3 when none runs."""
     if not hasattr(socket, "AF_UNIX"):
         state: dict[str, Any] = {"running": False, "error": "--status is not available on this system"}
     else:
