@@ -49,11 +49,8 @@ def compare(lanes: Sequence[Lane]) -> None:
     have lost at one time is.
     """
     views = [_View(lane) for lane in lanes]
-    one_master = len({url for lane in lanes for _, url in lane.masters if url}) < 2
     for view in views:
-        view.lane.outages = [
-            _seen(outage, view, views, one_master=one_master) for outage in view.lane.outages
-        ]
+        view.lane.outages = [_seen(outage, view, views) for outage in view.lane.outages]
 
 
 class _View:
@@ -68,6 +65,9 @@ class _View:
         """Of its connection then, or of the last one before; empty: no line says it."""
         place = bisect_left(self.lane.masters, (at + self.ahead_s,))
         return self.lane.masters[place - 1][1] if place else ""
+
+    def was_at(self, url: str, at: float) -> bool:
+        return not url or self.url(at) in ("", url)
 
     def was_there(self, at: float) -> bool:
         at += self.ahead_s
@@ -84,7 +84,7 @@ class _View:
         return place < len(self._losses) and self._losses[place] <= at + self.ahead_s + SAME_S
 
 
-def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bool) -> Outage:
+def _seen(outage: Outage, view: _View, views: Sequence[_View]) -> Outage:
     if outage.cause not in ("no_answer", "network", "master_gone", UNKNOWN) or outage.at_start:
         return outage
     start = outage.start - view.ahead_s
@@ -92,7 +92,7 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bo
     others = [
         other
         for other in views
-        if other is not view and other.was_there(start) and (one_master or other.url(start - SAME_S) == url)
+        if other is not view and other.was_there(start) and other.was_at(url, start - SAME_S)
     ]
     if not others:
         return outage
@@ -103,7 +103,7 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bo
     kept = [
         other.lane.name
         for other in others
-        if other.answered(first + MARGIN_S, last - MARGIN_S) and (one_master or other.url(last) == url)
+        if other.answered(first + MARGIN_S, last - MARGIN_S) and other.was_at(url, last)
     ]
     if kept:
         names = listed(kept) if len(kept) < 4 else f"{len(kept)} other nodes"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from .formatting import capital, duration, visible
+from .formatting import Times, capital, duration, visible
 from .model import CAUSE_WORDS, Attempt, Failover, Lane, Span, Story
 
 COLUMNS, COLUMNS_IN_ALL = 6000, 27_000
@@ -50,7 +50,7 @@ def chart(story: Story) -> dict[str, object]:
     first, end = min(story.lanes, key=lambda lane: lane.first), max(lane.last for lane in story.lanes)
     start = first.first if end - first.first < LONGEST_S else end - LONGEST_S
     time = _Time(start, max(end - start, 0.1), min(COLUMNS, COLUMNS_IN_ALL // len(lanes)))
-    offset = datetime.fromtimestamp(start, first.first_zone).utcoffset() or timedelta()
+    when = datetime.fromtimestamp(start, Times(story).zone)
     highest = max([10.0, *(lane.rtt.max for lane in lanes if lane.rtt)])
     attempts: dict[int, list[Attempt]] = {}
     for attempt in (one for failover in story.failovers for one in failover.attempts):
@@ -58,7 +58,8 @@ def chart(story: Story) -> dict[str, object]:
     return {
         "start": round(start, 3),
         "length": round(time.length, 3),
-        "offset": offset.total_seconds(),
+        "offset": (when.utcoffset() or timedelta()).total_seconds(),
+        "zone": f"{when:%z}",
         "high_ms": 10 ** math.ceil(math.log10(highest + 0.01)),
         "lanes": [
             _lane(lane, story.failovers, attempts.get(lane.key, []) if lane.folders else [], places, time)

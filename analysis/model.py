@@ -114,9 +114,7 @@ class Process:
     @property
     def key(self) -> str:
         """What distinguishes it from every other process; empty: its start is not in the log."""
-        if self.run or self.started is None:
-            return self.run
-        return f"{self.started} {self.version} {self.mac}"
+        return self.run or ("" if self.started is None else f"{self.started} {self.version} {self.mac}")
 
 
 @dataclass(slots=True)

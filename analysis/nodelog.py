@@ -7,9 +7,10 @@ import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from .causes import of_texts
 from .intervals import last_before
@@ -142,14 +143,22 @@ class NodeLog:
                 process.end, process.signal = "stopped", fields.get("signal", process.signal)
             case "was_frozen":
                 self._froze(process, line)
-            case "sent" if process.node is None:
-                process.node = number(data_of(line).get("NODE_ID"))
+            case "sent" if process.node is None or not process.mac:
+                self._learns(process, data_of(line))
             case "received" if fields.get("event") == "restore":
                 about = number(data_of(line).get("restore_node"))
                 if about is not None:
                     seen.restores.append((line.at, about))
             case _:
                 pass
+
+    @staticmethod
+    def _learns(process: Process, data: Mapping[str, Any]) -> None:
+        """Which node it is, where the log begins behind its start, and the address of an interface that came later."""
+        if process.node is None:
+            process.node = number(data.get("NODE_ID"))
+        if isinstance(data.get("mac"), str):
+            process.mac = data["mac"][:64]
 
     def finish(self) -> None:
         """Without a comms.log the keep-alive says, coarsely, when there was a process and when a master."""

@@ -41,18 +41,13 @@
   const clampX = (at) => Math.min(width, Math.max(gutter, x(at)));
   const shows = (from, to) => to >= view.from && from <= view.from + view.length;
 
-  const two = (number) => String(number).padStart(2, "0");
-  const clock = (at) => new Date(Math.round((data.start + at + data.offset) * 1000));
-  const day = (when) => `${two(when.getUTCMonth() + 1)}-${two(when.getUTCDate())}`;
+  // a moment in the logs' own zone, as 11-24 22:47:11.600; on the axis as much of it as a step between two ticks needs
+  const full = (at) => new Date(Math.round((data.start + at + data.offset) * 1000)).toISOString().slice(5, 23).replace("T", " ");
   const time = (at, step) => {
-    const when = clock(at);
-    const minutes = `${two(when.getUTCHours())}:${two(when.getUTCMinutes())}`;
-    if (step >= 86400) return day(when);
-    if (step >= 60) return when.getUTCHours() + when.getUTCMinutes() ? minutes : day(when);
-    const seconds = `${minutes}:${two(when.getUTCSeconds())}`;
-    return step >= 1 ? seconds : `${seconds}.${String(when.getUTCMilliseconds()).padStart(3, "0").slice(0, step >= 0.1 ? 1 : 3)}`;
+    const day = full(at).slice(0, 5), minute = full(at).slice(6, 11);
+    if (step >= 60) return step >= 86400 || minute === "00:00" ? day : minute;
+    return full(at).slice(6, step >= 1 ? 14 : 16);
   };
-  const full = (at) => `${day(clock(at))} ${time(at, 0.01)}`;
 
   // what is held for one owner has a row; so have the orders about it
   const lanes = data.lanes.map((lane) => ({ ...lane,
@@ -92,15 +87,9 @@
     axis(layers.back, height);
     const arrows = drawArrows(layers.arrows);
     layout.forEach((place) => drawLane(layers, place, arrows));
-    make(svg, "rect", { class: "pick", y: AXIS, height: height - 2 * AXIS, width: 0 });
-    figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${zone()}`;
+    figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${data.zone}`;
     showCursor();
   };
-  const zone = () => {
-    const minutes = Math.round(Math.abs(data.offset) / 60);
-    return `${data.offset < 0 ? "−" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
-  };
-
   // ticks at round times of the logs' own zone; a label is left out where it would touch another or the edge
   const axis = (layer, height) => {
     const step = STEPS.find((each) => each / view.length * (width - gutter) >= (width < 600 ? 62 : 76)) || STEPS[STEPS.length - 1];
@@ -233,15 +222,12 @@
     for (const [, from, to, text] of lane.spans) if (from - near <= at && at <= to + near) parts.push(text);
     for (const [from, to, , text] of lane.holds) if (from <= at && at <= to) parts.push(`holds ${text}`);
     for (const [when, , text] of lane.marks) if (Math.abs(when - at) <= near) parts.push(text);
-    // the answers at that pixel, else the nearest one
+    // the nearest answer
     const { points } = lane, apart = (i) => Math.abs(points.at[i] - at);
-    let from = first(points.at, at - near), to = first(points.at, at + near);
-    if (from === to) {
-      if (from > 0 && (from === points.at.length || apart(from - 1) < apart(from))) from--;
-      to = apart(from) <= points.break_s / 2 ? from + 1 : from;
-    }
-    const low = Math.min(...points.low.slice(from, to)), high = Math.max(...points.high.slice(from, to));
-    if (from < to) parts.push(low === high ? `${+low.toFixed(1)} ms` : `${+low.toFixed(1)} to ${+high.toFixed(1)} ms`);
+    let i = first(points.at, at);
+    if (i > 0 && !(apart(i) < apart(i - 1))) i--;
+    const low = points.low[i], high = points.high[i];
+    if (apart(i) <= Math.max(near, points.break_s / 2)) parts.push(low === high ? `${low} ms` : `${low} to ${high} ms`);
     return parts.join("; ") || (lane.points.at.length || lane.spans.length ? "no ping" : "no log");
   };
   const showCursor = () => {
@@ -299,24 +285,9 @@
     const inside = (event.clientX - plot.getBoundingClientRect().left) * width / plot.clientWidth - gutter;
     return view.from + Math.min(1, Math.max(0, inside / (width - gutter))) * view.length;
   };
-  let drag = null;
-  plot.addEventListener("pointerdown", (event) => {
-    if (event.pointerType === "mouse" && event.button === 0) drag = { from: timeAt(event), x: event.clientX };
-    point(timeAt(event));
-  });
+  plot.addEventListener("pointerdown", (event) => point(timeAt(event)));
   plot.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "mouse" && !drag || event.pointerType !== "mouse" && event.pressure > 0) point(timeAt(event));
-    if (!drag) return;
-    const [left, right] = [x(drag.from), x(timeAt(event))].sort((one, other) => one - other);
-    const pick = plot.querySelector(".pick");
-    pick.setAttribute("x", left);
-    pick.setAttribute("width", right - left);
-  });
-  addEventListener("pointerup", (event) => {
-    if (!drag) return;
-    const { from, x: began } = drag, to = timeAt(event);
-    drag = null;
-    if (Math.abs(event.clientX - began) > 6) show(Math.min(from, to), Math.abs(to - from)); else draw();
+    if (event.pointerType === "mouse" || event.pressure > 0) point(timeAt(event));
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-at]");
@@ -326,10 +297,6 @@
     figure.scrollIntoView({ block: "start" });
     plot.focus({ preventScroll: true });
   });
-  let waiting = 0;
-  addEventListener("resize", () => {
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => { if (plot.clientWidth !== width) draw(); });
-  });
+  addEventListener("resize", () => { if (plot.clientWidth !== width) draw(); });
   draw();
 })();

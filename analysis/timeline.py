@@ -40,11 +40,8 @@ def read(folders: Sequence[Folder]) -> Reading:
     master: list[Line] = []
     for folder in folders:
         log = _log_of([folder])
-        master += (
-            line
-            for line in folder.read("master")
-            if isinstance(line, Line) and line.event in (*MASTER_EVENTS, "node_alive")
-        )
+        lines = folder.read("master")
+        master += (line for line in lines if isinstance(line, Line) and line.event in MASTER_EVENTS)
         folder.finish()
         if not log.is_empty:
             by_number.setdefault(log.node, []).append((folder, log))
@@ -134,7 +131,7 @@ def tell(reading: Reading, since: float = float("-inf"), until: float = float("i
         attempts += its
     attempts.sort(key=lambda attempt: attempt.received)
     _name(lanes)
-    clocks.compare(lanes, attempts, reading.master)
+    clocks.compare(lanes, attempts)
     _find_silent_ends(lanes)
     causes.compare(lanes)
     story = Story(

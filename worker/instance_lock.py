@@ -83,7 +83,7 @@ class InstanceLock:
             elif node_id is not None:
                 file = Path(tempfile.gettempdir(), f"failover-worker.node-{node_id}.lock")
                 try:
-                    lock._descriptors.append(_lock(file, f"NODE_ID {node_id}", trusted))
+                    lock._lock(file, f"NODE_ID {node_id}", trusted)
                 except OSError as exc:
                     raise LockError(
                         f"NODE_ID {node_id} cannot be locked: {exc.strerror}; set TMPDIR"
@@ -98,7 +98,7 @@ class InstanceLock:
 
     def _lock_folder(self, log_dir: Path, folder: str, trusted: frozenset[int]) -> None:
         try:
-            self._descriptors.append(_lock(log_dir / LOCK_NAME, folder, trusted))
+            self._lock(log_dir / LOCK_NAME, folder, trusted)
         except OSError as exc:
             why = why_not_written(exc, log_dir / LOCK_NAME)
             if not why.endswith("remove it"):
@@ -108,6 +108,39 @@ class InstanceLock:
             if sys.platform != "linux":  # which has a second lock
                 raise LockError(f"{folder} cannot be locked: {why}") from exc
             self.warnings += (f"{folder} is not locked for workers of other network namespaces: {why}",)
+
+    def _lock(self, path: Path, what: str, trusted: frozenset[int]) -> None:
+        """Lock the file, and write this process's pid into it.
+
+        The file is never removed: another worker could then lock a new one beside the one that is still held. Raises
+        AlreadyRunning, and OSError where the file, or its lock, is not to be had.
+        """
+        # not through a link: in a folder that others can write, it could lead to any file of this user
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        self._descriptors.append(descriptor)
+        if sys.platform != "win32":
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid not in trusted:
+                raise OSError(errno.EPERM, "its lock file is another user's")
+            if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                os.fchmod(descriptor, 0o600)  # who cannot open it cannot lock it
+        deadline = time.monotonic() + _PATIENCE_S
+        while not _try_lock(descriptor):
+            pid = _pid_in(descriptor)
+            if pid and _is_alive(pid, trusted):
+                raise AlreadyRunning(what, pid)
+            if time.monotonic() > deadline:
+                # to remove the file, as other errors are remedied, would let two run where there is no second lock
+                if sys.platform != "linux":
+                    raise AlreadyRunning(what, None)
+                raise OSError(
+                    errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
+                )
+            time.sleep(0.01)
+        with suppress(OSError):  # on a full disk the lock is worth more than the pid in it
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, b"%d\n" % os.getpid())
 
     def _listen(self, name: str, what: str, trusted: frozenset[int]) -> None:
         """Listen on an abstract socket.
@@ -134,43 +167,6 @@ class InstanceLock:
         if not bound:
             text = f"{what} is not locked: other users of this machine hold every socket name for it"
             self.warnings += (text,)
-
-
-def _lock(path: Path, what: str, trusted: frozenset[int]) -> int:
-    """Lock the file, write this process's pid into it, and return its descriptor.
-
-    The file is never removed: another worker could then lock a new one beside the one that is still held. Raises
-    AlreadyRunning, and OSError where the file, or its lock, is not to be had.
-    """
-    with ExitStack() as undo:
-        # not through a link: in a folder that others can write, it could lead to any file of this user
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        undo.callback(os.close, descriptor)
-        if sys.platform != "win32":
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid not in trusted:
-                raise OSError(errno.EPERM, "its lock file is another user's")
-            if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-                os.fchmod(descriptor, 0o600)  # who cannot open it cannot lock it
-        deadline = time.monotonic() + _PATIENCE_S
-        while not _try_lock(descriptor):
-            pid = _pid_in(descriptor)
-            if pid and _is_alive(pid, trusted):
-                raise AlreadyRunning(what, pid)
-            if time.monotonic() > deadline:
-                # to remove the file, as other errors are remedied, would let two run where there is no second lock
-                if sys.platform != "linux":
-                    raise AlreadyRunning(what, None)
-                raise OSError(
-                    errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
-                )
-            time.sleep(0.01)
-        with suppress(OSError):  # on a full disk the lock is worth more than the pid in it
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, b"%d\n" % os.getpid())
-        undo.pop_all()
-    return descriptor
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -50,11 +50,10 @@ class NotifyCommand:
     def start(self) -> None:
         self._thread.start()
 
-    def look(self, entries: Iterable[VipState]) -> None:
+    def look(self, entries: Collection[VipState]) -> None:
         """Have it run for what changed since the last look: `lost` (gone from the interface without an order),
         `released` or `taken`.
         """
-        entries = tuple(entries)
         held = {entry.vip: None for entry in entries if entry.state in HOLDING}
         if held == self._held:
             return

@@ -71,17 +71,14 @@ class Status:
         self._ready_due = True
 
     def turn(self, now: float) -> None:
-        if self._ready_due:
-            text = self._sentence(now)
-            if self._notifier.send("READY=1", f"STATUS={text}"):
+        if self._notifier.listening and (self._ready_due or self._sentence_s <= now):
+            self._sentence_s = now + STATUS_EVERY_S
+            text = self._logs.clean(sentence(self._snapshot(now)))[:SENTENCE_LIMIT]
+            ready = ["READY=1"] if self._ready_due else []
+            if (ready or text != self._last_sentence) and self._notifier.send(*ready, f"STATUS={text}"):
                 self._ready_due, self._last_sentence = False, text
         if self._feed_s <= now and self._notifier.feed_s and self._notifier.send("WATCHDOG=1"):
             self._feed_s = now + self._notifier.feed_s
-        if self._sentence_s <= now:
-            self._sentence_s = now + STATUS_EVERY_S
-            text = self._sentence(now)
-            if text != self._last_sentence and self._notifier.send(f"STATUS={text}"):
-                self._last_sentence = text
         if self._metrics_s <= now and self._file:
             self._metrics_s = now + metrics.EVERY_S
             self._file.put(metrics.exposition(self._snapshot(now)))
@@ -108,9 +105,6 @@ class Status:
         if self._file:
             last = {**self._snapshot(time.monotonic()), "connected": False}
             self._file.close(metrics.exposition(last, up=False), CLOSE_S)
-
-    def _sentence(self, now: float) -> str:
-        return self._logs.clean(sentence(self._snapshot(now)))[:SENTENCE_LIMIT]
 
 
 def sentence(state: dict[str, Any]) -> str:

@@ -77,7 +77,9 @@ class StatusSocket:
         """Remove the socket; the thread ends with the process or soon after."""
         self._stopping.set()
         if self._listener:
-            self._unlink()
+            if self._in_place():  # else it may be another worker's
+                with suppress(OSError), socket_path(self._folder) as path:
+                    os.unlink(path)
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread (Linux)
 
@@ -130,8 +132,6 @@ class StatusSocket:
             listener.close()
             raise
         self._listener = listener
-        if self._stopping.is_set():
-            self._unlink()
         return listener
 
     def _answer(self) -> bytes:
@@ -143,12 +143,6 @@ class StatusSocket:
         except Empty:
             snapshot = {"error": f"the worker's loop gave no answer for {SNAPSHOT_LIMIT_S:g} s"}
         return json.dumps({"running": True, **snapshot}, ensure_ascii=False).encode(errors="replace")
-
-    def _unlink(self) -> None:
-        """Remove our socket, and nobody else's."""
-        if self._in_place():
-            with suppress(OSError), socket_path(self._folder) as path:
-                os.unlink(path)
 
 
 def _accept(listener: socket.socket) -> list[socket.socket]:
