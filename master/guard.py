@@ -2,6 +2,7 @@
 
 import ipaddress
 import socket
+import time
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import HTTPConnection
@@ -48,11 +49,11 @@ class Guard:
         if has_joined:
             peer.deadline = None
         if scope["type"] == "websocket":
-            await self._app(scope, self._paced(receive, peer), send)
+            await self._app(scope, self._paced(receive, peer), self._watched(send, peer))
             return
         scope["peer"] = peer
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._watched(send, peer))
         finally:
             peer.suspend()
 
@@ -111,6 +112,14 @@ class Guard:
             return message
 
         return paced
+
+    def _watched(self, send: Send, peer: Peer) -> Send:
+        async def watched(message: Message) -> None:
+            peer.sending_since = time.monotonic()
+            await send(message)
+            peer.sending_since = None
+
+        return watched
 
 
 def _is_same(origin: str, host: str, path: str) -> bool:

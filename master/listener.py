@@ -40,8 +40,8 @@ class Peer:
     transport: asyncio.Transport | None = None
     session: str | None = None
     """The Engine.IO session that it last spoke for."""
-    unread_since: float | None = None
-    """Since when it has not read all that was sent to it."""
+    sending_since: float | None = None
+    """Since when it has taken nothing of what is sent to it."""
 
     def suspend(self) -> None:
         """Its request is answered: where that was admitted, it has PENDING_S for the next one."""
@@ -158,8 +158,7 @@ class Listener:
                 self._end(peer)
             for peer in self._peers.values():
                 unsent = peer.transport.get_write_buffer_size() if peer.transport else 0
-                peer.unread_since = (peer.unread_since or now) if unsent else None
-                if unsent > UNREAD_BYTES or now - (peer.unread_since or now) > UNREAD_S:
+                if unsent > UNREAD_BYTES or now - (peer.sending_since or now) > UNREAD_S:
                     warn_limited(
                         "bound_reached", "unread", bound="unread by the peer", address=peer.address[0]
                     )

@@ -53,6 +53,7 @@ class Master:
         self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
         """What is not decided yet, in the order in which it came."""
         self._wakes = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
         self.is_lost = False
         """The state is out of reach."""
         self.is_stopping = False
@@ -215,25 +216,32 @@ class Master:
             )
             return {"accepted": False, "error": str(exc)}
         if not self._tokens.admits(session.nodes, join.node):
-            return self._refuse(session, join.node, f"the token that was shown is not node {join.node}'s")
+            reason = f"the token that was shown is not node {join.node}'s"
+            return self._refuse(sid, session, join.node, reason)
         address = self._store.address(sid)
         try:
             await self.ask(lambda cluster, now: cluster.joined(address, join, now), JOIN_REPLY_S)
         except JoinRefusedError as exc:
-            return self._refuse(session, join.node, str(exc))
+            return self._refuse(sid, session, join.node, str(exc))
         except StoreLostError:
             pass  # it is decided when the state is back
         session.join = join
         self._listener.admit_session(session.engine)
         return None
 
-    def _refuse(self, session: Session, node: int, reason: str) -> dict[str, Any]:
+    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
         self.metrics.joins_refused.inc()
         logs.warn_limited(
             "join_refused", f"{node} {session.host}", node=node, address=session.host, reason=reason
         )
-        session.refused_at = session.refused_at or time.monotonic()
+        task = asyncio.get_running_loop().create_task(self._end_refused(sid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
         return {"accepted": False, "error": reason}
+
+    async def _end_refused(self, sid: str) -> None:
+        await asyncio.sleep(0.2)  # the acknowledgement goes first
+        await self.sio.disconnect(sid)  # which the worker reports as a refusal
 
     def _on_answer(
         self, event: str, parse: Callable[[object], Any], handle: Callable[[Cluster, str, Any, float], None]

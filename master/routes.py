@@ -36,7 +36,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-LOOK_S, REPEAT_S = 0.1, 0.5
+LOOK_S, REPEAT_S = 0.1, 0.8
 """Seconds between looks for events, which are sent at once, and after which the state is sent without one."""
 MOST_READERS = 32
 """Pages that are open at once."""

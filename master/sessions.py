@@ -11,8 +11,8 @@ import socketio.packet
 from master import messages
 from master.listener import MOST_AT_ONCE
 
-UNJOINED_S, REFUSED_S = 5.0, 0.2
-"""After which a session without a join ends, and one whose join was refused: the acknowledgement goes first."""
+UNJOINED_S = 5.0
+"""After which a session without a join ends."""
 MOST_UNJOINED = 1024
 
 
@@ -25,8 +25,6 @@ class Session:
     """The nodes that its token speaks for; None: every one without a token of its own."""
     join: messages.Join | None = None
     """The last that was accepted."""
-    refused_at: float | None = None
-    """When one was not."""
 
 
 class TextPacket(socketio.packet.Packet):  # type: ignore[misc]
@@ -65,9 +63,7 @@ class Sessions:
         return len(self._sio.eio.sockets) - len(self._joined()) < MOST_UNJOINED
 
     def _joined(self) -> set[str]:
-        return {
-            session.engine for session in self._by_sid.values() if session.join and not session.refused_at
-        }
+        return {session.engine for session in self._by_sid.values() if session.join}
 
     async def end_polling(self) -> None:
         """Answer the polls that are open, so that their workers look for another master at once."""
@@ -79,17 +75,14 @@ class Sessions:
 
     async def end_unjoined(self) -> None:
         """End the sessions in which nobody joins: a polling one is no connection that could be ended."""
-        ends: dict[str, float] = {}
+        seen: dict[str, float] = {}
         while True:
             await asyncio.sleep(0.1)
             now, joined = time.monotonic(), self._joined()
-            ends = {s: ends.get(s, now + UNJOINED_S) for s in self._sio.eio.sockets if s not in joined}
-            for session in self._by_sid.values():
-                if session.refused_at and session.engine in ends:
-                    ends[session.engine] = session.refused_at + REFUSED_S
-            overdue = [engine for engine, end in ends.items() if now > end][:MOST_AT_ONCE]
+            seen = {s: seen.get(s, now) for s in self._sio.eio.sockets if s not in joined}
+            overdue = [session for session, since in seen.items() if now - since > UNJOINED_S][:MOST_AT_ONCE]
             # it would wait until the peer has fetched what is left for it
-            ending = [asyncio.wait_for(self._sio.eio.disconnect(engine), 0.2) for engine in overdue]
-            await asyncio.gather(*ending, return_exceptions=True)
-            for engine in overdue:
-                self._sio.eio.sockets.pop(engine, None)
+            ends = [asyncio.wait_for(self._sio.eio.disconnect(session), 0.2) for session in overdue]
+            await asyncio.gather(*ends, return_exceptions=True)
+            for session in overdue:
+                self._sio.eio.sockets.pop(session, None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -117,12 +118,13 @@ class Line:
 
 def test_a_peer_that_reads_nothing_or_leaves_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("master.listener.UNREAD_S", 0.2)
-    lines = [Line(0), Line(1), Line(1024 * 1024 + 1)]
+    lines = [Line(1), Line(1), Line(1024 * 1024 + 1)]
 
     async def sweep() -> None:
         listener = Listener(16)
         for port, line in enumerate(lines):
-            listener._peers["127.0.0.1", port] = Peer(("127.0.0.1", port), None, transport=line)
+            peer = listener._peers["127.0.0.1", port] = Peer(("127.0.0.1", port), None, transport=line)
+            peer.sending_since = time.monotonic() if port == 1 else None
         sweeping = asyncio.create_task(listener._sweep())
         await lines[1].aborted.wait()
         sweeping.cancel()
