@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import timezone, tzinfo
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from logs.format import parse_line
 
 LATEST = 32503680000.0
 """The year 3000; a later time, or one before 1970, is not believed."""
+_PING = re.compile(
+    rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d):([0-5]\d\.\d{3})([+-]\d{4})\] : \[INFO\] - "
+    rb"\[ping seq=(\d{1,15}) rtt_ms=(\d{1,9}(?:\.\d{1,9})?)\]"
+)
+"""What nearly all lines are; this reads them in half the time."""
 
 
 class Ping(NamedTuple):
@@ -50,6 +57,12 @@ class Line(NamedTuple):
 
 def parse(line: bytes) -> Ping | Line | None:
     """What a line says; None: it is none of ours."""
+    ping = _PING.fullmatch(line)
+    if ping:
+        minute = _minute(ping[1], ping[3])
+        return minute and Ping(
+            minute.at + float(ping[2]), minute.zone, float(ping[5]), False, ping[4].decode()
+        )
     try:
         entry = parse_line(line.decode().removesuffix("\r"))
     except ValueError:
@@ -61,6 +74,12 @@ def parse(line: bytes) -> Ping | Line | None:
     if rtt_ms is not None:
         return Ping(at, zone, rtt_ms, entry.fields.get("late") == "true", entry.fields.get("seq", ""))
     return Line(at, zone, entry.level, entry.event, entry.fields, entry.left_out > 0)
+
+
+@lru_cache(maxsize=256)
+def _minute(minute: bytes, offset: bytes) -> Ping | Line | None:
+    """The beginning of a minute, which many lines share; None: it is none that is believed."""
+    return parse(b"[" + minute + b":00.000" + offset + b"] : [INFO] - [minute]")
 
 
 def number(value: object) -> int | None:
