@@ -143,7 +143,7 @@ def no_handshake(url: str, why: str) -> Failure:
 
 def mismatch() -> Failure:
     """The master speaks the other version of Engine.IO."""
-    return Failure(MISMATCH, "not_a_master", permanent=True, remedy=REMEDY)
+    return Failure(f"{MISMATCH}: {REMEDY}", "not_a_master", permanent=True, remedy=REMEDY)
 
 
 def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:

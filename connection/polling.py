@@ -160,8 +160,6 @@ class PollingSession(requests.Session):
         return answer
 
     def _explained(self, exc: Exception, *, handshake: bool) -> Failure:
-        if not handshake and isinstance(exc, TimeoutError):
-            return Failure("nothing from the master in time", "no_answer")
         if not handshake and isinstance(exc, (ConnectionError, http.client.HTTPException)):
             return Failure("the master closed the connection", "master_gone")
         proxy, url = self._dialer.proxy, self._dialer.url

@@ -151,7 +151,7 @@ class Session(Client):
         polled = self._open("polling") if failure or EIO == 3 else None
         if polled:
             raise failure if failure and failure.permanent and not polled.permanent else polled
-        self._phase = self._phase or "waiting for the master to accept"
+        self._phase = "waiting for the master to accept"
 
     def _open(self, transport: str) -> Failure | None:
         # in version 3 the first poll admits a node, and its transport may change yet
@@ -190,16 +190,16 @@ class Session(Client):
             if self._attached > MESSAGE_LIMIT:
                 self.end(too_large())
             return
-        # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
-        self._attached = 0 if isinstance(data, str) and data[:1] in ("5", "6") else None
-        header = HEADER.match(data) if isinstance(data, str) else None
+        text = data if isinstance(data, str) else ""
+        # a binary packet is logged, so its data, which comes next, need not be
+        self._attached = 0 if text.startswith(("5", "6")) else None
+        if self._attached is not None:
+            raise ValueError("it has binary data, as no order has")
+        header = HEADER.match(text)
         if not header:
-            has_data = self._attached is not None
-            raise ValueError(
-                "it has binary data, as no order has" if has_data else "it has no type that is known"
-            )
+            raise ValueError("it has no type that is known")
         kind, namespace, number = header.groups()
-        raw = data[header.end() :]
+        raw = text[header.end() :]
         if raw[:1].isdigit():
             raise ValueError("it has a number of too many digits")
         if namespace not in (None, "/"):
@@ -237,7 +237,6 @@ class Session(Client):
         if not self._sid:
             self.end(mismatch())
             return
-        self._phase = "connected"
         transport = str(self._eio.transport())
         self._callbacks.post(Connected(self, self._sid, transport, self.dialer.local_ip, self.quiet_s))
 
@@ -277,9 +276,9 @@ class Session(Client):
 
     def _acknowledged(self, ack_id: int, raw: str) -> None:
         # whatever else a mad master acknowledges would fill the inbox
-        asked = self._delivery.acknowledged(ack_id)
-        if ack_id == JOIN_ACK_ID:
-            if asked:
-                self._callbacks.post(JoinAcknowledged(self, payload.reason(raw)))
+        if not self._delivery.acknowledged(ack_id):
             return
-        self._callbacks.acknowledged(ack_id)
+        if ack_id == JOIN_ACK_ID:
+            self._callbacks.post(JoinAcknowledged(self, payload.reason(raw)))
+        else:
+            self._callbacks.acknowledged(ack_id)
