@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 UNREAD, UNREAD_BYTES = 2000, 4 << 20
 """Packets that may wait for a master that reads nothing, and their size; with more the connection is ended."""
@@ -15,8 +17,34 @@ KEPT_BYTES = 4 << 20
 """Of what is kept until an acknowledgement comes; with more, the oldest counts as delivered."""
 HASTE_S = 0.1
 """Seconds that a master may take to read what arrived."""
+POST_PACKETS = 16
+"""What a master's library takes in one request; of more, the old one drops all."""
 JOIN_ACK_ID = 10**15
 """The number of a join's acknowledgement, above those of all pings."""
+
+
+class Outbox(queue.Queue[Any]):
+    """What waits for the library's writing thread, which would take 30 s without a packet for the end, and which
+    sends in one request what it can get without waiting.
+    """
+
+    Empty = queue.Empty  # where Engine.IO 3 looks for it
+    _taken = 0
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        self._taken = 1 if block else self._taken + 1
+        if self._taken > POST_PACKETS:
+            raise queue.Empty
+        packet = super().get(block)
+        if packet is None and not block:
+            # the end came with packets before it: the library sends those, and must then meet it again
+            self.put(None)
+        return packet
+
+    def flush(self, limit_s: float) -> None:
+        """Wait until all that is queued is sent."""
+        with self.all_tasks_done:
+            self.all_tasks_done.wait_for(lambda: not self.unfinished_tasks, limit_s)
 
 
 @dataclass(frozen=True)

@@ -140,7 +140,7 @@ class Dialer:
             if tunnel:
                 self._tunnel(sock, proxy, ends_s)
         except (OSError, HTTPException, Failure) as exc:
-            raise proxy_fault(str(proxy), self.url, exc) from exc
+            raise proxy_fault(str(proxy), self.url, exc) from None
         return sock
 
     def _tunnel(self, sock: socket.socket, proxy: Proxy, ends_s: float) -> None:

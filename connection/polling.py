@@ -102,15 +102,17 @@ class PollingSession(requests.Session):
     def request(self, method: Any, url: Any, *_: Any, **options: Any) -> requests.Response:
         """Raises Failure, which the library does not catch: it ends the thread of a connection that stands."""
         first = "sid=" not in url
-        limits = {} if first else {"dial_s": FURTHER_S, "timeout_s": options["timeout"]}
+        limits = {"limit": MESSAGE_LIMIT, "dial_s": FURTHER_S, "timeout_s": options["timeout"]}
         try:
-            answer = self._exchange(method, url, options.get("data"), options.get("headers"), **limits)
+            answer = self._exchange(
+                method, url, options.get("data"), options.get("headers"), **({} if first else limits)
+            )
             if first:
                 self._check_handshake(answer)
             else:
                 _check_further(answer, method)
         except Exception as exc:
-            raise self._explained(exc, first=first) from exc
+            raise self._explained(exc, first=first) from None  # which may be this one: a circle would be kept
         self._heard()
         response = requests.Response()
         response.status_code, response.raw = 200, BytesIO(answer.body)
@@ -134,8 +136,7 @@ class PollingSession(requests.Session):
         if self.cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         path = f"{parts.path}?{parts.query}"
-        limits |= {"limit": MESSAGE_LIMIT, "heard": self._heard}
-        answer = exchange(self._dialer, method, path, content, headers, **limits)
+        answer = exchange(self._dialer, method, path, content, headers, heard=self._heard, **limits)
         for header in answer.headers.get_all("set-cookie", [])[:COOKIES]:
             with suppress(CookieError):
                 for name, morsel in SimpleCookie(header[:COOKIE_BYTES]).items():

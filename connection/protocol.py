@@ -39,7 +39,7 @@ def _with_our_socket(url: str, **options: Any) -> Any:
 
 
 def make_client_v3(websocket_options: Callable[[], dict[str, Any]], **options: Any) -> Any:
-    """A client as connection/client.py wants it, to be connected by the calling thread; it has no place for `auth`."""
+    """A client as session.py wants it, to be connected by the calling thread; it has no place for `auth`."""
     websocket.create_connection = _with_our_socket
     _dialing.options = websocket_options
     return socketio.Client(ssl_verify=True, **options)

@@ -62,6 +62,17 @@ class Stream:
         self._began_s = 0.0
         sock.setblocking(False)
 
+    def options(self) -> dict[str, Any]:
+        """What websocket-client is given for one websocket."""
+        return {
+            "class_": WebSocket,
+            "socket": self,
+            "redirect_limit": 0,
+            "skip_utf8_validation": True,
+            # a browser's (RFC 6455 §4.1); behind a TLS proxy a master may take its scheme for a stranger's
+            "suppress_origin": True,
+        }
+
     def recv(self, size: int) -> bytes:
         """At most `size` bytes. The socket is read in large pieces: a burst costs as much as its system calls."""
         if self._at == len(self._ahead):
