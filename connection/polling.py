@@ -80,11 +80,16 @@ def exchange(
         certificate = sock.getpeercert() if isinstance(sock, ssl.SSLSocket) else None
         with connection.getresponse() as answer:
             body, began_s = bytearray(), time.monotonic()
-            while len(body) <= limit and (piece := answer.read1(READ_BYTES)):
-                body += piece
-                if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
-                    heard()
-            return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
+            try:
+                while len(body) <= limit and (piece := answer.read1(READ_BYTES)):
+                    body += piece
+                    if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
+                        heard()
+                if len(body) > MESSAGE_LIMIT:
+                    raise too_large()
+                return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
+            finally:
+                body.clear()  # a failure's traceback keeps this frame, and may be collected late
 
 
 class PollingSession(requests.Session):
@@ -111,8 +116,8 @@ class PollingSession(requests.Session):
                 self._check_handshake(answer)
             else:
                 _check_further(answer, method)
-        except Exception as exc:
-            raise self._explained(exc, first=first) from None  # which may be this one: a circle would be kept
+        except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
+            raise self._explained(exc, first=first) from None  # it may be the same: a circle would be kept
         self._heard()
         response = requests.Response()
         response.status_code, response.raw = 200, BytesIO(answer.body)
@@ -153,8 +158,6 @@ class PollingSession(requests.Session):
 
 def _check_further(answer: Answer, method: str) -> None:
     """Raises Failure for an answer to a further request that is none, of which one would end the library's thread."""
-    if len(answer.body) > MESSAGE_LIMIT:
-        raise too_large()
     if not 200 <= answer.status < 300:
         name = f"HTTP {answer.status} {answer.reason}"
         raise Failure(f"the master does not know this connection any more ({name})", "master_gone")
