@@ -18,7 +18,6 @@ import socketio
 from engineio.payload import Payload
 
 from connection import payload
-from connection.delivery import HASTE_S, JOIN_ACK_ID, Delivery, Outbox
 from connection.dial import Dialer, Target
 from connection.errors import MESSAGE_LIMIT, Failure, explain, handshake, mismatch, rejected, too_large
 from connection.messages import (
@@ -32,6 +31,7 @@ from connection.messages import (
     order_of,
     parse,
 )
+from connection.outbox import HASTE_S, JOIN_ACK_ID, Outbox
 from connection.polling import PollingSession
 from connection.protocol import EIO, heard_v3, make_client_v3
 from connection.resolve import Resolver
@@ -79,7 +79,7 @@ class Session:
         self._fall_back = fall_back
         self._phase = ""
         self._quiet_s = 0.0
-        self._delivery = Delivery()
+        self._outbox = Outbox()
         self._eio: Any = None
         self._stream: Stream | None = None
         # guards the flags, since the beginning and the end are reported once, and the number of threads
@@ -102,12 +102,12 @@ class Session:
     @property
     def waiting(self) -> int:
         """Packets that wait to be sent."""
-        return int(self._eio.queue.qsize())
+        return self._outbox.qsize()
 
     @property
     def on_the_way(self) -> tuple[object, ...]:
         """What was sent with `keep` and the master may not have read yet."""
-        return self._undelivered(HASTE_S)
+        return self._outbox.undelivered(self.last_packet_s, HASTE_S, up=self._is_up)
 
     def send(self, event: str, data: object, ack_id: int | None = None, keep: object | None = None) -> bool:
         """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
@@ -130,7 +130,7 @@ class Session:
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
         if self._send("1"):
-            self._eio.queue.flush(timeout_s)
+            self._outbox.flush(timeout_s)
         self.abandon()
 
     def end(self, failure: Failure, *, goodbye: bool = False) -> None:
@@ -141,27 +141,22 @@ class Session:
             self._ended = True
         if goodbye:
             # what the master answered with it may not be noted as sent yet
-            self._eio.queue.flush(HASTE_S)
-        undelivered = self._undelivered(0.0 if goodbye else HASTE_S)
+            self._outbox.flush(HASTE_S)
+        haste_s = 0.0 if goodbye else HASTE_S
+        undelivered = self._outbox.undelivered(self.last_packet_s, haste_s, up=self._is_up)
         self._callbacks.post(Disconnected(self, failure.bare(), undelivered))
         self.dialer.cut()
 
     def _send(self, text: str, ack_id: int | None = None, keep: object | None = None) -> bool:
-        with self._delivery.lock:
+        with self._outbox.sending:
             if self._ended or not self._is_up:
                 return False
-            if self._delivery.has_room(self.waiting):
+            if self._outbox.has_room():
                 self._eio.send(text)
-                self._delivery.sent(len(text), ack_id, keep)
+                self._outbox.sent(len(text), ack_id, keep)
                 return True
         self._left_unread()
         return False
-
-    def _undelivered(self, haste_s: float) -> tuple[object, ...]:
-        with self._delivery.lock:
-            # the library's own two at the end, when the master said so, are none of ours
-            unsent = self._eio.queue.unfinished_tasks - (0 if self._is_up else 2) if self._eio else 0
-            return self._delivery.undelivered(self.last_packet_s, haste_s, max(0, unsent))
 
     @property
     def _is_up(self) -> bool:
@@ -241,8 +236,8 @@ class Session:
         eio.on("message", self._message)
         eio.on("disconnect", self._disconnected)
         eio.start_background_task = self._run
-        eio.create_queue = Outbox
-        eio.queue = Outbox()
+        eio.create_queue = lambda: self._outbox
+        eio.queue = self._outbox
 
     def _opened(self, opened: bytes) -> None:
         self._quiet_s, self.max_payload = handshake(opened, self.target.url)
@@ -272,7 +267,7 @@ class Session:
             self.end(Failure(f"what the master sent ended it ({type(exc).__name__}: {exc})", "not_a_master"))
         self.end(Failure("the connection broke", "master_gone"))
         self.dialer.cut()
-        self._eio.queue.put(None)  # the thread that writes may wait for a packet
+        self._outbox.put(None)  # the thread that writes may wait for a packet
         with self._state:
             self._threads -= 1
             last = not self._threads
@@ -392,7 +387,7 @@ class Session:
 
     def _acknowledged(self, ack_id: int, raw: str) -> None:
         # whatever else a mad master acknowledges would fill the inbox
-        if not self._delivery.acknowledged(ack_id):
+        if not self._outbox.acknowledged(ack_id):
             return
         if ack_id == JOIN_ACK_ID:
             self._callbacks.post(JoinAcknowledged(self, payload.reason(raw)))

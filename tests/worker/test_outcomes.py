@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from connection.delivery import HASTE_S
 from connection.dial import Target
 from connection.errors import Failure
 from connection.messages import Callbacks, Connected, Disconnected, OrderReceived
+from connection.outbox import HASTE_S
 from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
 from connection.session import WAIT_S, Session

@@ -23,13 +23,37 @@ JOIN_ACK_ID = 10**15
 """The number of a join's acknowledgement, above those of all pings."""
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """Something sent as the `number`-th packet, after the event whose acknowledgement has the number `after`."""
+
+    number: int
+    after: int
+    at_s: float
+    size: int
+    what: object
+
+
 class Outbox(queue.Queue[Any]):
     """What waits for the library's writing thread, which would take 30 s without a packet for the end, and which
-    sends in one request what it can get without waiting.
+    sends in one request what it can get without waiting; and what may have to be sent again.
+
+    `sending` is held to order what is sent: the library's methods are not thread-safe.
     """
 
     Empty = queue.Empty  # where Engine.IO 3 looks for it
-    _taken = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sending = threading.Lock()
+        self._taken = 0
+        self._packets = 0
+        self._last_ack_id = 0
+        self._kept: deque[_Kept] = deque()
+        self._bytes = 0
+        self._sizes: deque[int] = deque(maxlen=UNREAD)
+        self._acknowledges = False
+        self._joins = 0
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         self._taken = 1 if block else self._taken + 1
@@ -46,38 +70,14 @@ class Outbox(queue.Queue[Any]):
         with self.all_tasks_done:
             self.all_tasks_done.wait_for(lambda: not self.unfinished_tasks, limit_s)
 
-
-@dataclass(frozen=True)
-class _Kept:
-    """Something sent as the `number`-th packet, after the event whose acknowledgement has the number `after`."""
-
-    number: int
-    after: int
-    at_s: float
-    size: int
-    what: object
-
-
-class Delivery:
-    """Held (`with delivery.lock`) to order what is sent: the library's methods are not thread-safe."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self._packets = 0
-        self._last_ack_id = 0
-        self._kept: deque[_Kept] = deque()
-        self._bytes = 0
-        self._sizes: deque[int] = deque(maxlen=UNREAD)
-        self._acknowledges = False
-        self._joins = 0
-
-    def has_room(self, waiting: int) -> bool:
-        """Whether more may be sent while so many packets wait. The lock is held."""
+    def has_room(self) -> bool:
+        """Whether more may wait. `sending` is held."""
+        waiting = self.qsize()
         size = sum(list(self._sizes)[-waiting:]) if waiting else 0
         return waiting < UNREAD and size < UNREAD_BYTES
 
     def sent(self, size: int, ack_id: int | None, keep: object | None) -> None:
-        """Note what was sent. The lock is held."""
+        """Note what was sent. `sending` is held."""
         self._packets += 1
         self._sizes.append(size)
         if ack_id == JOIN_ACK_ID:
@@ -91,7 +91,7 @@ class Delivery:
 
     def acknowledged(self, ack_id: int) -> bool:
         """Take the acknowledgement of that number; False: nobody waits for it."""
-        with self.lock:
+        with self.sending:
             if ack_id == JOIN_ACK_ID:
                 asked = self._joins > 0
                 self._joins -= asked
@@ -101,14 +101,16 @@ class Delivery:
             self._forget(lambda kept: kept.after < ack_id)
             return True
 
-    def undelivered(self, heard_s: float, haste_s: float, unsent: int) -> tuple[object, ...]:
+    def undelivered(self, heard_s: float, haste_s: float, *, up: bool) -> tuple[object, ...]:
         """What no acknowledgement proves to have been read: what arrived at its machine was not where the master hung,
         or a proxy lost it. A master that acknowledges nothing has read what was sent `haste_s` before it last spoke, at
-        the monotonic time `heard_s`, but for the last `unsent` packets. The lock is held.
+        the monotonic time `heard_s`, but for what was not sent yet.
         """
-        since_s = -math.inf if self._acknowledges else heard_s - haste_s
-        sent = self._packets - unsent
-        return tuple(kept.what for kept in self._kept if kept.at_s > since_s or kept.number > sent)
+        with self.sending:
+            since_s = -math.inf if self._acknowledges else heard_s - haste_s
+            # where the master ended it (not `up`), the library's own two at the end are none of ours
+            sent = self._packets - max(0, self.unfinished_tasks - (0 if up else 2))
+            return tuple(kept.what for kept in self._kept if kept.at_s > since_s or kept.number > sent)
 
     def _forget(self, done: Callable[[_Kept], bool]) -> None:
         while self._kept and done(self._kept[0]):
