@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
         os.environ.pop(name, None)
     notifier = SystemdNotifier(os.environ)
     if options.status:
-        from worker.status_client import show_status
+        from worker.status_socket import show_status
 
         return show_status(config.log_dir, as_json=options.json)
     if options.check:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from settings import files
-from settings.permissions import exposed_secret, exposed_to_writers, owner_of
+from settings.files import exposed_secret, exposed_to_writers, owner_of
 from settings.schema import REQUIRED, VARIABLES, Config, Variable, describe
 from settings.types import Fault, InvalidValue, printable, quoted, secret
 

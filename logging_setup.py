@@ -11,26 +11,18 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
 from types import TracebackType
 
 from logs.console import Console, print_error
 from logs.file import LogFile
-from logs.format import Entry, LineError, compact_json, escape, format_line, parse_line
+from logs.format import escape
 from logs.handler import EventLogger, LineHandler
 from logs.redact import Redactor
 
-__all__ = [
-    "Entry",
-    "EventLogger",
-    "LineError",
-    "Logs",
-    "NoLog",
-    "compact_json",
-    "format_line",
-    "parse_line",
-]
+__all__ = ["EventLogger", "Logs", "NoLog"]
 
 
 class NoLog(EventLogger):
@@ -65,6 +57,9 @@ class Logs:
             name: LogFile(directory / f"{name}.log", max_bytes, backup_count, self._console)
             for name in ("comms", "ping")
         }
+        for file in self._files.values():
+            with suppress(OSError):  # the writer says why
+                file.drain(closing=False)
         self._handler = LineHandler(self._files, self._console, self._redact)
         self._handler.writer.start()
         root = logging.getLogger()
@@ -81,22 +76,12 @@ class Logs:
         """Lines of both files that could not be written since the start."""
         return sum(file.lost_total for file in self._files.values())
 
-    @property
-    def opened(self) -> bool:
-        """Whether both files are open by the names that they had at the last `reopen`."""
-        return all(file.opened for file in self._files.values())
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """For each file that cannot be written now: its name and why."""
-        return tuple(f"{file.path.name}: {file.problem}" for file in self._files.values() if file.problem)
-
     def clean(self, text: str) -> str:
         """`text` without secrets, escaped to one line, for what is shown outside the logs."""
         return escape(self._redact(text))
 
     def reopen(self) -> None:
-        """Close both files and open them again by their names, as SIGHUP asks; no line is lost."""
+        """Open both files anew by their names, as SIGHUP asks; no line is lost."""
         self._handler.reopen()
 
     def close(self, timeout_s: float = 1.0) -> None:

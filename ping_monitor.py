@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from config import Config
 from connection.reconnect import Connection
 from logging_setup import EventLogger
-from worker.watchdog import Heartbeat
 
 LATE_S = 0.02
 """A wake-up that comes this much too late means that this process stood still, not the master."""
@@ -39,34 +39,24 @@ class _Ping:
     missed: bool = False
 
 
-@dataclass
-class Counts:
-    """Since the start. `rtt_s` is the last answer's round trip, `answered_s` its monotonic time; None: none came."""
-
-    sent: int = 0
-    missed: int = 0
-    rtt_s: float | None = None
-    answered_s: float | None = None
-
-
 class PingMonitor:
-    """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead."""
+    """A thread of its own, from `start` on. `gone` is called with the reason when the master is taken for dead.
+
+    `sent` and `missed` count since the start; `rtt_s` is the last answer's round trip, `answered_s` its monotonic time,
+    None: none came.
+    """
 
     def __init__(
-        self,
-        connection: Connection,
-        interval_s: float,
-        timeout_s: float,
-        max_missed: int,
-        log: EventLogger,
-        gone: Callable[[str], None],
+        self, config: Config, connection: Connection, log: EventLogger, gone: Callable[[str], None]
     ) -> None:
-        self.counts = Counts()
-        self.heartbeat = Heartbeat()
+        self.sent = self.missed = 0
+        self.rtt_s: float | None = None
+        self.answered_s: float | None = None
+        self.due_s = math.inf  # of the next turn, for the watchdog
         self._connection = connection
-        self._interval_s = interval_s
-        self._timeout_s = timeout_s
-        self._max_missed = max_missed
+        self._interval_s = config.ping_interval_s
+        self._timeout_s = config.ping_timeout_s
+        self._max_missed = config.ping_max_missed
         self._log = log
         self._gone = gone
         # guards all below; also wakes the thread
@@ -131,22 +121,21 @@ class PingMonitor:
                 return
             self._acknowledging.add(self._url)
             self._missed_in_row = 0
-            self.counts.rtt_s, self.counts.answered_s = now - ping.sent_s, now
+            self.rtt_s, self.answered_s = now - ping.sent_s, now
             self._log.info("ping", seq=seq, rtt_ms=(now - ping.sent_s) * 1000, late=ping.missed or None)
 
     def _run(self) -> None:
         while True:
             reason = None
             with self._changed:
-                due = self._due_s()
-                wait_s = None if due is None else due - time.monotonic()
-                self.heartbeat.due_s = math.inf if due is None else due
-                if not self._stopping and (wait_s is None or wait_s > 0):
-                    self._changed.wait(wait_s)
+                due = self.due_s = self._next_due()
+                wait_s = due - time.monotonic()
+                if not self._stopping and wait_s > 0:
+                    self._changed.wait(None if due == math.inf else wait_s)
                 if self._stopping:
                     return
-                now = self.heartbeat.due_s = time.monotonic()
-                if due is not None and now - due > LATE_S:
+                now = self.due_s = time.monotonic()
+                if now - due > LATE_S:
                     self._forgive(now - due, now)
                 if self._quiet_s is not None:
                     if self._next_s <= now:
@@ -156,10 +145,10 @@ class PingMonitor:
                 self.pause(reason)
                 self._gone(reason)
 
-    def _due_s(self) -> float | None:
-        """When there is something to do: a ping to send, or one to give up; None: not before a change."""
+    def _next_due(self) -> float:
+        """When there is something to do: a ping to send, or one to give up; infinity: not before a change."""
         if self._quiet_s is None:
-            return None
+            return math.inf
         return min([self._next_s, *(ping.over_s for ping in self._pings.values())])
 
     def _ping(self, now: float) -> None:
@@ -169,7 +158,7 @@ class PingMonitor:
         text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as the protocol has it
         self._pings[self._seq] = _Ping(now, now + self._timeout_s)
         if self._connection.ping(self._seq, text):
-            self.counts.sent += 1
+            self.sent += 1
         else:
             del self._pings[self._seq]
         oldest = next(iter(self._pings), 0)
@@ -188,11 +177,11 @@ class PingMonitor:
                 self._log.info("ping_sent", seq=seq)
             elif ping.missed:
                 self._missed_in_row += 1
-                self.counts.missed += 1
+                self.missed += 1
                 timeout_ms = self._timeout_s * 1000
                 self._log.warning("ping_missed", seq=seq, timeout_ms=timeout_ms, missed=self._missed_in_row)
                 if self._missed_in_row >= self._max_missed:
-                    if (self.counts.answered_s or 0.0) < self._since_s:
+                    if (self.answered_s or 0.0) < self._since_s:
                         # none came on this connection: it may be another master now, which never acknowledges
                         self._acknowledging.discard(self._url)
                     return f"{self._missed_in_row} pings in a row without an answer"

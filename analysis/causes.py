@@ -15,53 +15,33 @@ SAME_S = 8.0
 MARGIN_S = 0.3
 """By which clocks that agree, and the writing of two logs, may differ."""
 
-# reasons of version 1.0, which gave no cause; the first that fits
-_TEXTS = tuple(
-    (re.compile(pattern, re.IGNORECASE), cause)
-    for pattern, cause in (
-        (r"\bTLS\b|\bSSL\b|certificate", "tls"),
-        (r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node", "refused"),
-        (
-            r"engine\.io v\d|no socket\.io master|no engine\.io handshake|redirect|proxy did not",
-            "not_a_master",
-        ),
-        (r"unreachable|no route to host|resolved|resolution|network is down|not known", "network"),
-        (
-            (
-                r"refused|nothing listens|clos|reset|abort|broken pipe|dropped|out of order|HTTP 5"
-                r"|unexpected status code|connection broke"
-            ),
-            "master_gone",
-        ),
-        (r"no answer|without an answer|nothing from the master|time[d-]? ?out", "no_answer"),
-    )
-)
+_TEXTS = {
+    "tls": r"\bTLS\b|\bSSL\b|certificate",
+    "refused": r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node",
+    "not_a_master": r"engine\.io v\d|no socket\.io master",
+    "network": r"unreachable|no route to host|resolved|resolution|network is down",
+    "master_gone": r"refused|clos|reset|abort|broken pipe|HTTP 5|unexpected status code",
+    "no_answer": r"no answer|without an answer|nothing from the master|time[d-]? ?out",
+}
+"""What the reasons of version 1.0 say, which gave no cause; the first that fits."""
 _URL = re.compile(r"https?://\S+")
-_SENT_AWAY = "disconnected this node"
-_SURE = re.compile(r"connection (?:was )?refused|nothing listens", re.IGNORECASE)
 
 
 def of_text(text: str) -> str:
     """The cause that a reason or an error names; empty: none."""
     text = _URL.sub("", text[:1000])
-    return next((cause for pattern, cause in _TEXTS if pattern.search(text)), "")
+    return next((cause for cause, pattern in _TEXTS.items() if re.search(pattern, text, re.IGNORECASE)), "")
 
 
-def of_texts(cause: str, reason: str, errors: Sequence[tuple[str, str]]) -> str:
-    """The cause of an outage by its own log. `cause`: as its `disconnected` line says it, or empty; `errors`: what
-    attempts failed of meanwhile, each with its cause or an empty text. Empty: nothing says it.
+def of_texts(texts: Sequence[tuple[str, str]]) -> str:
+    """The cause of an outage by its own log: that of its `disconnected` line, or, where no answer is all that this knows,
+    what attempts failed of meanwhile. `texts`: each with its cause or an empty text. Empty: nothing says it.
     """
-    own = cause if cause in CAUSES else of_text(reason)
-    by_errors = [given if given in CAUSES else of_text(text) for text, given in errors]
-    by_errors = [each for each in by_errors if each]
-    sent_away = not cause and _SENT_AWAY in reason
-    if (own in ("no_answer", "") or sent_away) and any(_SURE.search(text) for text, _ in errors):
-        return "master_gone"  # whatever was seen first: a master that is restarted is stopped first
-    if own in ("no_answer", ""):
-        return next(
-            (each for each in by_errors if each != "no_answer"), own or (by_errors[-1] if by_errors else "")
-        )
-    return own
+    found = [cause if cause in CAUSES else of_text(text) for text, cause in texts]
+    if found[0] == "refused" and not texts[0][1] and "master_gone" in found:
+        return "master_gone"  # version 1.0: a master that stops sends its nodes away first
+    known = [cause for cause in found if cause]
+    return next((cause for cause in known if cause != "no_answer"), known[0] if known else "")
 
 
 def compare(lanes: Sequence[Lane]) -> None:
@@ -69,11 +49,8 @@ def compare(lanes: Sequence[Lane]) -> None:
     have lost at one time is.
     """
     views = [_View(lane) for lane in lanes]
-    one_master = len({url for lane in lanes for _, url in lane.masters if url}) < 2
     for view in views:
-        view.lane.outages = [
-            _seen(outage, view, views, one_master=one_master) for outage in view.lane.outages
-        ]
+        view.lane.outages = [_seen(outage, view, views) for outage in view.lane.outages]
 
 
 class _View:
@@ -88,6 +65,9 @@ class _View:
         """Of its connection then, or of the last one before; empty: no line says it."""
         place = bisect_left(self.lane.masters, (at + self.ahead_s,))
         return self.lane.masters[place - 1][1] if place else ""
+
+    def was_at(self, url: str, at: float) -> bool:
+        return not url or self.url(at) in ("", url)
 
     def was_there(self, at: float) -> bool:
         at += self.ahead_s
@@ -104,7 +84,7 @@ class _View:
         return place < len(self._losses) and self._losses[place] <= at + self.ahead_s + SAME_S
 
 
-def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bool) -> Outage:
+def _seen(outage: Outage, view: _View, views: Sequence[_View]) -> Outage:
     if outage.cause not in ("no_answer", "network", "master_gone", UNKNOWN) or outage.at_start:
         return outage
     start = outage.start - view.ahead_s
@@ -112,7 +92,7 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bo
     others = [
         other
         for other in views
-        if other is not view and other.was_there(start) and (one_master or other.url(start - SAME_S) == url)
+        if other is not view and other.was_there(start) and other.was_at(url, start - SAME_S)
     ]
     if not others:
         return outage
@@ -123,7 +103,7 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View], *, one_master: bo
     kept = [
         other.lane.name
         for other in others
-        if other.answered(first + MARGIN_S, last - MARGIN_S) and (one_master or other.url(last) == url)
+        if other.answered(first + MARGIN_S, last - MARGIN_S) and other.was_at(url, last)
     ]
     if kept:
         names = listed(kept) if len(kept) < 4 else f"{len(kept)} other nodes"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from .formatting import capital, duration, visible
+from .formatting import Times, capital, duration, visible
 from .model import CAUSE_WORDS, Attempt, Failover, Lane, Span, Story
 
-COLUMNS, COLUMNS_IN_ALL = 6000, 54_000
+COLUMNS, COLUMNS_IN_ALL = 6000, 27_000
 """Of round trips, of one lane and of all: nine lanes are about half a megabyte."""
-UNIT_MS = 0.1
 SPANS = 400
-"""Of a kind in one lane; where there are more, those that lie close are drawn as one."""
+"""Of a kind in one lane; where there are more, those that begin close to each other are drawn as one."""
 ABSENT = 20
 """Lanes of nodes whose logs were not given."""
 LONGEST_S = 10 * 366 * 86400.0
@@ -51,7 +50,7 @@ def chart(story: Story) -> dict[str, object]:
     first, end = min(story.lanes, key=lambda lane: lane.first), max(lane.last for lane in story.lanes)
     start = first.first if end - first.first < LONGEST_S else end - LONGEST_S
     time = _Time(start, max(end - start, 0.1), min(COLUMNS, COLUMNS_IN_ALL // len(lanes)))
-    offset = datetime.fromtimestamp(start, first.first_zone).utcoffset() or timedelta()
+    when = datetime.fromtimestamp(start, Times(story).zone)
     highest = max([10.0, *(lane.rtt.max for lane in lanes if lane.rtt)])
     attempts: dict[int, list[Attempt]] = {}
     for attempt in (one for failover in story.failovers for one in failover.attempts):
@@ -59,9 +58,9 @@ def chart(story: Story) -> dict[str, object]:
     return {
         "start": round(start, 3),
         "length": round(time.length, 3),
-        "offset": offset.total_seconds(),
+        "offset": (when.utcoffset() or timedelta()).total_seconds(),
+        "zone": f"{when:%z}",
         "high_ms": 10 ** math.ceil(math.log10(highest + 0.01)),
-        "unit_ms": UNIT_MS,
         "lanes": [
             _lane(lane, story.failovers, attempts.get(lane.key, []) if lane.folders else [], places, time)
             for lane in lanes
@@ -123,14 +122,10 @@ def _spans(lane: Lane, failovers: Sequence[Failover]) -> Iterator[tuple[str, Spa
             yield kind, span, f"{words} {duration(span.duration_s)}"
 
 
-def _points(lane: Lane, time: _Time) -> dict[str, object] | None:
-    """Columns with a ping: how far each lies from the one before, its lowest round trip, and how much higher the
-    highest is; `break_s`: past which two are not joined.
-    """
+def _points(lane: Lane, time: _Time) -> dict[str, object]:
+    """Columns with a ping: their times, and the lowest and the highest round trip; `break_s`: past which two are not joined."""
     begin = bisect_left(lane.answered_at, time.start)
     times, values = lane.answered_at[begin:], lane.answered_ms[begin:]
-    if not times:
-        return None
     number = min(time.columns, max(50, 4 * len(times)))
     width = time.length / number
     columns: dict[int, tuple[float, float]] = {}
@@ -138,14 +133,11 @@ def _points(lane: Lane, time: _Time) -> dict[str, object] | None:
         column = min(number - 1, int((at - time.start) / width))
         low, high = columns.get(column, (ms, ms))
         columns[column] = (min(low, ms), max(high, ms))
-    lows = [round(low / UNIT_MS) for low, _ in columns.values()]
-    highs = [round(high / UNIT_MS) for _, high in columns.values()]
     gaps = sorted(after - before for before, after in pairwise(times[:500]))
     return {
-        "columns": number,
-        "steps": [after - before for before, after in pairwise([0, *columns])],
-        "lows": lows,
-        "rises": [high - low for low, high in zip(lows, highs, strict=True)],
+        "at": [round((column + 0.5) * width, 3) for column in columns],
+        "low": [round(low, 1) for low, _ in columns.values()],
+        "high": [round(high, 1) for _, high in columns.values()],
         "break_s": max(3 * gaps[len(gaps) // 2] if gaps else 3.0, 2.5 * width),
     }
 
@@ -159,18 +151,11 @@ def _summary(lane: Lane) -> str:
     return f"{lane.pings:,} pings{missed}; median {lane.rtt.p50:g} ms, p99 {lane.rtt.p99:g}, max {lane.rtt.max:g}"
 
 
-def _thinned(spans: Sequence[Drawn], near_s: float) -> Sequence[Drawn]:
-    """Where there are too many, those that lie close are one, as long as it does not grow long."""
+def _thinned(spans: Sequence[Drawn], near_s: float) -> Iterable[Drawn]:
     if len(spans) <= SPANS:
         return spans
-    joined: list[Drawn] = []
-    number = 1
+    joined: dict[int, Drawn] = {}
     for kind, start, end, text in sorted(spans, key=lambda one: one[1]):
-        last = joined[-1] if joined else None
-        if last and start - last[2] < near_s and end - last[1] < 20 * near_s:
-            number += 1
-            joined[-1] = (kind, last[1], max(end, last[2]), f"{number} times; the last: {text}")
-        else:
-            number = 1
-            joined.append((kind, start, end, text))
-    return joined
+        _, first, last, _ = joined.get(int(start / near_s), (kind, start, end, text))
+        joined[int(start / near_s)] = (kind, first, max(end, last), f"several times; the last: {text}")
+    return joined.values()

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from .intervals import Spans, merge, overlap, subtract
+from .intervals import Spans, last_before, merge, overlap, subtract
 from .model import SILENT, UNKNOWN, Attempt, Failover, Lane, Span
 from .nodelog import AFTER_FREEZE_S
 from .parser import Line
@@ -93,24 +93,25 @@ def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
 
 @dataclass
 class _Case:
-    """One absence and the orders about it. `end`: of all logs."""
+    """One absence and the orders about it: on the clock that all share, and as they were `told`. `end`: of all logs."""
 
     down: Downtime | None
     has_log: bool
     end: float
     orders: list[Attempt] = field(default_factory=list)
+    told: list[Attempt] = field(default_factory=list)
 
 
 def failovers_of(
     lanes: Sequence[Lane], attempts: Sequence[Attempt], master: Sequence[Line] = ()
 ) -> tuple[Failover, ...]:
     """By start. Attempts that name no node belong to none."""
-    last = max((lane.last - lane.ahead_s for lane in lanes), default=0.0)
+    end = max((lane.last - lane.ahead_s for lane in lanes), default=0.0)
     silent = {lane.key for lane in lanes if any(one.end is None for one in lane.silences)}
-    by_owner: dict[int, list[Attempt]] = defaultdict(list)
+    by_owner: dict[int, list[tuple[Attempt, Attempt]]] = defaultdict(list)
     for attempt in attempts:
         if attempt.node is not None:
-            by_owner[attempt.node].append(attempt)
+            by_owner[attempt.node].append((_shared(attempt, end, silent), attempt))
     deaths: dict[int | None, list[float]] = defaultdict(list)
     for line in master:
         if line.event == "node_dead":
@@ -119,9 +120,15 @@ def failovers_of(
     for owner, orders in by_owner.items():
         owners = [lane for lane in lanes if lane.node == owner]
         downs = sorted((down for lane in owners for down in downtimes(lane)), key=lambda one: one.start)
-        orders.sort(key=lambda one: one.received - one.ahead_s)
-        cases = _cases(downs, orders, has_log=bool(owners), end=last)
-        found += (_failover(owner, case, silent, deaths[owner]) for case in cases)
+        cases: list[_Case] = []
+        for order, told in sorted(orders, key=lambda pair: pair[0].received):
+            down = _down_at(downs, order.received)
+            case = cases[-1] if cases else None
+            if case is None or down is not case.down or (down is None and _was_back(case, order.received)):
+                cases.append(case := _Case(down, bool(owners), end))
+            case.orders.append(order)
+            case.told.append(told)
+        found += (_failover(owner, case, deaths[owner]) for case in cases)
     return tuple(failover for _, failover in sorted(found, key=lambda one: (one[0], one[1].node)))
 
 
@@ -132,12 +139,8 @@ def _shared(one: Attempt, end: float, silent: Container[int]) -> Attempt:
         return None if at is None else at - one.ahead_s
 
     holds = [Span(hold.start - one.ahead_s, shared(hold.end), hold.until - one.ahead_s) for hold in one.holds]
-    if (
-        holds
-        and one.released is None
-        and one.lane not in silent
-        and abs(holds[-1].until - end) < AFTER_FREEZE_S
-    ):
+    goes_on = holds and one.released is None and one.lane not in silent
+    if goes_on and abs(holds[-1].until - end) < AFTER_FREEZE_S:
         holds[-1] = replace(holds[-1], until=end)
     return replace(
         one,
@@ -148,28 +151,10 @@ def _shared(one: Attempt, end: float, silent: Container[int]) -> Attempt:
     )
 
 
-def _cases(
-    downs: Sequence[Downtime], orders: Sequence[Attempt], *, has_log: bool, end: float
-) -> Iterator[_Case]:
-    """The orders about one owner, divided where it was back in between."""
-    starts = [down.start for down in downs]
-    case: _Case | None = None
-    for order in orders:
-        received = order.received - order.ahead_s
-        down = _down_at(downs, starts, received)
-        if case is None or down is not case.down or (down is None and _was_back(case.orders[-1], received)):
-            if case:
-                yield case
-            case = _Case(down, has_log, end)
-        case.orders.append(order)
-    if case:
-        yield case
-
-
-def _down_at(downs: Sequence[Downtime], starts: Sequence[float], at: float) -> Downtime | None:
-    place = bisect_right(starts, at + TOGETHER_S) - 1
+def _down_at(downs: Sequence[Downtime], at: float) -> Downtime | None:
+    place = bisect_right(downs, at + TOGETHER_S, key=lambda down: down.start) - 1
     # of one that has just begun, by a clock that is not quite the same, and one that goes on, the latter
-    if place > 0 and starts[place] > at and downs[place - 1].lasts(at):
+    if place > 0 and downs[place].start > at and downs[place - 1].lasts(at):
         place -= 1
     return downs[place] if place >= 0 and downs[place].lasts(at) else None
 
@@ -179,17 +164,15 @@ def _ended(one: Attempt) -> bool:
     return one.outcome == "withdrawn" or (one.released is not None and one.release_reason.startswith(BACK))
 
 
-def _was_back(before: Attempt, at: float) -> bool:
+def _was_back(case: _Case, at: float) -> bool:
+    before = case.orders[-1]
     when = before.settled if before.outcome == "withdrawn" else before.released
-    return _ended(before) and when is not None and when - before.ahead_s <= at
+    return _ended(before) and when is not None and when <= at
 
 
-def _failover(
-    owner: int, case: _Case, silent: Container[int], deaths: Sequence[float]
-) -> tuple[float, Failover]:
+def _failover(owner: int, case: _Case, deaths: Sequence[float]) -> tuple[float, Failover]:
     """Its start on the shared clock, and itself."""
-    told, down, first = tuple(case.orders), case.down, case.orders[0]
-    case.orders = [_shared(one, case.end, silent) for one in told]
+    down, first = case.down, case.told[0]
     start = down.start if down else case.orders[0].received
     end = down.back if down else _end_without_log(case)
     ahead_s = down.lane.ahead_s if down else first.ahead_s
@@ -200,14 +183,14 @@ def _failover(
 
     return start, Failover(
         node=owner,
-        address=next((one.address for one in told if one.address), None),
+        address=next((one.address for one in case.told if one.address), None),
         start=start + ahead_s,
         end=None if end is None else end + ahead_s,
         cause=down.cause if down else SILENT if _died(first.received, deaths) else UNKNOWN,
-        attempts=told,
+        attempts=tuple(case.told),
         gaps=own(_gaps(case, start)),
         doubles=own(_doubles(case)),
-        owner_heard=any(one.owner_heard is not None for one in told),
+        owner_heard=any(one.owner_heard is not None for one in case.told),
         start_known=down is not None,
         caveats=tuple(_caveats(owner, case)),
         lane=down.lane.key if down else None,
@@ -217,8 +200,8 @@ def _failover(
 
 def _died(ordered: float, deaths: Sequence[float]) -> bool:
     """Whether the master's log says that it took the node for dead just before that order."""
-    place = bisect_right(deaths, ordered + AFTER_FREEZE_S) - 1
-    return place >= 0 and ordered - deaths[place] <= SAME_DEATH_S
+    died = last_before(deaths, ordered + AFTER_FREEZE_S)
+    return died is not None and ordered - died <= SAME_DEATH_S
 
 
 def _end_without_log(case: _Case) -> float | None:

@@ -40,7 +40,6 @@ class Follower:
         self._logs: list[NodeLog] = []
         self._log_of: dict[Path, NodeLog] = {}
         self._told: set[tuple[float, str]] = set()
-        self._waiting: list[tuple[float, Sentence]] = []
 
     def begin(self) -> list[str]:
         """Read what is there; the faults of doing so."""
@@ -55,18 +54,15 @@ class Follower:
 
     def run(self, is_over: Callable[[], bool]) -> None:
         """Print what happens until it is over."""
-        next_s = silence_s = 0.0
-        changed = False
+        look_s = next_s = 0.0
         while not is_over():
-            changed = self._read_on() or changed
-            now = time.monotonic()
-            if (changed and now >= next_s) or now >= silence_s:
+            if self._read_on():
+                look_s = min(look_s, time.monotonic() + SETTLE_S)
+            if time.monotonic() >= max(look_s, next_s):
                 began_s = time.process_time()  # a machine that is busy otherwise makes no look dear
                 self._look()
-                changed = False
                 next_s = time.monotonic() + BUSY * (time.process_time() - began_s)
-                silence_s = max(next_s, time.monotonic() + SILENT_S)
-            self._print()
+                look_s = time.monotonic() + SILENT_S
             time.sleep(POLL_S)
 
     def _read_on(self) -> bool:
@@ -90,24 +86,16 @@ class Follower:
         log = self._log_of.get(path)
         if log is None:
             folder = Folder(path)
-            log = self._log_of[path] = NodeLog(folder.name, [folder.name], folder.number)
+            log = self._log_of[path] = NodeLog([folder.name], folder.number)
             self._logs.append(log)
         return log
 
     def _look(self) -> None:
         logs = tuple(log for log in self._logs if not log.is_empty)
-        story = select(tell(Reading(logs)), self._nodes)
-        due_s = time.monotonic() + SETTLE_S
-        for one in sentences(story):
+        for one in sentences(select(tell(Reading(logs)), self._nodes)):
             # an event is worded anew once its end is known: when and which node say that it is the same one
             what = (one.at, one.text.partition(":")[0].partition(" for ")[0].partition(" from ")[0])
             if what not in self._told:
                 self._told.add(what)
                 if one.at >= self._since:
-                    self._waiting.append((due_s, one))
-
-    def _print(self) -> None:
-        due = [one for due_s, one in self._waiting if due_s <= time.monotonic()]
-        self._waiting = self._waiting[len(due) :]
-        for one in sorted(due, key=lambda each: each.order):
-            self._tell(one)
+                    self._tell(one)

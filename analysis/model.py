@@ -16,7 +16,7 @@ CAUSES = ("master_gone", "network", "no_answer", "refused", "tls", "not_a_master
 """Why a connection was lost, as the worker's own lines say; version 1.0 did not, and its reasons are read instead."""
 SILENT, UNKNOWN = "silent", "unknown"
 """Further causes of an absence: nothing was logged, as after a kill or a power cut; no log shows why."""
-JOINS_KEPT = 2000
+RESTORES_KEPT = 2000
 
 BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
 """How grave a sentence or a row is."""
@@ -114,9 +114,7 @@ class Process:
     @property
     def key(self) -> str:
         """What distinguishes it from every other process; empty: its start is not in the log."""
-        if self.run or self.started is None:
-            return self.run
-        return f"{self.started} {self.version} {self.mac}"
+        return self.run or ("" if self.started is None else f"{self.started} {self.version} {self.mac}")
 
 
 @dataclass(slots=True)
@@ -124,7 +122,7 @@ class Attempt:
     """One order at one worker, on the clock of that, which is `ahead_s` ahead. `settled`: when its outcome was logged, None:
     it was not, and `pending` says whether it may still come. `holds` are the times on the interface: an address that was
     claimed and taken again has several. `takeover_ms`: from the order's arrival. `owner_heard`: when the owner's machine last
-    answered for the address. `repeats`: it confirms one that is held, and is not shown.
+    answered for the address.
     """
 
     node: int | None
@@ -144,7 +142,6 @@ class Attempt:
     lane: int = 0
     ahead_s: float = 0.0
     pending: bool = False
-    repeats: bool = False
 
     @property
     def taken(self) -> float | None:
@@ -202,7 +199,7 @@ class Lane:
 
     `pings` counts each keep-alive whose fate is logged once: answered, missed, or sent to a master that never
     acknowledges. `answered_at` and `answered_ms` are as long as each other and sorted by time. `masters`: when each
-    connection was made, and to which URL. `joins`: when it (None) or another node was back.
+    connection was made, and to which URL. `restores`: when which other node was back.
     `incidents`: lines that are shown unchanged. `ahead_s`: by how much its clock is ahead, by so many events that
     others logged too; 0 `clock_events`: nothing shows it.
     """
@@ -228,9 +225,9 @@ class Lane:
     answered_ms: array[float] = field(default_factory=lambda: array("d"), repr=False)
     missed_at: array[float] = field(default_factory=lambda: array("d"), repr=False)
     masters: list[tuple[float, str]] = field(default_factory=list)
-    joins: deque[tuple[float, int | None]] = field(default_factory=lambda: deque(maxlen=JOINS_KEPT))
+    restores: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=RESTORES_KEPT))
     clock_steps: list[tuple[float, float]] = field(default_factory=list)
-    has_comms: bool = False
+    has_comms: bool = True
     has_info: bool = False
     ahead_s: float = 0.0
     clock_events: int = 0

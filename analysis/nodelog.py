@@ -6,9 +6,11 @@ import math
 import re
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 from .causes import of_texts
 from .intervals import last_before
@@ -16,7 +18,7 @@ from .model import INCIDENTS, UNKNOWN, Attempt, Lane, Outage, Process, RoundTrip
 from .orders import OrderLog
 from .parser import Line, Ping, data_of, decimal, number
 
-SENT_KEPT = 1000
+SENT_KEPT = 8
 """Pings without an answer that are remembered in case one comes."""
 SLOW_START = "start: the first connection was slow"
 SLOW_START_S = 1.0
@@ -26,50 +28,37 @@ BEAT_S = 2.5
 AFTER_FREEZE_S = 5.0
 """Within which a connection that a freeze has cost is seen to be lost."""
 ERRORS_KEPT = 8
-_STOOD_STILL = re.compile(
-    r"(?:stood still|was suspended|frozen|suspended) for (\d{1,9}(?:\.\d+)?) s", re.ASCII
-)
-_WENT_FORWARD = re.compile(r"clock went forward by (\d{1,9}(?:\.\d+)?) s", re.ASCII)
+_FROZEN = re.compile(r"(stood still|suspended|went forward) (?:for|by) (\d{1,9}(?:\.\d+)?) s", re.ASCII)
 
 
 class Pings:
-    """The lines of ping.log, sorted by time once `sort` was called."""
+    """The lines of ping.log; its answers are sorted by time once `sort` was called."""
 
     def __init__(self) -> None:
         self.at, self.ms = array("d"), array("d")
-        self.missed_at = array("d")
+        self.missed_at, self._late_at, self._sent_at = array("d"), array("d"), array("d")
         self.lines: list[Line] = []
         """What says, where comms.log is missing, when there was a process and a master."""
         self.first: Ping | Line | None = None
-        self.last: Ping | Line | None = None
-        self._late_at, self._unanswered_at = array("d"), array("d")
-        self._sent: dict[str, float] = {}
+        self._sent: deque[str] = deque(maxlen=SENT_KEPT)
         self._is_sorted = True
 
     def add(self, item: Ping | Line) -> None:
         """Take the next line. `ping_sent` is of a master that never acknowledges, unless an answer comes after all."""
-        self.first, self.last = self.first or item, item
+        self.first = self.first or item
         if isinstance(item, Ping):
             self._is_sorted = self._is_sorted and (not self.at or item.at >= self.at[-1])
             self.at.append(item.at)
             self.ms.append(item.rtt_ms)
-            if item.late:
+            if item.late or item.seq in self._sent:
                 self._late_at.append(item.at)
-            if self._sent:
-                self._sent.pop(item.seq, None)
-            return
-        seq = item.fields.get("seq", "")
-        if item.event == "ping_missed":
+        elif item.event == "ping_missed":
             self.missed_at.append(item.at)
-            self._sent.pop(seq, None)
-            return
-        if item.event == "ping_sent":
-            self._sent[seq] = item.at
+        elif item.event == "ping_sent":
+            self._sent.append(item.fields.get("seq", ""))
+            self._sent_at.append(item.at)
         elif item.event in ("started", "pings_paused", "pings_resumed"):
             self.lines.append(item)
-        if len(self._sent) > SENT_KEPT or item.event != "ping_sent":
-            self._unanswered_at.extend(self._sent.values())
-            self._sent.clear()
 
     def sort(self) -> None:
         """Sort what a clock that was put back has left out of order."""
@@ -84,28 +73,25 @@ class Pings:
     def counts(self, since: float, until: float) -> tuple[int, int, RoundTrips | None]:
         """Of those between the two times: how many there are, how many were missed, and how long the others took."""
         low, high = bisect_left(self.at, since), bisect_right(self.at, until)
-        late, missed, unanswered, sent = (
+        late, missed, sent = (
             sum(since <= at <= until for at in times)
-            for times in (self._late_at, self.missed_at, self._unanswered_at, self._sent.values())
+            for times in (self._late_at, self.missed_at, self._sent_at)
         )
-        return high - low - late + missed + unanswered + sent, missed, round_trips(self.ms[low:high])
+        return high - low - late + missed + sent, missed, round_trips(self.ms[low:high])
 
 
 class NodeLog:
     """Lines are added in the order of time. Only those that are shown unchanged are kept whole."""
 
-    def __init__(self, name: str, folders: Sequence[str], number_in_name: int | None = None) -> None:
-        self.name = name
+    def __init__(self, folders: Sequence[str], number_in_name: int | None = None) -> None:
         self.pings = Pings()
-        self._seen = Lane(name, tuple(folders))
-        self._first: Line | None = None
-        self._last: Line | None = None
+        self._seen = Lane(f"the node of {' and '.join(folders)}", tuple(folders))
         self._number_in_name = number_in_name
         self._orders = OrderLog()
         # of the process that goes on
         self._down: Outage | None = None
         self._errors: list[tuple[str, str]] = []
-        self._was_up = self._has_joined = False
+        self._was_up = False
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -119,22 +105,20 @@ class NodeLog:
 
     @property
     def is_empty(self) -> bool:
-        return not self._seen.processes and self.pings.first is None
+        return not self._seen.processes
 
     def add(self, line: Ping | Line) -> None:
         """A line of comms.log; the pings up to it are there already."""
         if isinstance(line, Ping):
             return
-        self._first, self._last = self._first or line, line
         seen, event, fields = self._seen, line.event, line.fields
         if event == "started" or not seen.processes:
             self._begin_process(line)
-        seen.has_comms = True
         seen.has_info = seen.has_info or line.level in ("INFO", "DEBUG")
         process = seen.processes[-1]
         if line.at < process.last - 1.0:
             seen.clock_steps.append((line.at, line.at - process.last))
-        process.last, process.zone = line.at, line.zone
+        process.first, process.last, process.zone = min(process.first, line.at), line.at, line.zone
         if event == "takeover_refused" and line.node is None:
             seen.incidents.append(line._replace(event="order_refused"))
         elif event in INCIDENTS:
@@ -159,14 +143,32 @@ class NodeLog:
                 process.end, process.signal = "stopped", fields.get("signal", process.signal)
             case "was_frozen":
                 self._froze(process, line)
-            case "sent":
-                self._sends(process, line)
+            case "sent" if process.node is None or not process.mac:
+                self._learns(process, data_of(line))
             case "received" if fields.get("event") == "restore":
                 about = number(data_of(line).get("restore_node"))
                 if about is not None:
-                    seen.joins.append((line.at, about))
+                    seen.restores.append((line.at, about))
             case _:
                 pass
+
+    @staticmethod
+    def _learns(process: Process, data: Mapping[str, Any]) -> None:
+        """Which node it is, where the log begins behind its start, and the address of an interface that came later."""
+        if process.node is None:
+            process.node = number(data.get("NODE_ID"))
+        if isinstance(data.get("mac"), str):
+            process.mac = data["mac"][:64]
+
+    def finish(self) -> None:
+        """Without a comms.log the keep-alive says, coarsely, when there was a process and when a master."""
+        first, lines = self.pings.first, self.pings.lines
+        if first and self.is_empty:
+            self._seen.has_comms = False
+            if not (lines and lines[0].at <= first.at):
+                self.add(Line(first.at, first.zone, "", "unknown", {}))
+            for line in lines:
+                self.add(line)
 
     def processes(self) -> list[Process]:
         """Each with its first and its last line in either log."""
@@ -179,21 +181,18 @@ class NodeLog:
 
     def lane(self, key: int, since: float, until: float) -> tuple[Lane, list[Attempt]]:
         """What it all amounts to; pings between `since` and `until` are counted."""
-        if not self._seen.processes:
-            return self._by_pings_alone().lane(key, since, until)
         seen, pings, node, processes = self._seen, self.pings, self.node, self.processes()
-        lines = [line for line in (pings.first, self._first, pings.last, self._last) if line]
-        first, last = (find(lines, key=lambda line: line.at) for find in (min, max))
+        times = [at for process in processes for at in (process.first, process.last)]
+        times += [pings.first.at] if pings.first else []
         count, missed, rtt = pings.counts(since, until)
         lane = replace(
             seen,
             key=key,
             node=node,
-            name=f"node {node}" if node is not None else f"the node of {self.name}",
-            first=first.at,
+            name=f"node {node}" if node is not None else seen.name,
+            first=min(times),
             last=max(process.last for process in processes),
-            zone=last.zone,
-            first_zone=first.zone,
+            zone=processes[-1].zone,
             pings=count,
             missed=missed,
             rtt=rtt,
@@ -211,18 +210,6 @@ class NodeLog:
         )
         return lane, self._orders.attempts(lane)
 
-    def _by_pings_alone(self) -> NodeLog:
-        """Without a comms.log the keep-alive says, coarsely, when there was a process and when a master."""
-        alone = NodeLog(self.name, self.folders, self._number_in_name)
-        alone.pings = self.pings
-        first, lines = self.pings.first, self.pings.lines
-        if first and not (lines and lines[0].at <= first.at):
-            alone.add(Line(first.at, first.zone, "", "unknown", {}))
-        for line in lines:
-            alone.add(line)
-        alone._seen.has_comms = False
-        return alone
-
     def _last_sign(self, process: Process, until: float = math.inf) -> float:
         """Its last line in either log."""
         lasts = (last_before(times, until) for times in (self.pings.at, self.pings.missed_at))
@@ -234,9 +221,11 @@ class NodeLog:
             process.last = self._last_sign(process, line.at)
             process.end = "silent" if process.end == "open" else process.end
             self._seen.outages += self._outage(None, process.last)
+        else:
+            self._seen.first_zone = line.zone
         self._seen.processes.append(Process(line.at, line.at, line.zone))
         self._orders.begin_process()
-        self._down, self._was_up, self._has_joined = None, False, False
+        self._down, self._was_up = None, False
 
     def _opens(
         self, line: Line, start: float, reason: str, cause: str = "", *, at_start: bool = False
@@ -252,7 +241,7 @@ class NodeLog:
         down = self._down
         if down is None or (down.at_start and not self._errors and until - down.start <= SLOW_START_S):
             return []
-        cause = of_texts(down.cause, "" if down.at_start else down.reason, self._errors)
+        cause = of_texts([("" if down.at_start else down.reason, down.cause), *self._errors])
         cause = cause or ("no_answer" if down.at_start else UNKNOWN)
         return [replace(down, end=end, until=max(until, down.start) if end is None else end, cause=cause)]
 
@@ -260,12 +249,14 @@ class NodeLog:
         self._seen.outages += self._outage(end, end)
         self._down = None
 
+    def _starts(self, process: Process, line: Line) -> None:
+        """Until its first connection a process is without a master."""
+        if not self._down and process.started is not None and not self._was_up:
+            self._opens(line, process.started, SLOW_START, at_start=True)
+
     def _tries(self, process: Process, line: Line) -> None:
-        down = self._down
-        if not down and process.started is not None and not self._was_up:
-            down = self._opens(line, process.started, SLOW_START, at_start=True)
-        elif not down:
-            down = self._opens(line, line.at, "its beginning is not in the log")
+        self._starts(process, line)
+        down = self._down or self._opens(line, line.at, "its beginning is not in the log")
         if line.event == "connect_failed":
             error = line.fields.get("error", "no error logged"), line.fields.get("cause", "")
             if down.at_start and not self._errors:
@@ -275,10 +266,9 @@ class NodeLog:
 
     def _goes_up(self, process: Process, line: Line) -> None:
         self._seen.masters.append((line.at, line.fields.get("master", "")))
-        if not self._down and process.started is not None and not self._was_up:
-            self._opens(line, process.started, SLOW_START, at_start=True)
+        self._starts(process, line)
         self._closes(line.at)
-        self._was_up, self._has_joined = True, False
+        self._was_up = True
 
     def _goes_down(self, process: Process, line: Line) -> None:
         if process.end == "stopped" or line.fields.get("cause") == "own_stop":
@@ -298,29 +288,14 @@ class NodeLog:
             self._opens(line, line.at, line.fields.get("reason", "no reason logged"), cause)
 
     def _froze(self, process: Process, line: Line) -> None:
-        reason = line.fields.get("reason", "")
-        forward = _WENT_FORWARD.search(reason)
-        if forward:
-            self._seen.clock_steps.append((line.at, float(forward[1])))
-        still = _STOOD_STILL.search(reason)
-        if still:
+        how = _FROZEN.search(line.fields.get("reason", ""))
+        if how and how[1] == "went forward":
+            self._seen.clock_steps.append((line.at, float(how[2])))
+        elif how:
             # it woke so much later than it was to: it slept before that, and was last heard of earlier still
-            overslept = line.at - float(still[1])
+            overslept = line.at - float(how[2])
             start = max(overslept - BEAT_S, self.pings.last_answer(overslept) or 0.0, process.first)
             self._seen.freezes.append(Span(min(start, line.at), line.at, line.at, line.zone))
-
-    def _sends(self, process: Process, line: Line) -> None:
-        is_first_join = line.fields.get("event") == "join" and not self._has_joined
-        if process.node is not None and not is_first_join:
-            return
-        data = data_of(line)
-        if process.node is None:
-            process.node = number(data.get("NODE_ID"))
-        if is_first_join:
-            self._has_joined = True
-            if not process.mac and isinstance(data.get("mac"), str):
-                process.mac = data["mac"][:64]
-            self._seen.joins.append((line.at, None))
 
 
 def _between(processes: Sequence[Process], end: str) -> Iterator[Span]:

@@ -1,8 +1,7 @@
 """What became of each order at one worker, followed line by line.
 
 Lines carry `order=N`, the order's number in its run. Those of version 1.0 name only the node that is gone, and belong
-to its oldest order without an outcome: a worker carries them out in order. Each line costs the same, however many
-orders are open.
+to its oldest order without an outcome. Each line costs the same, however many orders are open.
 """
 
 from __future__ import annotations
@@ -20,6 +19,8 @@ ASKED_BACK = "asked for the address back"
 """How version 1.0 says that an order was withdrawn."""
 OWNER_ALIVE = ("its owner is alive", "only its worker is gone")
 """What a refusal says for which the owner's machine answered."""
+REPEATED = "repeated"
+"""The outcome of an order that was answered together with another one, and is no attempt of its own."""
 _UNSETTLED = {
     "stopped": "the worker stopped before its outcome",
     "silent": "the worker fell silent before its outcome",
@@ -33,15 +34,14 @@ class OrderLog:
     def __init__(self) -> None:
         self._process = -1
         self._orders: list[Attempt] = []
-        self._open: dict[int | None, deque[Attempt]] = {}
+        self._waiting: dict[int | None, deque[Attempt]] = {}
         self._by_number: dict[str, Attempt] = {}
         self._held: dict[int | None, Attempt] = {}
         """Those of an earlier process too, whose addresses may still be there."""
-        self._node_of: dict[str | None, int | None] = {}
 
     def begin_process(self) -> None:
         self._process += 1
-        self._open.clear()
+        self._waiting.clear()
         self._by_number.clear()
 
     def add(self, line: Line) -> None:
@@ -60,41 +60,32 @@ class OrderLog:
                 if order:
                     order.owner_heard = line.at
             case "address_adopted":
-                self._adopted(line)
+                order = self._held.get(line.node) or self._settle(line, "taken")[0]
+                self._hold(order, line)
+                order.process = self._process
             case "address_restored":
                 held = self._held.get(line.node)
                 if held and held.process == self._process:
                     self._hold(held, line)
             case "address_conflict" | "owner_returned" | "address_lost" | "release_done" | "address_ceded":
                 if line.fields.get("own") != "true":
-                    self._released(line)
+                    self._ends_hold(line, line.fields.get("reason") or line.event.replace("_", " "))
             case _:
                 pass
 
     def attempts(self, lane: Lane) -> list[Attempt]:
         """What became of each, in the order of their arrival; `lane`: whose orders they are."""
-        found = []
-        taken: dict[tuple[int, int | None], Attempt] = {}
-        for order in self._orders:
-            before = taken.get((order.process, order.node))
-            if order.holds:
-                taken[order.process, order.node] = order
-            # one that came while the one before it was carried out was answered with it
-            answered = before is not None and (before.released is None or before.released >= order.received)
-            if not order.repeats and (order.outcome or not answered):
-                found.append(_finished(order, lane))
-        return found
+        return [_finished(order, lane) for order in self._orders if order.outcome != REPEATED]
 
     def _received(self, line: Line) -> None:
         data = data_of(line)
         node = number(data.get("disconnected_node"))
-        if node is None and not line.cut:
+        if node is None and not (line.cut and line.order):
             return  # no order: the worker refuses it, which is an incident
         order = self._begin(line, node, _address(data), _numbers(data.get("active_neighbors")))
         held = self._held_now(node)
         if held and order.address == held.address:
-            order.repeats = True  # it is confirmed, and no attempt of its own
-            self._open[node].pop()
+            order.outcome = REPEATED
 
     def _begin(
         self, line: Line, node: int | None, address: str | None, neighbors: tuple[int, ...] = ()
@@ -103,51 +94,43 @@ class OrderLog:
         self._orders.append(order)
         if line.order:
             self._by_number[line.order] = order
-        self._open.setdefault(node, deque()).append(order)
+        self._waiting.setdefault(node, deque()).append(order)
         return order
 
     def _find(self, line: Line) -> Attempt | None:
         """The order that a line is about, which has no outcome yet; None: there is none."""
-        if line.order:
-            order = self._by_number.get(line.order)
-            if order:
-                return order if not order.outcome else None
-        # of an order whose data were cut, the node is not known
-        for waiting in (self._open.get(line.node), self._open.get(None)):
-            while waiting and waiting[0].outcome:
-                waiting.popleft()
-            if waiting:
-                if line.order:  # its `received` did not carry the number
-                    self._by_number[line.order] = waiting[0]
-                return waiting[0]
-        return None
+        order = self._by_number.get(line.order)
+        if order:
+            return order if order.outcome in ("", REPEATED) else None
+        waiting = self._waiting.get(line.node)
+        while waiting and waiting[0].outcome:
+            waiting.popleft()
+        return waiting[0] if waiting else None
 
-    def _settle(
-        self, line: Line, order: Attempt | None, outcome: str, reason: str | None = None
-    ) -> list[Attempt]:
-        """Give it its outcome, and the further orders about that node that its worker answers together with the one whose
-        number the line has. A line without an interface is about an order that was refused before it was compared with others.
+    def _settle(self, line: Line, outcome: str, reason: str | None = None) -> list[Attempt]:
+        """Give its order an outcome, and those that wait for the same answer. A line without an interface is about an
+        order that was refused before it was compared with others.
         """
-        order = order or self._begin(line, line.node, line.address)
+        order = self._find(line) or self._begin(line, line.node, line.address)
         order.address = line.address or order.address
         order.node = line.node if line.node is not None else order.node
-        order.outcome, order.reason, order.settled, order.repeats = outcome, reason, line.at, False
-        found, waiting = [order], self._open.get(line.node)
-        while waiting and line.order and "interface" in line.fields:
-            other = waiting.popleft()
-            if not other.outcome:
-                other.outcome, other.reason, other.settled = outcome, reason, line.at
-                other.repeats = outcome == "taken"
-                found.append(other)
-        return found
+        settled = [order]
+        if "interface" in line.fields:
+            waiting = self._waiting.pop(line.node, ())
+            settled += (other for other in waiting if other is not order and not other.outcome)
+        for other in settled:
+            other.outcome, other.reason, other.settled = outcome, reason, line.at
+        return settled
 
     def _done(self, line: Line) -> None:
-        order = self._find(line)
         if line.fields.get("already") == "true" or self._held_now(line.node):
-            if order:  # it repeats what is held
-                order.outcome, order.repeats = "taken", True
+            order = self._find(line)
+            if order:
+                order.outcome = REPEATED
             return
-        order = self._settle(line, order, "taken")[0]
+        order, *others = self._settle(line, "taken")
+        for other in others:
+            other.outcome = REPEATED
         order.takeover_ms = decimal(line.fields.get("took_ms"))
         self._hold(order, line)
 
@@ -161,32 +144,21 @@ class OrderLog:
             order.holds.append(Span(line.at, None, line.at, line.zone))
         order.release_reason = ""
         self._held[order.node] = order
-        self._node_of[order.address] = order.node
-
-    def _adopted(self, line: Line) -> None:
-        order = self._held.get(line.node) or self._settle(line, None, "taken")[0]
-        self._hold(order, line)
-        order.process = self._process
 
     def _not_taken(self, line: Line) -> None:
-        order, reason = self._find(line), line.fields.get("reason", "")
-        if order is None and self._ends_hold(line, line.node, reason or line.event):
+        reason = line.fields.get("reason", "")
+        if self._find(line) is None and self._ends_hold(line, reason or line.event):
             return
         outcome = "withdrawn" if ASKED_BACK in reason else line.event.removeprefix("takeover_")
         why = reason or ("the master took it back" if outcome == "withdrawn" else "no reason logged")
-        settled = self._settle(line, order, outcome, why)
+        settled = self._settle(line, outcome, why)
         is_heard = any(text in reason for text in OWNER_ALIVE)
         for each in settled:
             each.owner_heard = line.at if is_heard else settled[0].owner_heard
 
-    def _released(self, line: Line) -> None:
-        reason = line.fields.get("reason") or line.event.replace("_", " ")
-        node = line.node if line.node is not None else self._node_of.get(line.address)
-        self._ends_hold(line, node, reason)
-
-    def _ends_hold(self, line: Line, node: int | None, reason: str) -> bool:
+    def _ends_hold(self, line: Line, reason: str) -> bool:
         """The first line that says so is when it was off the interface; the last one says that it stays off."""
-        order = self._held.get(node)
+        order = self._held.get(line.node)
         if order is None:
             return False
         if order.holds and order.released is None:
@@ -195,7 +167,7 @@ class OrderLog:
         elif line.event == "release_done" and line.fields.get("reason"):
             order.release_reason = reason
         if line.event not in ("address_conflict", "owner_returned", "address_lost"):
-            del self._held[node]
+            del self._held[line.node]
         return True
 
 

@@ -12,6 +12,7 @@
   const PATTERNS = { silence: "M0 6L6 0", freeze: "M0 3H6", stopped: "M3 0V6", doubled: "M1.5 0V6" };
   const STEPS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400,
     172800, 604800, 2592000];
+  const SIGNS = { pending: "?", withdrawn: "○" };
   const SHORT = { outage: "no master", silence: "silent", freeze: "stood still", stopped: "stopped" };
   const view = { from: 0, length: data.length, at: null };
   let width = 0, gutter = 0, layout = [];
@@ -40,35 +41,17 @@
   const clampX = (at) => Math.min(width, Math.max(gutter, x(at)));
   const shows = (from, to) => to >= view.from && from <= view.from + view.length;
 
-  const two = (number) => String(number).padStart(2, "0");
-  const clock = (at) => new Date(Math.round((data.start + at + data.offset) * 1000));
-  const day = (when) => `${two(when.getUTCMonth() + 1)}-${two(when.getUTCDate())}`;
+  // a moment in the logs' own zone, as 11-24 22:47:11.600; on the axis as much of it as a step between two ticks needs
+  const full = (at) => new Date(Math.round((data.start + at + data.offset) * 1000)).toISOString().slice(5, 23).replace("T", " ");
   const time = (at, step) => {
-    const when = clock(at);
-    const minutes = `${two(when.getUTCHours())}:${two(when.getUTCMinutes())}`;
-    if (step >= 86400) return day(when);
-    if (step >= 60) return when.getUTCHours() + when.getUTCMinutes() ? minutes : day(when);
-    const seconds = `${minutes}:${two(when.getUTCSeconds())}`;
-    return step >= 1 ? seconds : `${seconds}.${String(when.getUTCMilliseconds()).padStart(3, "0").slice(0, step >= 0.1 ? 1 : 3)}`;
+    const day = full(at).slice(0, 5), minute = full(at).slice(6, 11);
+    if (step >= 60) return step >= 86400 || minute === "00:00" ? day : minute;
+    return full(at).slice(6, step >= 1 ? 14 : 16);
   };
-  const full = (at) => `${day(clock(at))} ${time(at, 0.01)}`;
 
-  const lanes = data.lanes.map((lane) => {
-    const points = { at: [], low: [], high: [], missed: lane.missed };
-    if (lane.points) {
-      let column = 0;
-      lane.points.steps.forEach((step, i) => {
-        column += step;
-        points.at.push((column + 0.5) * data.length / lane.points.columns);
-        points.low.push(lane.points.lows[i] * data.unit_ms);
-        points.high.push((lane.points.lows[i] + lane.points.rises[i]) * data.unit_ms);
-      });
-      points.break_s = lane.points.break_s;
-    }
-    // what is held for one owner has a row; so have the orders about it
-    const rows = [...new Set([...lane.holds.map((hold) => hold[4]), ...lane.marks.map((mark) => mark[3])])].sort((a, b) => a - b);
-    return { ...lane, points, rows };
-  });
+  // what is held for one owner has a row; so have the orders about it
+  const lanes = data.lanes.map((lane) => ({ ...lane,
+    rows: [...new Set([...lane.holds.map((hold) => hold[4]), ...lane.marks.map((mark) => mark[3])])].sort((a, b) => a - b) }));
 
   const first = (sorted, value) => {
     let low = 0, high = sorted.length;
@@ -104,15 +87,9 @@
     axis(layers.back, height);
     const arrows = drawArrows(layers.arrows);
     layout.forEach((place) => drawLane(layers, place, arrows));
-    make(svg, "rect", { class: "pick", y: AXIS, height: height - 2 * AXIS, width: 0 });
-    figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${zone()}`;
+    figure.querySelector(".zone").textContent = `${full(view.from).slice(0, -4)} to ${full(view.from + view.length).slice(0, -4)} UTC${data.zone}`;
     showCursor();
   };
-  const zone = () => {
-    const minutes = Math.round(Math.abs(data.offset) / 60);
-    return `${data.offset < 0 ? "−" : "+"}${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
-  };
-
   // ticks at round times of the logs' own zone; a label is left out where it would touch another or the edge
   const axis = (layer, height) => {
     const step = STEPS.find((each) => each / view.length * (width - gutter) >= (width < 600 ? 62 : 76)) || STEPS[STEPS.length - 1];
@@ -128,9 +105,9 @@
     }
   };
 
-  // from the lane whose address it is to the row that holds it, and back; those a pixel apart are drawn once
+  // from the lane whose address it is to the row that holds it, and back
   const drawArrows = (layer) => {
-    const arrows = [], seen = new Set();
+    const arrows = [];
     layout.forEach(({ lane, rows }, index) => {
       for (const [from, to, , , owner, back] of lane.holds) {
         if (owner < 0 || owner === index) continue;
@@ -138,9 +115,7 @@
         const down = owner < index;
         const near = down ? row + 2 : row + ROW - 2, far = down ? layout[owner].plot + PLOT : layout[owner].plot;
         for (const [at, kind] of back ? [[from, "take"], [to, "return"]] : [[from, "take"]]) {
-          const key = `${Math.round(x(at))} ${index} ${owner} ${kind}`;
-          if (!shows(at, at) || seen.has(key)) continue;
-          seen.add(key);
+          if (!shows(at, at)) continue;
           const [start, end] = kind === "take" ? [far, near] : [near, far], sign = end > start ? -1 : 1;
           make(layer, "path", { class: `arrow ${kind}`, d: `M${x(at)} ${start}V${end + sign * 6}` });
           make(layer, "path", { class: "tip", d: `M${x(at)} ${end}l-4 ${sign * 7}h8z` });
@@ -177,7 +152,7 @@
     }
     curve(inside, lane.points, plotTop);
     let missed = "";
-    for (const at of lane.points.missed) if (shows(at, at)) missed += `M${x(at).toFixed(1)} ${plotTop + PLOT - 12}v8`;
+    for (const at of lane.missed) if (shows(at, at)) missed += `M${x(at).toFixed(1)} ${plotTop + PLOT - 12}v8`;
     if (missed) make(inside, "path", { class: "missed", d: missed });
     label(layers.front, labels, plotTop + 14, arrows);
     // a row for each owner whose address it holds or was ordered to take
@@ -195,8 +170,8 @@
         const left = x(at);
         if (left - last < 6) continue; // a busy log: one sign stands for those below it
         last = left;
-        make(layers.front, "text", { class: `label cross ${kind}`, x: left, y: y + 15 }, kind === "pending" ? "?" : kind === "withdrawn" ? "○" : "✕");
-        items.push({ kind, left: left - 6, right: left + 6, text, short: text.split(":")[0] });
+        const sign = make(layers.front, "text", { class: `label cross ${kind}`, x: left, y: y + 15 }, SIGNS[kind] || "✕");
+        make(sign, "title", {}, text);
       }
       label(layers.front, items, y + 14, arrows);
     });
@@ -209,47 +184,33 @@
     if (summary) make(layers.front, "text", { class: "small", x: nameWidth + 10, y: top + 17 }, summary);
   };
 
-  // each text is in its own bar where that is wide, else behind it, and ends before the next thing and any arrow
+  // each text stands in its own bar, where it ends before the next thing and no arrow crosses it
   const label = (layer, items, y, arrows) => {
     items.sort((one, other) => one.left - other.left);
-    const crossing = arrows.filter((arrow) => arrow.top < y && arrow.bottom > y - 12)
-      .map((arrow) => arrow.x).sort((one, other) => one - other);
     let taken = gutter;
     items.forEach((item, i) => {
-      const next = i + 1 < items.length ? items[i + 1].left : width;
-      const inside = item.right - item.left >= 60;
-      let start = Math.max(inside ? item.left + 5 : item.right + 3, taken);
-      let end = inside ? Math.min(next, item.right) - 3 : next - 4;
-      const near = crossing.find((at) => at > start - 3 && at < start + 12);
-      if (near !== undefined) start = near + 5;
-      const blocked = crossing.find((at) => at > start && at < end);
-      if (blocked !== undefined) end = blocked - 5;
+      const start = Math.max(item.left + 5, taken);
+      const end = Math.min(item.right, i + 1 < items.length ? items[i + 1].left : width) - 3;
       const shown = end > start ? fit(item.text, end - start, undefined, item.short) : "";
-      if (!shown || (!inside && start > item.right + 24)) return;
-      const element = make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown);
-      make(element, "title", {}, item.text);
+      const crosses = (arrow) => arrow.top < y && arrow.bottom > y - 12 && arrow.x > start - 3 && arrow.x < start + measure(shown) + 3;
+      if (!shown || arrows.some(crosses)) return;
+      make(make(layer, "text", { class: `label ${item.kind}`, x: start, y }, shown), "title", {}, item.text);
       taken = start + measure(shown) + 6;
     });
   };
 
-  // the lowest and the highest of each pixel are one stroke, and a line joins their middles
+  // the lowest and the highest of each column are one stroke, and a line joins their middles
   const curve = (layer, points, top) => {
     const y = (ms) => (top + 4 + (PLOT - 10) * (1 - Math.min(1, share(ms)))).toFixed(1);
-    const end = view.from + view.length;
+    const end = Math.min(points.at.length, first(points.at, view.from + view.length) + 1);
     let path = "", last = -Infinity;
-    for (let i = Math.max(0, first(points.at, view.from) - 1); i < points.at.length && points.at[i] <= end + view.length / 50;) {
-      const here = Math.round(x(points.at[i]) * 2) / 2, at = points.at[i];
-      let low = points.low[i], high = points.high[i], until = at;
-      for (i++; i < points.at.length && Math.round(x(points.at[i]) * 2) / 2 === here; i++) {
-        low = Math.min(low, points.low[i]);
-        high = Math.max(high, points.high[i]);
-        until = points.at[i];
-      }
-      const middle = y(Math.sqrt(Math.max(low, LOW_MS) * Math.max(high, LOW_MS)));
-      path += `${at - last > points.break_s ? "M" : "L"}${here} ${middle}`;
+    for (let i = Math.max(0, first(points.at, view.from) - 1); i < end; i++) {
+      const here = x(points.at[i]).toFixed(1), low = points.low[i], high = points.high[i];
+      const middle = y(Math.sqrt(Math.max(low, LOW_MS) * Math.max(high, LOW_MS))), begins = points.at[i] - last > points.break_s;
+      path += `${begins ? "M" : "L"}${here} ${middle}`;
       // an answer alone would be nothing to see
-      path += high > low ? `M${here} ${y(low)}V${y(high)}M${here} ${middle}` : at - last > points.break_s ? "h.1" : "";
-      last = until;
+      path += high > low ? `M${here} ${y(low)}V${y(high)}M${here} ${middle}` : begins ? "h.1" : "";
+      last = points.at[i];
     }
     if (path) make(layer, "path", { class: "curve", d: path });
   };
@@ -261,15 +222,12 @@
     for (const [, from, to, text] of lane.spans) if (from - near <= at && at <= to + near) parts.push(text);
     for (const [from, to, , text] of lane.holds) if (from <= at && at <= to) parts.push(`holds ${text}`);
     for (const [when, , text] of lane.marks) if (Math.abs(when - at) <= near) parts.push(text);
-    // the answers at that pixel, else the nearest one
+    // the nearest answer
     const { points } = lane, apart = (i) => Math.abs(points.at[i] - at);
-    let from = first(points.at, at - near), to = first(points.at, at + near);
-    if (from === to) {
-      if (from > 0 && (from === points.at.length || apart(from - 1) < apart(from))) from--;
-      to = apart(from) <= points.break_s / 2 ? from + 1 : from;
-    }
-    const low = Math.min(...points.low.slice(from, to)), high = Math.max(...points.high.slice(from, to));
-    if (from < to) parts.push(low === high ? `${+low.toFixed(1)} ms` : `${+low.toFixed(1)} to ${+high.toFixed(1)} ms`);
+    let i = first(points.at, at);
+    if (i > 0 && !(apart(i) < apart(i - 1))) i--;
+    const low = points.low[i], high = points.high[i];
+    if (apart(i) <= Math.max(near, points.break_s / 2)) parts.push(low === high ? `${low} ms` : `${low} to ${high} ms`);
     return parts.join("; ") || (lane.points.at.length || lane.spans.length ? "no ping" : "no log");
   };
   const showCursor = () => {
@@ -327,24 +285,9 @@
     const inside = (event.clientX - plot.getBoundingClientRect().left) * width / plot.clientWidth - gutter;
     return view.from + Math.min(1, Math.max(0, inside / (width - gutter))) * view.length;
   };
-  let drag = null;
-  plot.addEventListener("pointerdown", (event) => {
-    if (event.pointerType === "mouse" && event.button === 0) drag = { from: timeAt(event), x: event.clientX };
-    point(timeAt(event));
-  });
+  plot.addEventListener("pointerdown", (event) => point(timeAt(event)));
   plot.addEventListener("pointermove", (event) => {
-    if (event.pointerType === "mouse" && !drag || event.pointerType !== "mouse" && event.pressure > 0) point(timeAt(event));
-    if (!drag) return;
-    const [left, right] = [x(drag.from), x(timeAt(event))].sort((one, other) => one - other);
-    const pick = plot.querySelector(".pick");
-    pick.setAttribute("x", left);
-    pick.setAttribute("width", right - left);
-  });
-  addEventListener("pointerup", (event) => {
-    if (!drag) return;
-    const { from, x: began } = drag, to = timeAt(event);
-    drag = null;
-    if (Math.abs(event.clientX - began) > 6) show(Math.min(from, to), Math.abs(to - from)); else draw();
+    if (event.pointerType === "mouse" || event.pressure > 0) point(timeAt(event));
   });
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-at]");
@@ -354,10 +297,6 @@
     figure.scrollIntoView({ block: "start" });
     plot.focus({ preventScroll: true });
   });
-  let waiting = 0;
-  addEventListener("resize", () => {
-    cancelAnimationFrame(waiting);
-    waiting = requestAnimationFrame(() => { if (plot.clientWidth !== width) draw(); });
-  });
+  addEventListener("resize", () => { if (plot.clientWidth !== width) draw(); });
   draw();
 })();

@@ -72,7 +72,7 @@ def _table(table: tables.Table) -> str:
     if not table.rows:
         return ""
     time = next(place for place, name in enumerate(table.columns) if name in ("time", "received", "from"))
-    kinds = [' class="number"' if column in table.right else "" for column in table.columns]
+    kinds = [' class="number"' if column in tables.NUMBERS else "" for column in table.columns]
     heads = (f'<th scope="col"{kind}>{name}</th>' for kind, name in zip(kinds, table.columns, strict=True))
     rows = []
     for row in table.rows[-ROWS:]:

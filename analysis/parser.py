@@ -12,14 +12,13 @@ from typing import Any, NamedTuple
 
 from logs.format import parse_line
 
-YEARS = range(1970, 3000)
-"""Years that are believed."""
+LATEST = 32503680000.0
+"""The year 3000; a later time, or one before 1970, is not believed."""
 JSON_LIMIT = 1 << 16
 _PING = re.compile(
     rb"\[(\d{4}-\d\d-\d\d \d\d:\d\d):([0-5]\d\.\d{3})([+-]\d{4})\] : \[INFO\] - "
     rb"\[ping seq=(\d{1,15}) rtt_ms=(\d{1,9}(?:\.\d{1,9})?)( late=true)?(?: simulated=true)?\]\r?"
 )
-_BEGINS = re.compile(rb"\[\d{4}-\d\d-\d\d ")
 
 
 class Ping(NamedTuple):
@@ -66,17 +65,12 @@ def parse(line: bytes) -> Ping | Line | None:
         except ValueError:
             return None
         return Ping(begin + float(seconds), zone, float(rtt_ms), late is not None, seq.decode())
-    if not _BEGINS.match(line):
-        return None
     try:
         entry = parse_line(line.decode().removesuffix("\r"))
     except ValueError:
         return None
-    when = entry.when
-    if when.year not in YEARS:
-        return None
-    at, zone = when.timestamp(), when.tzinfo or timezone.utc
-    if at < 0:
+    at, zone = entry.when.timestamp(), entry.when.tzinfo or timezone.utc
+    if not 0 <= at < LATEST:
         return None
     rtt_ms = decimal(entry.fields.get("rtt_ms")) if entry.event == "ping" else None
     if rtt_ms is not None:
@@ -88,7 +82,7 @@ def parse(line: bytes) -> Ping | Line | None:
 def _minute(text: bytes) -> tuple[float, tzinfo]:
     """When a minute that thousands of lines share begins, and its offset. Raises ValueError."""
     when = datetime.strptime(text.decode(), "%Y-%m-%d %H:%M%z")
-    if when.year not in YEARS:
+    if not 0 <= when.timestamp() < LATEST:
         raise ValueError(text)
     return when.timestamp(), when.tzinfo or timezone.utc
 

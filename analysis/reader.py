@@ -7,6 +7,7 @@ memory at a time.
 from __future__ import annotations
 
 import gzip
+import math
 import os
 import re
 import stat
@@ -34,22 +35,22 @@ _FILE = re.compile(r"(ping|comms|master)\.log(?:[.-](\d[\d.T_-]*))?(?:\.gz)?", r
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
 
-class ExpansionError(Exception):
-    """A compressed file holds more than any log does."""
-
-
 class _Lines:
-    """A file's lines, without their newlines; `rest` is what follows the last newline."""
+    """A file's lines, without their newlines; `rest` is what follows the last newline. Raises EOFError past `limit` bytes."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO | gzip.GzipFile, limit: float = math.inf) -> None:
         self.file = file
         self.rest = b""
+        self._left = limit
         # read1, since a damaged .gz still gives what precedes the damage
         self._read = getattr(file, "read1", file.read)
 
     def whole(self) -> Iterator[bytes]:
         """Those that are there now."""
         while block := self._read(BLOCK):
+            self._left -= len(block)
+            if self._left < 0:
+                raise EOFError(f"it expands to more than {EXPANSION} times its size")
             *lines, self.rest = (self.rest + block).split(b"\n")
             yield from lines
             if len(self.rest) > LONGEST:
@@ -62,27 +63,15 @@ class _Lines:
             yield self.rest
 
 
-class _Bounded(gzip.GzipFile):
-    """Raises ExpansionError past so many times the size of its file."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(fileobj=file)
-        self._limit = EXPANSION * os.fstat(file.fileno()).st_size + EXPANSION_FREE
-
-    def read1(self, size: int = -1) -> bytes:
-        block = super().read1(size)
-        self._limit -= len(block)
-        if self._limit < 0:
-            raise ExpansionError
-        return block
-
-
 @contextmanager
 def _opened(path: Path) -> Iterator[_Lines]:
     """The file's lines, unpacked where its name and its first bytes say so. Raises OSError."""
     with path.open("rb") as file:
-        is_packed = path.suffix == ".gz" and file.peek(2)[:2] == b"\x1f\x8b"
-        yield _Lines(_Bounded(file) if is_packed else file)  # type: ignore[arg-type]
+        if path.suffix == ".gz" and file.peek(2)[:2] == b"\x1f\x8b":
+            limit = EXPANSION * os.fstat(file.fileno()).st_size + EXPANSION_FREE
+            yield _Lines(gzip.GzipFile(fileobj=file), limit)
+        else:
+            yield _Lines(file)
 
 
 class Folder:
@@ -125,12 +114,8 @@ class Folder:
                         else:
                             self.readable += 1
                             yield parsed
-            except ExpansionError:
-                self.faults.append(
-                    f"{visible(str(path))}: expands to more than {EXPANSION} times its size; the rest was not read"
-                )
             except _UNREADABLE as exc:
-                self._fault(path, exc, "; what precedes the damage was read")
+                self._fault(path, exc, "; what precedes that was read")
 
     def finish(self) -> None:
         """Name a folder of which nothing could be read."""
@@ -170,7 +155,7 @@ class Folder:
 
 def _head(path: Path) -> tuple[float, bytes]:
     """When a file begins, and its first line that fits; -inf and nothing where none of its first does."""
-    with suppress(EOFError, zlib.error, gzip.BadGzipFile, ExpansionError), _opened(path) as lines:
+    with suppress(EOFError, zlib.error, gzip.BadGzipFile), _opened(path) as lines:
         # damage is named when the file itself is read
         for text in islice(lines.all(), HEAD_LINES):
             parsed = parse(text)

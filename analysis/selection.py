@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import product
-from typing import Any
 
 from .model import Failover, Lane, Story
 from .parser import number
@@ -54,57 +53,47 @@ def select(story: Story, nodes: AbstractSet[int] | None) -> Story:
     """What of the story lies between its `since` and `until` and concerns one of `nodes`, None: all of them. What
     began before or ends after is kept whole, and so is every failover that a node has to do with.
     """
-    if nodes is None and story.since == float("-inf") and story.until == float("inf"):
-        return story
-    lanes = [lane for lane in story.lanes if nodes is None or lane.node in nodes]
-    inside = tuple(_cut(lane, story) for lane in lanes if _touches(lane.first, lane.last, story))
-    failovers = tuple(
-        one for one in story.failovers if _concerns(one, nodes) and _touches(*_extent(one), story)
-    )
-    missing = sorted((nodes or frozenset()) - {lane.node for lane in story.lanes if lane.node is not None})
-    caveats = [
-        *story.caveats,
-        *(f"No log of node {node} was given." for node in missing),
-        *(
-            f"The log of {lane.name} has no line of that time."
-            for lane in lanes
-            if not _touches(lane.first, lane.last, story)
-        ),
-    ]
-    master = tuple(
-        event for event in story.master if nodes is None or event.node is None or event.node in nodes
-    )
+
+    def touches(start: float, end: float) -> bool:
+        return start <= story.until and end >= story.since
+
+    def concerns(*numbers: int | None) -> bool:
+        return nodes is None or not nodes.isdisjoint(numbers)
+
+    def inside(lane: Lane) -> Lane:
+        return replace(
+            lane,
+            first=max(lane.first, min(story.since, lane.last)),
+            last=min(lane.last, max(story.until, lane.first)),
+            outages=[one for one in lane.outages if touches(one.start, one.until)],
+            silences=[one for one in lane.silences if touches(one.start, one.until)],
+            stops=[one for one in lane.stops if touches(one.start, one.until)],
+            freezes=[one for one in lane.freezes if touches(one.start, one.until)],
+        )
+
+    lanes = [lane for lane in story.lanes if concerns(lane.node)]
+    missing = sorted((nodes or frozenset()) - {lane.node for lane in lanes if lane.node is not None})
+    elsewhere = [lane.name for lane in lanes if not touches(lane.first, lane.last)]
     return replace(
-        story, lanes=inside, failovers=failovers, master=master, caveats=tuple(dict.fromkeys(caveats))
-    )
-
-
-def _touches(start: float, end: float, story: Story) -> bool:
-    return start <= story.until and end >= story.since
-
-
-def _concerns(one: Failover, nodes: AbstractSet[int] | None) -> bool:
-    return (
-        nodes is None or one.node in nodes or any(attempt.recovery_node in nodes for attempt in one.attempts)
+        story,
+        lanes=tuple(inside(lane) for lane in lanes if touches(lane.first, lane.last)),
+        failovers=tuple(
+            one
+            for one in story.failovers
+            if concerns(one.node, *(attempt.recovery_node for attempt in one.attempts))
+            and touches(*_extent(one))
+        ),
+        master=tuple(line for line in story.master if line.node is None or concerns(line.node)),
+        caveats=(
+            *story.caveats,
+            *(f"No log of node {node} was given." for node in missing),
+            *(f"The log of {name} has no line of that time." for name in elsewhere),
+        ),
     )
 
 
 def _extent(one: Failover) -> tuple[float, float]:
+    """From its first to its last sign in any log."""
     ends = [one.end or float("inf")]
     ends += [attempt.released or attempt.settled or attempt.received for attempt in one.attempts if one.end]
     return min([one.start, *(attempt.received for attempt in one.attempts)]), max(ends)
-
-
-def _cut(lane: Lane, story: Story) -> Lane:
-    spans: dict[str, Any] = {
-        name: [one for one in getattr(lane, name) if _touches(one.start, one.until, story)]
-        for name in ("outages", "silences", "stops", "freezes")
-    }
-    return replace(
-        lane,
-        first=max(lane.first, min(story.since, lane.last)),
-        last=min(lane.last, max(story.until, lane.first)),
-        incidents=[one for one in lane.incidents if story.since <= one.at <= story.until],
-        clock_steps=[one for one in lane.clock_steps if story.since <= one[0] <= story.until],
-        **spans,
-    )

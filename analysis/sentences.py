@@ -67,9 +67,8 @@ def sentences(story: Story) -> list[Sentence]:
         for at, tone, text in _of_attempt(one, macs.get(one.node, ())):
             found.append(Sentence(at, at - one.ahead_s, tone, text))
     for line in story.master:
-        if line.event in MASTER_EVENTS:
-            event = "node_closed" if line.fields.get("cause") == "closed" else line.event
-            found.append(Sentence(line.at, line.at, *_filled(MASTER_EVENTS[event], line)))
+        event = "node_closed" if line.fields.get("cause") == "closed" else line.event
+        found.append(Sentence(line.at, line.at, *_filled(MASTER_EVENTS[event], line)))
     found.sort(key=lambda one: one.order)
     return [one for one in found if story.since <= one.at <= story.until]
 
@@ -143,9 +142,7 @@ class _Fields(dict[str, str]):
     """A line's fields; what a line lacks is said to be so."""
 
     def __missing__(self, key: str) -> str:
-        return {"address": "an address", "mac": "a MAC that was not logged", "count": "some"}.get(
-            key, f"no {key} logged"
-        )
+        return f"no {key} logged"
 
 
 def _filled(words: tuple[str, str], line: Line) -> tuple[str, str]:

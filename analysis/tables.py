@@ -10,6 +10,13 @@ from .intervals import length, merge, subtract
 from .model import BAD, GOOD, PLAIN, WARN, Attempt, Failover, Lane, Outage, Story
 from .sentences import RELEASE_WORDS, sentences
 
+NODES = ("node", "from", "to", "pings", "missed", "p50 ms", "p99 ms", "max ms", "up %", "outages")
+OUTAGES = ("node", "from", "to", "lasted", "cause", "reason")
+FAILOVERS = ("of", "address", "from", "to", "cause", "unserved", "by two", "orders")
+ORDERS = ("of", "received", "by", "outcome", "took", "held", "reason")
+NUMBERS = frozenset((*NODES[3:], "lasted", "unserved", "by two", "orders", "took"))
+"""The columns that stand at the right."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -22,42 +29,19 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """`right`: the columns of numbers."""
-
     title: str
     columns: tuple[str, ...]
     rows: Sequence[Row]
-    right: tuple[str, ...] = ()
 
 
 def of(story: Story, times: Times) -> list[Table]:
     """The nodes, the outages, the failovers and their orders; one without rows has nothing to show and is left out."""
-    numbers = ("pings", "missed", "p50 ms", "p99 ms", "max ms", "up %", "outages")
+    attempts = [attempt for one in story.failovers for attempt in one.attempts]
     found = [
-        Table(
-            "Nodes",
-            ("node", "from", "to", *numbers),
-            [Row(_node(lane, times)) for lane in story.lanes],
-            numbers,
-        ),
-        Table(
-            "Without the master",
-            ("node", "from", "to", "lasted", "cause", "reason"),
-            [_outage(lane, one, times) for lane, one in story.outages],
-            ("lasted",),
-        ),
-        Table(
-            "Failovers",
-            ("of", "address", "from", "to", "cause", "unserved", "by two", "orders"),
-            [_failover(one, times) for one in story.failovers],
-            ("unserved", "by two", "orders"),
-        ),
-        Table(
-            "Orders",
-            ("of", "received", "by", "outcome", "took", "held", "reason"),
-            [_order(attempt, times) for one in story.failovers for attempt in one.attempts],
-            ("took",),
-        ),
+        Table("Nodes", NODES, [_node(lane, times) for lane in story.lanes]),
+        Table("Without the master", OUTAGES, [_outage(lane, one, times) for lane, one in story.outages]),
+        Table("Failovers", FAILOVERS, [_failover(one, times) for one in story.failovers]),
+        Table("Orders", ORDERS, [_order(one, times) for one in attempts]),
     ]
     return [table for table in found if table.rows]
 
@@ -68,18 +52,18 @@ def events(story: Story, times: Times) -> Table:
     return Table("What happened", ("time", "what happened"), rows)
 
 
-def _node(lane: Lane, times: Times) -> tuple[str, ...]:
-    rtt = (lane.rtt.p50, lane.rtt.p99, lane.rtt.max) if lane.rtt else ()
-    return (
-        str(lane.node) if lane.node is not None else lane.name,
-        times.second(lane.first),
-        times.second(lane.last),
-        str(lane.pings),
-        str(lane.missed),
-        *((f"{ms:.1f}" for ms in rtt) if rtt else ("", "", "")),
-        _up(lane),
-        str(len(lane.outages)),
-    )
+def _name(lane: Lane) -> str:
+    return str(lane.node) if lane.node is not None else lane.name
+
+
+def _end(one: Outage | Failover, times: Times) -> str:
+    return "not seen" if one.end is None else times(one.end)
+
+
+def _node(lane: Lane, times: Times) -> Row:
+    rtt = [f"{ms:.1f}" for ms in lane.rtt] if lane.rtt else ["", "", ""]
+    counts = str(lane.pings), str(lane.missed), *rtt, _up(lane), str(len(lane.outages))
+    return Row((_name(lane), times.second(lane.first), times.second(lane.last), *counts))
 
 
 def _up(lane: Lane) -> str:
@@ -97,9 +81,9 @@ def _up(lane: Lane) -> str:
 
 def _outage(lane: Lane, one: Outage, times: Times) -> Row:
     cells = (
-        str(lane.node) if lane.node is not None else lane.name,
+        _name(lane),
         times(one.start),
-        "not seen" if one.end is None else times(one.end),
+        _end(one, times),
         ("> " if one.end is None else "") + duration(one.duration_s),
         one.cause,
         one.reason + (f" ({one.detail})" if one.detail else ""),
@@ -112,7 +96,7 @@ def _failover(one: Failover, times: Times) -> Row:
         str(one.node),
         one.address or "",
         times(one.start),
-        "not seen" if one.end is None else times(one.end),
+        _end(one, times),
         one.cause,
         duration(one.unserved_s) if one.gaps else "0",
         duration(one.doubled_s) if one.doubles else "0",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TextIO
 
 from rich import box
@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from . import tables
-from .formatting import LONGEST, Times, visible
-from .model import BAD, GOOD, PLAIN, WARN, Story
+from .formatting import Times, visible
+from .model import BAD, GOOD, WARN, Story
 from .narrative import account, counts, headline
 from .sentences import Sentence
 
@@ -33,11 +33,10 @@ class _Console(Console):
 
 def _console(stream: TextIO) -> Console:
     """Where `stream` is no terminal, or NO_COLOR is set, nothing but text is printed."""
-    color = stream.isatty() and not os.environ.get("NO_COLOR")
-    width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else WIDTH
-    return _Console(
-        file=stream, width=width, force_terminal=None if color else False, highlight=False, emoji=False
-    )
+    is_plain = not stream.isatty() or bool(os.environ.get("NO_COLOR"))
+    console = _Console(file=stream, force_terminal=False if is_plain else None, highlight=False, emoji=False)
+    console.width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns) if stream.isatty() else WIDTH
+    return console
 
 
 def show(story: Story, stream: TextIO) -> None:
@@ -51,11 +50,12 @@ def show(story: Story, stream: TextIO) -> None:
     for table in tables.of(story, times):
         console.print(_table(table))
     if len(story.failovers) > 1:
-        accounts = [("-", account(one, times), PLAIN) for one in story.failovers]
-        _list(console, "Failovers one by one", accounts, ACCOUNTS, None)
+        accounts = (account(one, times) for one in story.failovers[-ACCOUNTS:])
+        _list(console, _title("Failovers one by one", len(story.failovers), ACCOUNTS), accounts)
     events = tables.events(story, times)
-    _list(console, events.title, [(*row.cells, row.tone) for row in events.rows], ROWS, LONGEST)
-    _list(console, "What the logs do not show", [("-", text, PLAIN) for text in story.caveats], ROWS, None)
+    if events.rows:
+        console.print(_table(events, is_list=True), "")
+    _list(console, "What the logs do not show", story.caveats)
 
 
 def print_event(one: Sentence) -> None:
@@ -66,41 +66,30 @@ def print_event(one: Sentence) -> None:
     sys.stdout.flush()
 
 
-def _title(title: str, whole: int, shown: int) -> str:
+def _title(title: str, whole: int, limit: int) -> str:
     return (
-        title if shown == whole else f"{title} (the last {shown} of {whole}; --since and --node show fewer)"
+        title if whole <= limit else f"{title} (the last {limit} of {whole}; --since and --node show fewer)"
     )
 
 
-def _table(table: tables.Table) -> Table:
-    rows = table.rows[-ROWS:]
+def _table(table: tables.Table, *, is_list: bool = False) -> Table:
     drawn = Table(
-        title=_title(table.title, len(table.rows), len(rows)),
+        title=_title(table.title, len(table.rows), ROWS),
         title_justify="left",
         title_style="bold",
-        box=box.SIMPLE_HEAD,
+        box=None if is_list else box.SIMPLE_HEAD,
+        show_header=not is_list,
         pad_edge=False,
     )
     for column in table.columns:
-        right = column in table.right
+        right = column in tables.NUMBERS
         drawn.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=right)
-    for row in rows:
+    for row in table.rows[-ROWS:]:
         drawn.add_row(*(Text(visible(cell)) for cell in row.cells), style=STYLES.get(row.tone, ""))
     return drawn
 
 
-def _list(
-    console: Console, title: str, rows: Sequence[tuple[str, ...]], limit: int, longest: int | None
-) -> None:
-    """Rows of what stands at the left, a text of `longest` characters at most, and its tone; the last of them."""
-    if not rows:
-        return
-    shown = rows[-limit:]
-    console.print(Text(_title(title, len(rows), len(shown)), style="bold"))
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for left, text, tone in shown:
-        grid.add_row(Text(left), Text(visible(text, longest)), style=STYLES.get(tone, ""))
-    console.print(grid)
-    console.print()
+def _list(console: Console, title: str, texts: Iterable[str]) -> None:
+    lines = [Text(f"- {visible(text, None)}") for text in texts]
+    if lines:
+        console.print(Text(title, style="bold"), *lines, "", sep="\n")

@@ -40,11 +40,8 @@ def read(folders: Sequence[Folder]) -> Reading:
     master: list[Line] = []
     for folder in folders:
         log = _log_of([folder])
-        master += (
-            line
-            for line in folder.read("master")
-            if isinstance(line, Line) and line.event in (*MASTER_EVENTS, "node_alive")
-        )
+        lines = folder.read("master")
+        master += (line for line in lines if isinstance(line, Line) and line.event in MASTER_EVENTS)
         folder.finish()
         if not log.is_empty:
             by_number.setdefault(log.node, []).append((folder, log))
@@ -60,16 +57,13 @@ def read(folders: Sequence[Folder]) -> Reading:
 def _log_of(folders: Sequence[Folder]) -> NodeLog:
     """`folders`: of one machine; a line that two of them hold counts once."""
     numbers = {folder.number for folder in folders}
-    log = NodeLog(
-        " and ".join(folder.name for folder in folders),
-        [folder.name for folder in folders],
-        numbers.pop() if len(numbers) == 1 else None,
-    )
+    log = NodeLog([folder.name for folder in folders], numbers.pop() if len(numbers) == 1 else None)
     for item in _merged(folders, "ping"):
         log.pings.add(item)
     log.pings.sort()
     for item in _merged(folders, "comms"):
         log.add(item)
+    log.finish()
     return log
 
 
@@ -137,7 +131,7 @@ def tell(reading: Reading, since: float = float("-inf"), until: float = float("i
         attempts += its
     attempts.sort(key=lambda attempt: attempt.received)
     _name(lanes)
-    clocks.compare(lanes, attempts, reading.master)
+    clocks.compare(lanes, attempts)
     _find_silent_ends(lanes)
     causes.compare(lanes)
     story = Story(

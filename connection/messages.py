@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,8 @@ ORDERS = {"recover": ("disconnected_node", "recovery_node", "ip", "netmask", "ac
           "restore": ("restore_node",)}  # fmt: skip
 ORDER_BYTES = 64 << 10
 """Bytes of an order's JSON; a larger one is refused before it is kept."""
-ORDER_LEVELS = 200
-"""Levels of nesting that are kept of an order; one of more than 100 is refused."""
+ORDER_LEVELS = 100
+"""Levels of nesting of an order: what can be read can just fail to be written, or be read where the stack has less room."""
 CUT_BYTES = 1024
 """Of those that come back of an order that is refused for its size."""
 BINARY = ("5", "6")
@@ -114,34 +114,40 @@ def parse(text: str) -> tuple[str, int | None, str]:
 def order_of(
     session: object, number: int, event: str, args: tuple[Any, ...], raw: str, ack_id: int | None
 ) -> OrderReceived:
-    """The order that an event with these arguments is; `raw` is its JSON. Of a large one only the keys are kept."""
+    """The order that an event with these arguments is; `raw` is its JSON. Of one beyond the limits only the keys are
+    kept, cut.
+    """
     data = args[0] if len(args) == 1 else list(args) or None
     size, fault = len(raw.encode(errors="replace")), None
     if size > ORDER_BYTES:
         fault = f"the order has {size} bytes; at most {ORDER_BYTES} are taken"
+    elif _is_deep(data):
+        fault = f"the order is nested more than {ORDER_LEVELS} levels deep"
+    if fault:
         data = _cut_to_keys(data, ORDERS[event])
-    if raw.count("[") + raw.count("{") > ORDER_LEVELS:
-        data = _without_depth(data, ORDER_LEVELS)
     encoded = payload.encode(data).encode()
     return OrderReceived(session, event, encoded, ack_id, time.monotonic(), number, fault)
 
 
 def _cut_to_keys(data: object, keys: tuple[str, ...]) -> dict[str, Any] | None:
-    """Of a large order these keys, cut; None: it has none."""
+    """Of an order beyond the limits these keys, cut; None: it has none."""
     if not isinstance(data, dict):
         return None
-    try:
-        return payload.shorten({key: data[key] for key in keys if key in data}, CUT_BYTES)
-    except RecursionError:  # it could just be read
-        return None
+    kept = {key: None if _is_deep(data[key]) else data[key] for key in keys if key in data}
+    return payload.shorten(kept, CUT_BYTES)
 
 
-def _without_depth(value: Any, levels: int) -> Any:
-    """`value` without what is nested deeper: the owner's thread may have less room on its stack to read it."""
-    if not isinstance(value, dict | list):
-        return value
-    if levels == 0:
-        return None
+def _is_deep(value: object) -> bool:
+    """Whether it has more than ORDER_LEVELS levels of lists and objects."""
+    level = [value]
+    for _ in range(ORDER_LEVELS + 1):
+        level = [inner for outer in level for inner in _inner(outer)]
+        if not level:
+            return False
+    return True
+
+
+def _inner(value: object) -> Iterable[object]:
     if isinstance(value, dict):
-        return {key: _without_depth(each, levels - 1) for key, each in value.items()}
-    return [_without_depth(each, levels - 1) for each in value]
+        return value.values()
+    return value if isinstance(value, list) else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from logging_setup import compact_json
+from logs.format import compact_json
 
 ERROR_CHARS, REASON_BYTES = 1000, 1 << 16
 """Characters that are kept of a master's reason, and bytes of the acknowledgement that it may come in."""

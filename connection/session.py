@@ -36,7 +36,8 @@ from connection.polling import PollingSession
 from connection.protocol import EIO, heard_v3, make_client_v3
 from connection.resolve import Resolver
 from connection.stream import Stream
-from logging_setup import EventLogger, compact_json
+from logging_setup import EventLogger
+from logs.format import compact_json
 
 POLL_PACKETS = 200_000
 """In one answer to a poll: the master's library sends there all that waits."""

@@ -42,7 +42,6 @@ class Demo:
         self._processes: dict[str, subprocess.Popen[str]] = {}
         self._url = ""
         self._end_s = time.monotonic() + LIMIT_S
-        self._env = {name: value for name, value in os.environ.items() if name in KEPT}
 
     def run(self) -> None:
         """Raises DemoError where the story is not right."""
@@ -92,11 +91,8 @@ class Demo:
         FOLDER.mkdir(parents=True)
         (FOLDER / "network_config.txt").write_text(NETWORK, encoding="utf-8")
         with open(FOLDER / "master.log", "w", encoding="utf-8") as log:
-            command = [sys.executable, "-m", "master", "serve", "--env-file", os.devnull, "--port", "0"]
-            master = subprocess.Popen(
-                command, cwd=ROOT, env=self._env, stdout=subprocess.PIPE, stderr=log, text=True
-            )
-        self._processes["master"] = master
+            command = ["-m", "master", "serve", "--env-file", os.devnull, "--port", "0"]
+            master = self._start("master", command, {}, stdout=subprocess.PIPE, stderr=log)
         line = master.stdout.readline() if master.stdout else ""
         if not line.startswith("listening on "):
             raise DemoError(f"the master did not start; {FOLDER / 'master.log'} says why")
@@ -112,12 +108,15 @@ class Demo:
             "LOG_CONSOLE": "0",
             "PING_INTERVAL": "0.5",
         }
-        self._processes[f"node {node}"] = subprocess.Popen(
-            [sys.executable, "client.py", "--env-file", os.devnull],
-            cwd=ROOT,
-            env={**self._env, **ours},
-            text=True,
-        )
+        self._start(f"node {node}", ["client.py", "--env-file", os.devnull], ours)
+
+    def _start(
+        self, name: str, command: list[str], env: dict[str, str], **more: Any
+    ) -> subprocess.Popen[str]:
+        env = {variable: value for variable, value in os.environ.items() if variable in KEPT} | env
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=env, text=True, **more)
+        self._processes[name] = process
+        return process
 
     def _wait(self, what: str, true: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         # never through a proxy of the environment
@@ -138,20 +137,17 @@ class Demo:
 
     def _tell(self) -> None:
         page = FOLDER / "story.html"
-        folders = [str(_folder(node)) for node in NODES]
-        command = [sys.executable, "diagnose.py", *folders]
+        command = [sys.executable, "diagnose.py", *(str(_folder(node)) for node in NODES)]
         try:
             subprocess.run([*command, "--html", str(page)], cwd=ROOT, check=True, timeout=10)
             told = subprocess.check_output([*command, "--json"], cwd=ROOT, timeout=10)
         except subprocess.SubprocessError as exc:
             raise DemoError(f"diagnose.py cannot tell the story: {exc}") from exc
         failovers = json.loads(told)["failovers"]
-        if len(failovers) != 1:
-            raise DemoError(f"the story has {len(failovers)} failovers instead of one")
-        (failover,) = failovers
-        taken = [one for one in failover["attempts"] if one["outcome"] == "taken"]
-        if failover["node"] != 2 or len(taken) != 1 or not taken[0]["released"]:
-            raise DemoError(f"the story should be one takeover and one return, and is {failover}")
+        attempts = [attempt for failover in failovers for attempt in failover["attempts"]]
+        released = [attempt["released"] for attempt in attempts if attempt["outcome"] == "taken"]
+        if [failover["node"] for failover in failovers] != [2] or len(released) != 1 or not released[0]:
+            raise DemoError(f"the story should be one takeover and one return, and is {failovers}")
         print(f"\nThe same as a picture: {page}")
 
 

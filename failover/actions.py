@@ -1,22 +1,21 @@
-"""What the worker does in each cell of the transition table.
-
-An action gets the address and the monotonic time at which its event was noticed.
-"""
+"""The transition table: what the worker does when an event, noticed at that monotonic time, meets a state."""
 
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from config import Config
 from failover.node import Node
 from failover.owners import OwnerMacs
 from failover.states import (
     AGAIN_S,
     CONFLICT_S,
+    HOLDING,
     OWNER_START_S,
     RETAKES,
     TAKING,
     WATCH_S,
-    FailoverSettings,
+    Event,
     State,
     VipState,
 )
@@ -28,27 +27,20 @@ from network.base import Network, NetworkError
 class Actions:
     """`clock` gives monotonic seconds, for durations."""
 
-    settings: FailoverSettings
+    settings: Config
     node: Node
     network: Network
     table: VipTable
     owners: OwnerMacs
     clock: Callable[[], float]
 
-    # asking the wire
-
     def ask(self, entry: VipState) -> None:
-        """A probe of RFC 5227 before an address is taken, so that two nodes that want it see each other; an ordinary
-        request while it is held or in conflict, which an owner that probes for it does not take for a conflict.
-        """
+        """Probe (RFC 5227) before it is taken, so that two takers see each other; else ask, which is no owner's conflict."""
         vip = entry.vip
         sender = None if entry.state in TAKING else self.node.address_on(vip.interface, vip.ip.ip)
         self.network.probe(vip.interface, vip.ip.ip, sender)
 
-    # the cells
-
     def start_probe(self, entry: VipState, now: float) -> None:
-        """Probes."""
         seen = self.owners.identify(entry, self.network)
         known = entry.owner_mac if entry.owner_also_uses is None else None  # else it may be a former holder's
         if known and seen.probed_ago_s.get(known, OWNER_START_S) < OWNER_START_S:
@@ -68,7 +60,6 @@ class Actions:
         entry.begin_probing(now, entry.probing_for_s, entry.probes)
 
     def take(self, entry: VipState, now: float) -> None:
-        """Adds it, announces it, verifies that the interface holds it, answers success."""
         before = entry.state
         if not self.table.add(entry):
             self.fail(entry, now)
@@ -85,10 +76,9 @@ class Actions:
         self.table.succeed(entry)
 
     def confirm(self, entry: VipState, now: float) -> None:
-        """Announces it, answers success."""
         try:
             there = self.table.is_there(entry.vip)
-            carrier = self.network.has_carrier(entry.vip.interface)
+            carrier = there and self.network.interface(entry.vip.interface).fault is None
         except NetworkError as exc:
             self.table.say("ERROR", "takeover_failed", entry, reason=str(exc))
             self.table.orders["recover", "failed"] += 1
@@ -152,7 +142,6 @@ class Actions:
         entry.round_s = now + AGAIN_S
 
     def refuse_alive(self, entry: VipState, now: float) -> None:
-        """Refuses: the owner (MAC) is alive, only its worker is gone, as `owner_alive` has said."""
         ip, mac = entry.vip.ip.ip, entry.other_mac
         if entry.owner_mac in (None, mac):
             reason = f"{ip} is in use by its owner {mac}: it is alive, only its worker is gone"
@@ -172,25 +161,22 @@ class Actions:
         self.table.refuse(entry, f"{entry.vip.ip.ip} is being taken by {entry.other_mac}, the lower MAC")
 
     def withdraw(self, entry: VipState, now: float) -> None:
-        """Answers the `recover` with failure, the `restore` with success."""
         self.table.refuse(
             entry, "the master asked for the address back before it was taken", "INFO", "withdrawn"
         )
         self.table.restored(entry.vip.owner, entry.number)
 
     def withdraw_at_stop(self, entry: VipState, now: float) -> None:
-        """Answers the `recover` with failure."""
         self.table.refuse(entry, "stopping", "INFO", "withdrawn")
 
     def release(self, entry: VipState, now: float) -> None:
-        """Removes it, answers."""
         if self.table.remove(entry, now, "restore"):
             self.table.enter(entry, State.FREE)
             self.table.restored(entry.vip.owner, entry.number)
         else:
             self.table.orders["restore", "failed"] += 1
             extra = {"restore_node": entry.vip.owner, "status": False, "error": entry.trouble}
-            self.table.answer(Reply("restore node", extra, False, entry.number))
+            self.table.answer(Reply("restore node", extra, entry.number))
 
     def on_conflict(self, entry: VipState, now: float) -> None:
         """Removes it within 1 s, logs `owner_returned` or `address_conflict`, asks for 3 s."""
@@ -241,18 +227,15 @@ class Actions:
             self.fail(entry, now)
 
     def on_removed(self, entry: VipState, now: float) -> None:
-        """Logs that it is gone, asks."""
         self.table.say("WARNING", "address_lost", entry)
         self.table.enter(entry, State.LOST)
         entry.begin_probing(now, self.settings.conflict_probe_s)
 
     def reverify(self, entry: VipState, now: float) -> None:
-        """Asks."""
         self.table.enter(entry, State.REVERIFYING)
         entry.begin_probing(now, self.settings.conflict_probe_s)
 
     def resume(self, entry: VipState, now: float) -> None:
-        """Announces again."""
         self.table.enter(entry, State.HELD)
         entry.announce_again(now)
         self.maintain(entry, now)
@@ -263,7 +246,6 @@ class Actions:
         self._log_unwatched(entry, entry.trouble, now)
 
     def discard(self, entry: VipState, now: float) -> None:
-        """Removes it."""
         reason = f"in use by {entry.other_mac}" if entry.other_mac else entry.trouble
         self.table.drop(entry, now, reason)
         self.table.enter(entry, State.FREE)
@@ -289,3 +271,52 @@ class Actions:
         """Removes it; the failure form waits for the next join."""
         self.table.drop(entry, now, "master lost")
         self.table.lose(entry, "the master was lost for longer than MASTER_LOSS_RELEASE")
+
+
+Action = Callable[[Actions, VipState, float], None]
+_GONE = (State.IN_CONFLICT, State.LOST)
+_ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
+    ((State.FREE,), Event.RECOVER, Actions.start_probe),
+    # Ordered: the wire is probed before it is taken, and its owner may answer.
+    (TAKING, Event.NO_CONFLICT, Actions.take),
+    (TAKING, Event.CONFLICT, Actions.keep_probing),
+    ((State.OWNER_ALIVE,), Event.CONFLICT_WAIT_OVER, Actions.refuse_alive),
+    (TAKING, Event.OWNER_PROBE, Actions.refuse_starting),
+    (TAKING, Event.SIMULTANEOUS_PROBE, Actions.defer),
+    (TAKING, Event.PROBE_FAILED, Actions.fail),
+    (TAKING, Event.CARRIER_LOST, Actions.fail),
+    (TAKING, Event.RESTORE, Actions.withdraw),
+    (TAKING, Event.STOP, Actions.withdraw_at_stop),
+    # Held; REVERIFYING after the link or the process was away.
+    (HOLDING, Event.RECOVER, Actions.confirm),
+    (HOLDING, Event.RESTORE, Actions.release),
+    (HOLDING, Event.CONFLICT, Actions.on_conflict),
+    (HOLDING, Event.OWNER_PROBE, Actions.yield_to_owner),
+    (HOLDING, Event.REMOVED, Actions.on_removed),
+    ((State.HELD,), Event.REVALIDATE, Actions.reverify),
+    ((State.REVERIFYING,), Event.NO_CONFLICT, Actions.resume),
+    ((State.REVERIFYING,), Event.PROBE_FAILED, Actions.wait_for_link),
+    (HOLDING, Event.CARRIER_LOST, Actions.lose),
+    (HOLDING, Event.MASTER_LOST, Actions.release_without_master),
+    ((*HOLDING, *_GONE, State.ADOPTING), Event.STOP, Actions.stop),
+    # Removed, since another MAC claimed it, or gone from the interface without an order.
+    ((State.IN_CONFLICT,), Event.NO_CONFLICT, Actions.retake),
+    ((State.LOST,), Event.NO_CONFLICT, Actions.take),
+    (_GONE, Event.CONFLICT, Actions.give_up),
+    (_GONE, Event.SIMULTANEOUS_PROBE, Actions.give_up),
+    ((State.IN_CONFLICT,), Event.OWNER_PROBE, Actions.await_owner),
+    ((State.LOST,), Event.OWNER_PROBE, Actions.yield_lost),
+    (_GONE, Event.PROBE_FAILED, Actions.fail),
+    (_GONE, Event.CARRIER_LOST, Actions.fail),
+    (_GONE, Event.RESTORE, Actions.withdraw),
+    ((*TAKING, State.REVERIFYING, *_GONE, State.ADOPTING), Event.REVALIDATE, Actions.restart_probe),
+    # Left by an earlier run.
+    ((State.ADOPTING,), Event.NO_CONFLICT, Actions.take),
+    ((State.ADOPTING,), Event.CONFLICT, Actions.discard),
+    ((State.ADOPTING,), Event.OWNER_PROBE, Actions.discard),
+    ((State.ADOPTING,), Event.SIMULTANEOUS_PROBE, Actions.discard),
+    ((State.ADOPTING,), Event.PROBE_FAILED, Actions.discard),
+    ((State.ADOPTING,), Event.CARRIER_LOST, Actions.discard),
+)
+# a pair that is not in it is ignored
+TABLE = {(state, event): action for states, event, action in _ROWS for state in states}

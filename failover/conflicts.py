@@ -73,9 +73,8 @@ class ConflictDetector:
 
     @staticmethod
     def _insists(entry: VipState, probe: ArpSeen, now: float) -> bool:
-        """Whether a host asks again for an address that is held, although the kernel answered that it is in use. Where
-        the owner's MAC is not known from the master, a host that does so and uses no other address is taken for the owner;
-        one that was seen with another is asked for that first.
+        """Whether a host asks again for an address that is held, although the kernel answered that it is in use: the owner
+        does, where the master did not say its MAC.
         """
         if entry.owner_told or entry.state not in HOLDING:
             return False
@@ -85,10 +84,10 @@ class ConflictDetector:
     def _outranked(self, entry: VipState, mac: str, now: float) -> None:
         """Of two nodes that want it at the same time the lower MAC goes on."""
         try:
-            ours = self.network.mac(entry.vip.interface)
+            ours = self.network.interface(entry.vip.interface).mac
         except NetworkError:
             return
-        if mac < ours:
+        if ours and mac < ours:
             self._conflict(entry, Event.SIMULTANEOUS_PROBE, mac, now)
 
     def _conflict(self, entry: VipState, event: Event, mac: str, now: float) -> None:
@@ -96,8 +95,8 @@ class ConflictDetector:
         self.apply(entry, event, now)
 
     def _verify(self, entry: VipState, suspect: Suspect) -> None:
-        """Ask for the other address that the owner's supposed MAC was seen with. If that MAC answers for it, it is
-        another node, which once held this address; if not, the packet that said so was forged or is out of date.
+        """Ask for the other address: if its MAC answers, it is another node's, which once held this one; if not, what said
+        so was forged or is out of date.
         """
         entry.suspect = suspect
         vip = entry.vip

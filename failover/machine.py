@@ -1,24 +1,20 @@
-"""Taking a dead node's address and giving it back: a table of states, without I/O of its own.
+"""Taking a dead node's address and giving it back: what happens becomes an `Event`, and TABLE has the action.
 
-Everything that happens to an address ordered of this node is an `Event`; what the worker then does is the
-action of TABLE for the state in which the address is. Time comes in as monotonic seconds, the machine is the
-`Network` that was given, answers to the master go out through `answer`.
+It has no I/O of its own. Times are monotonic seconds; answers to the master go out through `answer`.
 """
 
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
-from failover.actions import Actions
-from failover.carrier import CARRIER_LOSS_S, CarrierMonitor
+from config import Config
+from failover.actions import TABLE, Actions
 from failover.conflicts import ConflictDetector
 from failover.node import Node
 from failover.orders import OrderError, Recover, check_address, parse_recover, parse_restore
 from failover.owners import OwnerMacs
-from failover.states import ADOPT_PROBE_S, HOLDING, Event, FailoverSettings, State, VipState
-from failover.transitions import TABLE
+from failover.states import ADOPT_PROBE_S, HOLDING, Event, State, VipState
 from failover.vips import Reply, VipTable
 from logging_setup import EventLogger
 from network.base import (
@@ -35,17 +31,16 @@ from network.base import (
 
 WAITING_ORDERS, WAITING_BYTES = 2000, 4 << 20
 """Orders that may wait for what becomes of their addresses, and their size as JSON; each is answered then."""
+CARRIER_LOSS_S = 3.0
+"""Seconds without carrier after which an interface counts as lost; a shorter flap moves nothing."""
 
 
 class Failover:
-    """The addresses that this node holds, or is about to hold, for others. One thread calls it.
-
-    `unusable` is the reason for which this worker can change no address, None: it can.
-    """
+    """The addresses that this node holds, or is about to hold, for others; `unusable` is why it can change none."""
 
     def __init__(
         self,
-        settings: FailoverSettings,
+        settings: Config,
         node: Node,
         network: Network,
         log: EventLogger,
@@ -65,13 +60,14 @@ class Failover:
         self._actions = Actions(settings, node, network, self._table, self._owners, clock)
         self._clock = clock
         self._conflicts = ConflictDetector(node, network, self._entries, self._apply)
-        self._carrier = CarrierMonitor(log)
+        self._down_since_s: dict[str, float] = {}
+        self._lost_carrier: set[str] = set()
+        self.refuse = self._table.refuse_order
+        self.is_stale = self._table.is_stale
+        self.watch = self._conflicts.watch
 
     def start(self, now: float) -> None:
-        """Find the virtual addresses that an earlier run of this node left; `settled` is true once they are judged.
-
-        Raises NetworkError when the machine cannot be asked.
-        """
+        """Find the virtual addresses that an earlier run left; `settled` once they are judged. Raises NetworkError."""
         for address in self._network.addresses():
             if address.owner is not None:
                 entry = VipState(Vip(address.owner, address.ip, address.interface))
@@ -108,18 +104,13 @@ class Failover:
     def recover(
         self, data: Mapping[str, Any], now: float, arrived_s: float, number: int | None = None
     ) -> str | None:
-        """Take an address over; the reason when the order is refused at once, else None: its answer follows.
-
-        `number` is the order's in this run, for the log.
-        """
+        """Take an address over; the reason when the order is refused at once, else None: its answer follows."""
         try:
             order = parse_recover(data, self._settings.node_id, self._settings.neighbors, arrived_s, number)
             entry = self._entry_for(order)
             self._check_room(order)
         except (OrderError, NetworkError) as exc:
             return self.refuse("recover", data, str(exc), number)
-        if entry.orders and entry.orders[-1].echo == order.echo:
-            order = replace(order, echo=entry.orders[-1].echo)  # of one that repeats itself one is kept
         entry.orders.append(order)
         entry.number = number
         if entry.state is State.FREE and self._settings.conflict_probe_s:
@@ -127,10 +118,6 @@ class Failover:
             self._node.announce_on(entry.vip.interface)
         self._apply(entry, Event.RECOVER, now)
         return None
-
-    def refuse(self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None) -> str:
-        """Answer an order that must not even be read with its failure form; the reason."""
-        return self._table.refuse_order(event, data, reason, number)
 
     def restore(self, data: Mapping[str, Any], now: float, number: int | None = None) -> str | None:
         """Give an address back; the reason when it is no valid order, else None."""
@@ -148,10 +135,6 @@ class Failover:
             self._table.restored(owner, number)
         return None
 
-    def is_stale(self, reply: Reply) -> bool:
-        """Whether an answer that could not be sent at once is no longer true, and another says what is."""
-        return self._table.is_stale(reply)
-
     def seen(self, event: NetworkEvent, now: float) -> None:
         """Something on the wire or the machine changed."""
         if isinstance(event, ArpSeen):
@@ -161,9 +144,12 @@ class Failover:
                     self._conflicts.heard(event, entry, now)
         elif isinstance(event, LinkDown):
             if event.interface in {self._node.interface, *(e.vip.interface for e in self._entries.values())}:
-                self._carrier.down(event.interface, now)
+                self._down_since_s.setdefault(event.interface, now)
         elif isinstance(event, LinkUp):
-            self._carrier.up(event.interface, now)
+            since_s = self._down_since_s.pop(event.interface, now)
+            if event.interface in self._lost_carrier:
+                self._lost_carrier.discard(event.interface)
+                self._log.info("carrier_restored", interface=event.interface, lost_s=now - since_s)
             if self._node.interface == event.interface:
                 self._node.carrier = True
                 self._node.announce()
@@ -189,14 +175,13 @@ class Failover:
         """Give everything back, whatever was going on."""
         self._to_all(Event.STOP, now)
 
-    def watch(self) -> None:
-        """Tell the network which addresses matter: those asked for or held, and the node's own."""
-        self._conflicts.watch()
-
     def tick_due(self) -> float:
         """The monotonic time at which `tick` has something to do, infinity: nothing is waited for."""
         dues = (entry.due_s() for entry in self._entries.values())
-        return min([self._table.clear_up_s, self._carrier.due_s(), self._conflicts.filter_due_s, *dues])
+        down = (
+            at + CARRIER_LOSS_S for name, at in self._down_since_s.items() if name not in self._lost_carrier
+        )
+        return min([self._table.clear_up_s, self._conflicts.filter_due_s, *down, *dues])
 
     def judge_due(self) -> float:
         """The monotonic time at which `judge` has something to decide, infinity: nothing."""
@@ -205,8 +190,9 @@ class Failover:
     def tick(self, now: float) -> None:
         """Send the probes and announcements that are due, and renew leases."""
         self._table.clear_up(now)
-        for interface in self._carrier.newly_lost(now):
-            self._lose_carrier(interface, now)
+        for interface, since_s in self._down_since_s.items():
+            if interface not in self._lost_carrier and since_s + CARRIER_LOSS_S <= now:
+                self._lose_carrier(interface, now)
         for entry in list(self._entries.values()):
             if entry.round_s <= now:
                 entry.begin_probing(now, self._settings.conflict_probe_s)
@@ -230,6 +216,8 @@ class Failover:
                 self._apply(entry, Event.CONFLICT_WAIT_OVER, as_of)
 
     def _lose_carrier(self, interface: str, now: float) -> None:
+        self._lost_carrier.add(interface)
+        self._log.warning("carrier_lost", interface=interface, lost_s=now - self._down_since_s[interface])
         if self._node.interface == interface:
             self._node.carrier = False
         for entry in list(self._entries.values()):
@@ -254,7 +242,7 @@ class Failover:
 
     def _check_room(self, order: Recover) -> None:
         waiting = [one for entry in self._entries.values() for one in entry.orders]
-        size = len(order.echo) + sum(map(len, {one.echo for one in waiting}))
+        size = len(order.echo) + sum(len(one.echo) for one in waiting)
         if len(waiting) >= WAITING_ORDERS or size > WAITING_BYTES:
             raise OrderError(
                 f"{len(waiting)} orders wait already until it is known whether their addresses are free"
@@ -274,7 +262,7 @@ class Failover:
         there = self._network.addresses()
         gateways = [gateway for _, gateway in self._network.default_routes()]
         check_address(order.ip, there, gateways, self._settings.allowed_networks)
-        return VipState(Vip(order.owner, order.ip, self._network.interface_for(order.ip.ip)))
+        return VipState(Vip(order.owner, order.ip, self._node.interface_for(order.ip.ip, there)))
 
     def _to_all(self, event: Event, now: float) -> None:
         for entry in list(self._entries.values()):

@@ -6,7 +6,7 @@ from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
 from logging_setup import EventLogger
-from network.base import Address, ArpSeen, InterfaceMissing, Network, NetworkError, Vip
+from network.base import Address, ArpSeen, Interface, InterfaceMissing, Network, NetworkError, Vip
 
 DEFEND_EVERY_S = 10.0
 """DEFEND_INTERVAL of RFC 5227 §1.1."""
@@ -42,11 +42,11 @@ class Node:
     def find(self, local_ip: str | None) -> None:
         """Look up the own address; `local_ip` is this end of the connection to the master, None: not connected.
 
-        It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the
-        first address of the default route's interface. Never a virtual address. One that is new is announced. Raises
-        NetworkError.
+        It is the first address of INTERFACE; else this end of the connection, or, over loopback or IPv6, the first
+        address of the default route's interface. One that is new is announced. Raises NetworkError.
         """
-        name = self._resolve()
+        link = self._configured_interface()
+        name = link.name if link else None
         own = [there for there in self._network.addresses(name) if there.owner is None]
         routed = [there for there in own if not there.ip.ip.is_loopback]
         if self._configured:
@@ -59,11 +59,15 @@ class Node:
             default = next((interface for interface, _ in self._network.default_routes()), None)
             found = [there for there in routed if there.interface == default] or routed
         primary = found[0] if found else None
-        interface = name or (primary.interface if primary else None)
+        if primary and link is None:
+            link = self._network.interface(primary.interface)
         # all is read before any of it is kept: what fails here is looked up anew the next time
-        mac, carrier = self._read_mac(primary), self._read_carrier(interface)
         before, self.primary = self.primary, primary
-        self.mac, self.interface, self.carrier = mac, interface, carrier
+        self.mac = link.mac if link and primary else None
+        if link is None:
+            self.interface, self.carrier = None, not self._missing
+        elif link.name != self.interface:  # else the link's changes are what says so
+            self.interface, self.carrier = link.name, link.fault is None
         if primary != before:
             # the kernel says nothing when an address comes, or comes back with its interface
             self.announce()
@@ -72,12 +76,30 @@ class Node:
         """Whether a change of that interface may be one of the own address."""
         return self.primary is None or interface in {self.interface, self._configured}
 
-    def _resolve(self) -> str | None:
-        """The name of the interface that INTERFACE names, None: there is none, or it is not set."""
+    def interface_for(self, ip: IPv4Address, here: tuple[Address, ...]) -> str:
+        """The interface on which `ip` is to be held: INTERFACE, else, of this machine with the addresses `here`, the one
+        whose subnet contains it. Raises NetworkError when there is none, or it is down.
+        """
+        if self._configured:
+            names = [self._configured]
+        else:
+            fitting = [own for own in here if own.owner is None and ip in own.ip.network]
+            if not fitting:
+                raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
+            longest = max(own.ip.network.prefixlen for own in fitting)
+            names = [own.interface for own in fitting if own.ip.network.prefixlen == longest]
+        found = [self._network.interface(name) for name in names]
+        # either of two interfaces on one segment will do
+        best = next((one for one in found if one.fault is None), found[0])
+        best.check()
+        return best.name
+
+    def _configured_interface(self) -> Interface | None:
+        """The interface that INTERFACE names, None: there is none, or it is not set."""
         if not self._configured:
             return None
         try:
-            name = self._network.resolve(self._configured)
+            found = self._network.interface(self._configured)
         except InterfaceMissing as exc:
             if not self._missing:
                 self._missing = True
@@ -86,13 +108,7 @@ class Node:
         if self._missing:
             self._missing = False
             self._log.info("interface_found", interface=self._configured)
-        return name
-
-    def _read_carrier(self, interface: str | None) -> bool:
-        """`carrier` on that interface; while it stays the same one, the link's changes are what says so."""
-        if interface is None:
-            return not self._missing
-        return self.carrier if interface == self.interface else self._network.has_carrier(interface)
+        return found
 
     def announce(self) -> None:
         """Announce the own address (RFC 5227 §2.3), so that a node that holds it lets go."""
@@ -109,22 +125,12 @@ class Node:
             self._log.debug("announce_failed", interface=interface, reason=str(exc))
 
     def address_on(self, interface: str, near: IPv4Address | None = None) -> IPv4Address | None:
-        """This machine's address with which to ask for `near` on an interface: the primary one where it is there.
-
-        None: the interface has none at the moment. Raises NetworkError when the machine cannot be asked.
-        """
+        """With which to ask for `near` there: the primary one where it is there; None: it has none. Raises NetworkError."""
         here = [there for there in self._network.addresses(interface) if there.owner is None]
         if self.primary in here:
             return self.primary.ip.ip
         fitting = [there for there in here if near and near in there.ip.network] or here
         return fitting[0].ip.ip if fitting else None
-
-    def _read_mac(self, primary: Address | None) -> str | None:
-        """The MAC of the primary address's interface; None where it has none."""
-        try:
-            return self._network.mac(primary.interface) if primary else None
-        except NetworkError:
-            return None
 
     def seen(self, arp: ArpSeen, now: float) -> None:
         """Defend the own address against a claim of it, at most once in 10 s (RFC 5227 §2.4)."""

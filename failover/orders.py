@@ -1,22 +1,15 @@
 """Parsing and validation of the master's two orders, `recover` and `restore`. No I/O."""
 
 import json
-import math
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address
 from typing import Any
 
-from logging_setup import compact_json
+from logs.format import compact_json
 from network.base import MAC, Address
 
-ECHO_LIMIT = 64 << 10
-"""Bytes of JSON up to which an order comes back whole in its refusal."""
-ECHO_DEPTH = 100
-"""Of nesting, up to which an order comes back whole: what can be read can just fail to be written."""
-_CUT_CHARS, _CUT_ITEMS = 200, 10
-RECOVER_KEYS = ("disconnected_node", "recovery_node", "ip", "netmask", "active_neighbors")
-RESTORE_KEYS = ("restore_node",)
+_SHOWN_CHARS = 200
 
 
 class OrderError(ValueError):
@@ -45,11 +38,9 @@ class Recover:
 
 
 def brief(value: object) -> str:
-    """A value of any kind in few characters, for an error message. A long one is left out rather than cut, since
-    half a secret would not be recognized and redacted; the order itself is in the log.
-    """
+    """A value for an error message. A long one is left out: half a secret would not be recognized and redacted."""
     text = compact_json(value)
-    return text if len(text) <= _CUT_CHARS else f"a value of {len(text)} characters"
+    return text if len(text) <= _SHOWN_CHARS else f"a value of {len(text)} characters"
 
 
 def _node(data: Mapping[str, Any], key: str, nodes: Container[int], node_id: int) -> int:
@@ -93,7 +84,6 @@ def parse_recover(
     number: int | None = None,
 ) -> Recover:
     """Read a `recover`. Raises OrderError for what is not a valid one, or not for the node `node_id`."""
-    _check_size(data)
     owner = _node(data, "disconnected_node", nodes, node_id)
     if data.get("recovery_node") != str(node_id):
         raise OrderError(f"recovery_node is {brief(data.get('recovery_node'))}, this is node {node_id}")
@@ -101,15 +91,7 @@ def parse_recover(
     active = data.get("active_neighbors")
     if not isinstance(active, list) or not all(isinstance(node, str) for node in active):
         raise OrderError(f"active_neighbors must be a list of strings, not {brief(active)}")
-    return Recover(owner, address, as_echo(data), arrived_s, number, _mac(data.get("owner_mac")))
-
-
-def as_echo(data: Mapping[str, Any]) -> str:
-    """An order as JSON, to be kept; of one that carries bytes beside the JSON the known keys."""
-    try:
-        return json.dumps(data)
-    except TypeError:
-        return json.dumps({key: data[key] for key in RECOVER_KEYS})
+    return Recover(owner, address, json.dumps(data), arrived_s, number, _mac(data.get("owner_mac")))
 
 
 def _mac(value: object) -> str | None:
@@ -119,13 +101,7 @@ def _mac(value: object) -> str | None:
 
 def parse_restore(data: Mapping[str, Any], node_id: int, nodes: Container[int]) -> int:
     """Read a `restore`: the node whose address is to be given back. Raises OrderError."""
-    _check_size(data)
     return _node(data, "restore_node", nodes, node_id)
-
-
-def _check_size(data: Mapping[str, Any]) -> None:
-    if not _is_small(data):
-        raise OrderError(f"an order has at most {ECHO_LIMIT >> 10} KiB and {ECHO_DEPTH} levels of nesting")
 
 
 def check_address(
@@ -173,49 +149,6 @@ def check_address(
         )
 
 
-def refusal(data: Mapping[str, Any], error: str, keys: Sequence[str] = RECOVER_KEYS) -> dict[str, Any]:
-    """An order as it came, plus the reason; never with `secondary_ip`, whose absence says that it failed.
-
-    Of an order of more than ECHO_LIMIT bytes, or one that can hardly be written again, only `keys` come back,
-    each cut.
-    """
-    if _is_small(data):
-        echo = {key: value for key, value in data.items() if key != "secondary_ip"}
-    else:
-        echo = {key: _cut(data[key]) for key in keys if key in data}
-    return {**echo, "error": error}
-
-
-def _is_small(data: Mapping[str, Any]) -> bool:
-    level: list[object] = [data]
-    for _ in range(ECHO_DEPTH + 1):
-        if not level:
-            return _size(data) <= ECHO_LIMIT
-        level = [inner for outer in level for inner in _inner(outer)]
-    return False
-
-
-def _size(value: object) -> float:
-    """Bytes of a value as JSON; infinity: it cannot be written."""
-    try:
-        # bytes travel beside the JSON; their repr is never shorter than they are
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=repr)
-    except (RecursionError, ValueError, TypeError):
-        return math.inf
-    return len(text.encode(errors="replace"))
-
-
-def _inner(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def _cut(value: object) -> object:
-    if _size(value) <= _CUT_CHARS:
-        return value
-    if isinstance(value, str):
-        return value[:_CUT_CHARS]
-    if isinstance(value, list):
-        return [item if _size(item) <= _CUT_CHARS else brief(item) for item in value[:_CUT_ITEMS]]
-    return brief(value)
+def refusal(data: Mapping[str, Any], error: str) -> dict[str, Any]:
+    """An order as it came, plus the reason; never with `secondary_ip`, whose absence says that it failed."""
+    return {**{key: value for key, value in data.items() if key != "secondary_ip"}, "error": error}

@@ -80,8 +80,8 @@ class OwnerMacs:
             text = json.dumps({owner: asdict(mac) for owner, mac in dict(self._macs).items()})
             beside = path.with_name(f"{path.name}.new")
             beside.unlink(missing_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
-            with open(os.open(beside, flags, 0o600), "w", encoding="ascii") as file:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="ascii") as file:
                 file.write(text)
             beside.replace(path)
 

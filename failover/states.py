@@ -1,10 +1,9 @@
 """One address ordered of this node: its state, and when what is due for it. No I/O; times are monotonic seconds."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 
 from failover.orders import Recover
 from network.base import Vip
@@ -29,21 +28,7 @@ ANNOUNCE_AT_S = (0.0, 0.4, 0.8, 1.5, 5.0)
 ANNOUNCE_EVERY_S = 60.0
 LOG_AGAIN_S = 60.0
 ABSENCE_S = 1200.0
-"""Seconds without an order for an address that is in use, after which the next one is of another absence of its owner's
-worker. The master that comes with this worker orders again after 5 minutes at the latest, one neighbor after another.
-"""
-
-
-@dataclass(frozen=True)
-class FailoverSettings:
-    """What of the configuration failover goes by; the names are config.Config's, durations in seconds."""
-
-    node_id: int
-    neighbors: Mapping[int, tuple[int, ...]]
-    allowed_networks: tuple[IPv4Network, ...] | None
-    address_lease_s: float
-    conflict_probe_s: float
-    conflict_wait_s: float
+"""Seconds without an order for an address in use, after which the next is of another absence of its owner's worker."""
 
 
 class State(Enum):
@@ -120,31 +105,22 @@ class VipState:
     renew_s: float = math.inf
     watch_s: float = math.inf
     _probe_s: float = math.inf
-    _probe_every_s: float = 0.0
     _probes_left: int = 0
     _announcements: list[float] = field(default_factory=list)
     _retakes: list[float] = field(default_factory=list)
     _logged: dict[str, float] = field(default_factory=dict)
 
     def begin_probing(self, now: float, for_s: float, probes: int = PROBES) -> None:
-        """Begin to ask the wire for `for_s` seconds; what it was asked before does not count any more.
-
-        With 0 it is asked once, and not waited for.
-        """
+        """Begin anew to ask the wire for `for_s` seconds; with 0 it is asked once, and not waited for."""
         self.probing_since_s, self.probing_for_s, self.probes = now, for_s, probes
         self.verdict_s = self.round_s = math.inf
         self._probe_s = now
         self._probes_left = probes if for_s else 1
-        self._probe_every_s = for_s / probes
 
     def probed(self, now: float) -> None:
-        """A probe went out at `now`: the next one, or the verdict, follows after one interval.
-
-        Counted from each probe that was really sent, since a loop that came late would else take the
-        time before its probes for silence.
-        """
+        """A probe was really sent at `now`: only from then on is silence counted, in which the next one or the verdict is due."""
         self._probes_left -= 1
-        after_s = now + self._probe_every_s
+        after_s = now + self.probing_for_s / self.probes
         self._probe_s = after_s if self._probes_left else math.inf
         self.verdict_s = math.inf if self._probes_left else after_s
 

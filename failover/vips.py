@@ -1,12 +1,14 @@
 """What the actions are made of: adding an address, removing it, and answering the master."""
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from failover.orders import RESTORE_KEYS, Recover, as_echo, refusal
-from failover.states import ABSENCE_S, AGAIN_S, HOLDING, FailoverSettings, State, VipState
+from config import Config
+from failover.orders import Recover, refusal
+from failover.states import ABSENCE_S, AGAIN_S, HOLDING, State, VipState
 from logging_setup import EventLogger
 from network.base import Address, Network, NetworkError, Vip
 
@@ -19,22 +21,19 @@ OUTCOMES = (
     ("restore", "done"),
     ("restore", "failed"),
 )
-"""What the master can order, and what can become of it. That the owner is alive is no fault of this node's: its worker was
-stopped, or starts.
-"""
+"""What the master can order, and what can become of it; that the owner is alive is no fault of this node's."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to the master: `extra` alone, or on top of the join data as they are when it is sent.
+    """An answer to the master, to the order with that number.
 
-    `order` is the number of the order that it answers. One that says that the address of `owner` is held, or is not
-    held any more, is not to be sent once that is no longer so.
+    With `owner` it is a success, and `extra` goes on top of the join data as they are when it is sent. It says that the
+    owner's address is held, or is not held any more, and is not to be sent once that is no longer so.
     """
 
     event: str
     extra: Mapping[str, Any]
-    with_join: bool
     order: int | None = None
     owner: int | None = None
     says_held: bool = False
@@ -48,7 +47,7 @@ class VipTable:
     owner's MAC that was found alive, and when. `leftovers` is what could not be removed when it was given up.
     """
 
-    settings: FailoverSettings
+    settings: Config
     network: Network
     log: EventLogger
     answer: Callable[[Reply], None]
@@ -139,7 +138,7 @@ class VipTable:
         for order in entry.orders:
             entry.answered = order
             extra = {"disconnected_node": order.owner}
-            self.answer(Reply("update node", extra, True, order.number, order.owner, says_held=True))
+            self.answer(Reply("update node", extra, order.number, order.owner, says_held=True))
         entry.orders.clear()
 
     def report_user(self, entry: VipState, now: float, wait_s: float) -> None:
@@ -167,23 +166,25 @@ class VipTable:
     def fail_orders(self, entry: VipState, reason: str) -> None:
         """Failure to every recover that waits."""
         for order in entry.orders:
-            self.answer(Reply("update node", refusal(order.data, reason), False, order.number))
+            self.answer(Reply("update node", refusal(order.data, reason), order.number))
         entry.orders.clear()
 
-    def refuse_order(self, event: str, data: Mapping[str, Any], reason: str, number: int | None) -> str:
-        """Failure to an order that never came to be an entry; the reason."""
+    def refuse_order(
+        self, event: str, data: Mapping[str, Any], reason: str, number: int | None = None
+    ) -> str:
+        """Failure to an order that never came to be an entry, or must not even be read; the reason."""
         fields = {"reason": reason, "order": number, **self._simulated()}
         if event == "recover":
             place = {"node": _shown(data.get("disconnected_node")), "address": _shown(data.get("ip"))}
             self.log.write("ERROR", "takeover_refused", {**place, **fields})
             self.orders["recover", "refused"] += 1
-            self.answer(Reply("update node", refusal(data, reason), False, number))
+            self.answer(Reply("update node", refusal(data, reason), number))
         else:
             node = _shown(data.get("restore_node"))
             self.log.write("ERROR", "release_failed", {"node": node, **fields})
             self.orders["restore", "failed"] += 1
-            answer = {**refusal(data, reason, RESTORE_KEYS), "status": False}
-            self.answer(Reply("restore node", answer, False, number))
+            answer = {**refusal(data, reason), "status": False}
+            self.answer(Reply("restore node", answer, number))
         return reason
 
     def restored(self, owner: int, number: int | None, reason: str | None = None) -> None:
@@ -193,7 +194,7 @@ class VipTable:
             extra["reason"] = reason
         else:
             self.orders["restore", "done"] += 1
-        self.answer(Reply("restore node", extra, True, number, owner))
+        self.answer(Reply("restore node", extra, number, owner))
 
     def say(self, level: str, event: str, entry: VipState, **fields: object) -> None:
         vip = entry.vip
@@ -204,9 +205,7 @@ class VipTable:
         return {"simulated": True} if self.network.backend == "simulated" else {}
 
     def _as_order(self, vip: Vip) -> Recover:
-        """The order that an adopted address must once have had, as far as is known: a master that reads
-        from it whom to ask next finds every neighbor of the owner there.
-        """
+        """The order that an adopted address must have had, with every neighbor of the owner, which may be asked next."""
         data = {
             "disconnected_node": vip.owner,
             "recovery_node": str(self.settings.node_id),
@@ -214,7 +213,7 @@ class VipTable:
             "netmask": str(vip.ip.netmask),
             "active_neighbors": [str(node) for node in self.settings.neighbors.get(vip.owner, ())],
         }
-        return Recover(vip.owner, vip.ip, as_echo(data), 0.0)
+        return Recover(vip.owner, vip.ip, json.dumps(data), 0.0)
 
 
 def _shown(value: object) -> object:

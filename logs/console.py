@@ -27,10 +27,6 @@ class Console(LineQueue):
         self._fd = _open_stderr()
         self._patient_until_s = 0.0
 
-    def put(self, line: bytes) -> None:
-        if self._fd is not None:
-            super().put(line)
-
     def drain(self, *, closing: bool) -> None:
         self._patient_until_s = time.monotonic() + (FAREWELL_S if closing else 0)
         super().drain(closing=closing)

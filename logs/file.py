@@ -29,19 +29,7 @@ class LogFile(LineQueue):
         self._max_bytes = max_bytes
         self._backup_count = backup_count
         self._fd = _CLOSED
-        self._size = 0
-        self._reopen = False
         self._failed_at = self._rotate_after = float("-inf")
-
-    @property
-    def opened(self) -> bool:
-        """Whether it is open, by the name it had at the last `reopen`."""
-        return self._fd != _CLOSED and not self._reopen
-
-    def reopen(self) -> None:
-        """Close the file at the next turn, and open it by its name."""
-        self._reopen = True
-        self.retry_s = 0.0
 
     def drain(self, *, closing: bool) -> None:
         """Write everything that waits into the file that has the name now."""
@@ -50,7 +38,8 @@ class LogFile(LineQueue):
         if self.problem:
             after_s = time.monotonic() - self._failed_at
             reason, self.problem = self.problem, None
-            self.put_own(line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason))
+            line = line_now("INFO", "log_resumed", file=self.path.name, after_s=after_s, reason=reason)
+            self.put(line, own=True)
             super().drain(closing=closing)
 
     def failed(self, exc: Exception) -> None:
@@ -68,8 +57,9 @@ class LogFile(LineQueue):
     def write(self, data: bytes) -> int:
         """Append the lines that still fit into the file. When the disk takes a part, only its whole lines stay."""
         if self._max_bytes and time.monotonic() >= self._rotate_after:
-            end = data.rfind(b"\n", 0, max(0, self._max_bytes - self._size)) + 1
-            if not end and self._size:
+            size = os.fstat(self._fd).st_size
+            end = data.rfind(b"\n", 0, max(0, self._max_bytes - size)) + 1
+            if not end and size:
                 self._rotate()
                 return 0
             data = data[: end or data.find(b"\n") + 1]
@@ -79,7 +69,6 @@ class LogFile(LineQueue):
             os.ftruncate(self._fd, os.fstat(self._fd).st_size - (written - whole))
         if not whole:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._size += whole
         return whole
 
     def _close(self) -> None:
@@ -96,20 +85,15 @@ class LogFile(LineQueue):
         """Open the file, anew if it was moved away or its folder removed; end a line that a crash cut."""
         if self._fd != _CLOSED:
             with contextlib.suppress(FileNotFoundError):
-                there, ours = os.lstat(self.path), os.fstat(self._fd)
-                if os.path.samestat(there, ours) and not self._reopen:
-                    self._size = ours.st_size
+                if os.path.samestat(os.lstat(self.path), os.fstat(self._fd)):
                     return
             self._close()
-        self._reopen = False
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(self.path, _FLAGS, 0o644)
-        self._size = os.fstat(self._fd).st_size
-        if self._size:
+        if os.fstat(self._fd).st_size:
             os.lseek(self._fd, -1, os.SEEK_END)
             if os.read(self._fd, 1) != b"\n":
                 os.write(self._fd, b"\n")
-                self._size += 1
 
     def _rotate(self) -> None:
         """Rename the file to NAME.1, NAME.1 to NAME.2, and so on.

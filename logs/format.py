@@ -18,8 +18,6 @@ LINE_LIMIT = 4096
 """Bytes of a line at most, including its newline."""
 _FRAME = len("[2026-11-24 22:47:01.123+0000] : [CRITICAL] - []\n")
 _BODY_LIMIT = LINE_LIMIT - _FRAME
-_FIELDS_LEFT_OUT = "fields_left_out"
-"""The field that counts the fields for which a line had no room."""
 Excerpt = Callable[[str], tuple[str, int]]
 """Gives what a line can take of a long text, and the number of bytes, escaped, that this leaves out."""
 
@@ -172,12 +170,8 @@ def format_message(event: str, fields: Mapping[str, object], excerpt: Excerpt | 
         if over <= 0:
             break
         part.cut(over)
-    kept = len(parts)
     while excess() > 0:
-        # nothing that comes from a peer can be that many fields; still, no line is too long
-        kept -= 1
-        dropped = sum(value is not None for value in fields.values()) - kept
-        parts[kept:] = [_Field(_FIELDS_LEFT_OUT, str(dropped), quoted=False, left_out=0)]
+        parts.pop()  # nothing that comes from a peer can be that many fields; still, no line is too long
     return event + "".join(map(str, parts))
 
 

@@ -93,9 +93,9 @@ class LineHandler(logging.Handler):
             self.handleError(record)
 
     def reopen(self) -> None:
-        """Close the files and open them again by their names; no line is lost."""
+        """Look at once whether the files were moved away, and open them by their names; no line is lost."""
         for file in self._files.values():
-            file.reopen()
+            file.retry_s = 0.0
         self.writer.wake.set()
 
 

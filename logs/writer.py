@@ -42,18 +42,13 @@ class LineQueue(ABC):
     def write(self, data: bytes) -> int:
         """Write the beginning of `data`; returns the number of bytes. Raises OSError."""
 
-    def put(self, line: bytes) -> None:
+    def put(self, line: bytes, *, own: bool = False) -> None:
+        """Queue a line; `own`: it is about the log itself, and finds room whatever waits."""
         with self._lock:
-            if self._waiting_bytes + len(line) > self._limit:
+            if not own and self._waiting_bytes + len(line) > self._limit:
                 self._lost += 1
                 self.lost_total += 1
                 return
-            self._lines.append(line)
-            self._waiting_bytes += len(line)
-
-    def put_own(self, line: bytes) -> None:
-        """Queue a line about the log itself, which finds room whatever waits."""
-        with self._lock:
             self._lines.append(line)
             self._waiting_bytes += len(line)
 
@@ -72,7 +67,8 @@ class LineQueue(ABC):
     def failed(self, exc: Exception) -> None:
         """Log a fault of our own."""
         trace = traceback.format_exc()
-        self.put_own(line_now("CRITICAL", "crashed", thread="log-writer", error=repr(exc), traceback=trace))
+        line = line_now("CRITICAL", "crashed", thread="log-writer", error=repr(exc), traceback=trace)
+        self.put(line, own=True)
 
     def _write_batch(self) -> None:
         while self._batch:

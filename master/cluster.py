@@ -59,7 +59,7 @@ class Cluster:
     def load(self, state: State) -> None:
         """Go on from another state than the one that was reached here."""
         self.state = self._orders.state = state
-        self.members.load(state.members)
+        self.members.by_number = state.members
 
     def joined(self, sid: str, join: Join, now: float) -> None:
         """Raises JoinRefusedError."""
@@ -67,22 +67,16 @@ class Cluster:
         before = known.join if known else None
         try:
             if not self._may_join(join.node):
-                raise JoinRefusedError(
-                    f"node {join.node} is not among the nodes of this master; see its --nodes"
-                )
+                raise JoinRefusedError(f"node {join.node} is not among this master's nodes; see its --nodes")
             changes = self.members.joined(sid, join, now)
         except JoinRefusedError as exc:
             if known:
                 self.conflicts[join.node] = (str(exc), now)
             raise
         if changes or before is None or (before.ip, before.neighbors) != (join.ip, join.neighbors):
+            beside = ",".join(map(str, join.neighbors))
             info(
-                "node_joined",
-                node=join.node,
-                system=join.system,
-                ip=join.ip,
-                neighbors=",".join(map(str, join.neighbors)),
-                mac=join.mac,
+                "node_joined", node=join.node, system=join.system, ip=join.ip, neighbors=beside, mac=join.mac
             )
             if join.ip is None:
                 warning("node_unprotected", node=join.node, reason="it has no primary_ip with a netmask")
@@ -102,7 +96,7 @@ class Cluster:
 
     def pinged(self, sid: str, now: float, join: Join | None = None) -> None:
         """`join`: what came on this connection last, in case that the state has lost it. Raises JoinRefusedError."""
-        if join and not self.members.knows(sid):
+        if join and not self.members.find(sid):
             self.joined(sid, join, now)
         changes = self.members.pinged(sid, now)
         for change in changes:
@@ -256,12 +250,8 @@ class Cluster:
             if owner:
                 held[owner.number] = join.secondary_ip
             else:
-                info(
-                    "holds_unknown",
-                    ip=join.secondary_ip,
-                    holder=worker.number,
-                    reason="its owner is not known yet",
-                )
+                why = "its owner is not known yet"
+                info("holds_unknown", ip=join.secondary_ip, holder=worker.number, reason=why)
                 self.state.unclaimed[join.secondary_ip] = worker.number
         is_complete = join.held is not None or join.secondary_ip is None
         for takeover in self.state.takeovers.values():

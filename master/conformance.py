@@ -36,7 +36,7 @@ NETMASK = "255.255.255.0"
 
 @dataclass(frozen=True)
 class Finding:
-    """`kind` is "ok", "DIFFERS", or "note" for what is allowed and yet worth knowing."""
+    """`kind` is "ok", "DIFFERS", or "note"."""
 
     kind: str
     check: str
@@ -59,8 +59,7 @@ class Played:
     ) -> None:
         """`heard` grows by every event that comes; all that are played share it."""
         self.node, self.ip = node, ip
-        self.silent, self.acknowledged = threading.Event(), threading.Event()
-        """It is to ping no more; a ping was acknowledged."""
+        self._is_closed = threading.Event()
         self._neighbors, self._heard = neighbors, heard
         self._pinger = threading.Thread(target=self._ping, daemon=True)
         self._reason = ""
@@ -110,14 +109,14 @@ class Played:
             self.client.emit(event, data)
 
     def close(self) -> None:
-        self.silent.set()
+        self._is_closed.set()
         self.client.disconnect()
 
     def _ping(self) -> None:
-        while not self.silent.wait(PING_S) and self.client.connected:
+        while not self._is_closed.wait(PING_S) and self.client.connected:
             text = datetime.now().strftime("%Y-%m-%d %H:%M:%S.%f")[:-2]  # noqa: DTZ005 - local time, as workers send it
             with contextlib.suppress(socketio.exceptions.SocketIOError):
-                self.client.emit("ping", text, callback=lambda *_: self.acknowledged.set())
+                self.client.emit("ping", text, callback=lambda *_: None)  # they ask for an acknowledgement
 
     def _hear(self, event: str, *data: Any) -> dict[str, bool]:
         """A master that asks for an acknowledgement gets a worker's."""
@@ -185,11 +184,6 @@ class Conformance:
         early = self._since(0, *ORDERS)
         wrong = f"orders {_list(early)} although all three nodes are alive"
         yield _finding(not early, "peace", "no order while all are alive", wrong)
-        if self._a.acknowledged.is_set():
-            yield Finding("note", "ping", "acknowledged: the worker measures round trips")
-        else:
-            text = "not acknowledged, which is allowed; the worker then judges by Engine.IO's times"
-            yield Finding("note", "ping", text)
 
     def _death(self) -> Iterator[Finding]:
         dead, mark = self._b, len(self._heard)
@@ -255,16 +249,6 @@ class Conformance:
             mark = len(self._heard)
             holder.say("restore node", {**holder.join_data({}), "restore_node": back.node, "status": True})
             yield from self._stays_quiet(mark, "restored", "the address was given back")
-        # the protocol leaves it open how a master finds a node dead whose connection stays
-        mark = len(self._heard)
-        back.silent.set()
-        text = "a node that pings no more is taken for dead though its connection stands"
-        if self._wait(mark, "recover") is None:
-            text = (
-                f"a node that pinged no more for {self._limit_s:g} s was not taken for dead: a frozen or cut-off one is "
-                "noticed by Engine.IO's times alone, or not at all"
-            )
-        yield Finding("note", "silence", text)
 
     def _new(self, node: int) -> Played:
         # TEST-NET-1 (RFC 5737): nobody's

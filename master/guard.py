@@ -23,12 +23,8 @@ UNJOINED_PER_S, UNJOINED_AT_ONCE = 5.0, 20.0
 REQUESTS_PER_S, REQUESTS_AT_ONCE = 100.0, 200.0
 """Of an address, without those of workers that have joined."""
 
-_OWN_PORTS = (("http", 80), ("ws", 80), ("https", 443), ("wss", 443))
-
 
 class Guard:
-    """An ASGI application around another."""
-
     def __init__(self, app: ASGIApp, listener: Listener, sessions: Sessions, hosts: frozenset[str]) -> None:
         """`hosts`: the names by which the master may be asked, besides localhost, this machine's and IP addresses."""
         self._app, self._listener, self._sessions = app, listener, sessions
@@ -69,7 +65,7 @@ class Guard:
             warn_limited("host_refused", host=host[:100], address=address, hint="see --allowed-hosts")
             return _refuse(421, "this master is not known by that name; see its --allowed-hosts")
         path, is_request = asked.scope["path"], asked.scope["type"] == "http"
-        if origin is not None and not _is_same(origin, f"{asked.scope['scheme']}://{host}", path):
+        if origin is not None and not _is_same(origin, host, path):
             return _refuse(403, "another site's page may not do this")
         if "transfer-encoding" in asked.headers:  # its chunks may have one byte each
             return _refuse(411, "the length of a body must be known; send Content-Length")
@@ -126,20 +122,14 @@ class Guard:
         return watched
 
 
-def _is_same(origin: str, asked: str, path: str) -> bool:
+def _is_same(origin: str, host: str, path: str) -> bool:
     """Whether a page of `origin` may ask. A worker's library sends one too, with a proxy's port where there is one."""
-    ours, theirs = _netloc(asked), _netloc(origin)
-    return ours == theirs or (path.startswith("/socket.io") and ours[0] is not None and ours[0] == theirs[0])
-
-
-def _netloc(url: str) -> tuple[str | None, int | None]:
-    """Host and port, without a port that is its scheme's own."""
     try:
-        parts = urlsplit(url)
-        port = parts.port
+        theirs, ours = urlsplit(origin), urlsplit(f"//{host}")
     except ValueError:
-        return None, None
-    return parts.hostname, None if (parts.scheme, port) in _OWN_PORTS else port
+        return False
+    same_host = theirs.hostname == ours.hostname
+    return same_host and (path.startswith("/socket.io") or theirs.netloc.lower() == host.lower())
 
 
 def _refuse(status: int, reason: str) -> Response:

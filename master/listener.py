@@ -33,8 +33,6 @@ Address = tuple[str, int]
 
 @dataclass
 class Peer:
-    """One TCP connection."""
-
     address: Address
     deadline: float | None
     """When it ends; None: it is admitted."""
@@ -44,10 +42,6 @@ class Peer:
     """The Engine.IO session that it last spoke for."""
     sending_since: float | None = None
     """Since when it has taken nothing of what is sent to it."""
-
-    @property
-    def is_closed(self) -> bool:
-        return self.transport is not None and self.transport.is_closing()
 
     def suspend(self) -> None:
         """Its request is answered: where that was admitted, it has PENDING_S for the next one."""
@@ -83,42 +77,35 @@ class Listener:
     async def serve(
         self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], tls: ssl.SSLContext | None
     ) -> None:
-        """Until it is cancelled."""
         loop = asyncio.get_running_loop()
         sweeper = loop.create_task(self._sweep())
+
+        async def establish(peer: Peer, connection: socket.socket) -> None:
+            try:
+                peer.transport, _ = await loop.connect_accepted_socket(
+                    factory, connection, ssl=tls, ssl_handshake_timeout=PENDING_S if tls else None
+                )
+            except (OSError, asyncio.CancelledError):
+                connection.close()
+                self._forget(peer)
+
         try:
             while True:
                 try:
                     connection, (host, port, *_) = await loop.sock_accept(listener)
                 except OSError as exc:  # no descriptor is left, or the peer is gone already
                     warn_limited("accept_failed", error=str(exc))
-                    self._make_room()
+                    self._end_oldest()
                     await asyncio.sleep(0.05)
                     continue
                 if self._has_room_for(host):
                     peer = self._peers[host, port] = Peer((host, port), time.monotonic() + PENDING_S)
-                    peer.task = loop.create_task(self._establish(peer, connection, factory, tls))
+                    peer.task = loop.create_task(establish(peer, connection))
                 else:
                     connection.close()
                 await asyncio.sleep(0)  # a queue of connections must not hold up the decisions
         finally:
             sweeper.cancel()
-
-    async def _establish(
-        self,
-        peer: Peer,
-        connection: socket.socket,
-        factory: Callable[[], asyncio.Protocol],
-        tls: ssl.SSLContext | None,
-    ) -> None:
-        timeout = PENDING_S if tls else None
-        try:
-            peer.transport, _ = await asyncio.get_running_loop().connect_accepted_socket(
-                factory, connection, ssl=tls, ssl_handshake_timeout=timeout
-            )
-        except (OSError, asyncio.CancelledError):
-            connection.close()
-            self._forget(peer)
 
     def _has_room_for(self, host: str) -> bool:
         """Whether one more may be opened; ends the oldest pending one where that makes room."""
@@ -135,7 +122,7 @@ class Listener:
         if len(self) < self._limit and of_host < MOST_OF_ADDRESS:
             return True
         warn_limited("bound_reached", "connections", bound="connections", count=len(self), address=host)
-        return self._make_room(host if of_host >= MOST_OF_ADDRESS else None)
+        return self._end_oldest(host if of_host >= MOST_OF_ADDRESS else None)
 
     def end_pending(self) -> None:
         for peer in self._pending():
@@ -145,40 +132,33 @@ class Listener:
         """Those that are not admitted; of this address, or all."""
         return [p for p in self._peers.values() if p.deadline is not None and host in (None, p.address[0])]
 
-    def _make_room(self, host: str | None = None) -> bool:
-        before = len(self)
-        self._drop_closed()
-        if len(self) == before:
-            self._end_oldest(host)
-        return len(self) < before
-
-    def _end_oldest(self, host: str | None = None) -> None:
+    def _end_oldest(self, host: str | None = None) -> bool:
+        """Make room for one more. False: none is pending."""
         oldest = min(self._pending(host), key=lambda peer: peer.deadline or 0.0, default=None)
         if oldest:
-            oldest.abort()
-            self._forget(oldest)
+            self._end(oldest)
+        return oldest is not None
+
+    def _end(self, peer: Peer) -> None:
+        peer.abort()
+        self._forget(peer)
 
     def _forget(self, peer: Peer) -> None:
         if self._peers.get(peer.address) is peer:
             del self._peers[peer.address]
 
-    def _drop_closed(self) -> None:
-        for peer in [p for p in self._peers.values() if p.is_closed]:
-            self._forget(peer)
-
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_S)
-            self._drop_closed()
+            for peer in [p for p in self._peers.values() if p.transport and p.transport.is_closing()]:
+                self._forget(peer)
             now = time.monotonic()
             overdue = [p for p in self._pending() if p.deadline is not None and now > p.deadline]
             for peer in overdue[:MOST_AT_ONCE]:
-                peer.abort()
-                self._forget(peer)
+                self._end(peer)
             for peer in self._peers.values():
                 unsent = peer.transport.get_write_buffer_size() if peer.transport else 0
-                is_stuck = peer.sending_since is not None and now - peer.sending_since > UNREAD_S
-                if is_stuck or unsent > UNREAD_BYTES:
+                if unsent > UNREAD_BYTES or now - (peer.sending_since or now) > UNREAD_S:
                     warn_limited(
                         "bound_reached", "unread", bound="unread by the peer", address=peer.address[0]
                     )

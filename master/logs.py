@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +34,6 @@ def fault(exc: BaseException, level: int = logging.ERROR, **fields: object) -> N
     """A fault of the master itself."""
     trace = "".join(traceback.format_exception(exc)[-12:])
     log(level, "fault", **fields, error=repr(exc), traceback=trace)
-
-
-class Hold(logging.Filter):
-    """Keeps back what is logged within `holding`, so that a decision that must be made again has logged nothing."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._held: list[logging.LogRecord] | None = None
-
-    @contextlib.contextmanager
-    def holding(self) -> Iterator[list[logging.LogRecord]]:
-        """The list of what was kept back; `LOG.handle` logs it."""
-        held = self._held = []
-        try:
-            yield held
-        finally:
-            self._held = None
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if self._held is None:
-            return True
-        self._held.append(record)
-        return False
 
 
 def warn_limited(event: str, key: str = "", /, **fields: Any) -> None:

@@ -44,7 +44,6 @@ class Pulse:
         self.asked = self.answered = False
 
     def beat(self, now: float) -> None:
-        """A ping came."""
         if self.pinged is not None:
             self.gap, before = now - self.pinged, self.gap
             self.interval = min(self.gap, before)
@@ -57,8 +56,6 @@ class Connection:
     """A worker's connection that has joined."""
 
     sid: str
-    number: int
-    """Counts a node's connections up, so that the newer of two is known."""
     join: Join
     """The latest that came on it."""
     pulse: Pulse
@@ -78,6 +75,7 @@ class Member:
     join: Join
     """The latest that came on the connection that counts."""
     connections: list[Connection] = field(default_factory=list)
+    """The newest last."""
     current: Connection | None = None
     """The connection that counts. None: the node is dead."""
     since: float = 0.0
@@ -104,45 +102,36 @@ class Members:
         self._dead_after = dead_after
         self._ask_after = max(dead_after - ASK_S, dead_after / 2)
         self._grace_until = self._next_grace = now
-        self._members: dict[int, Member] = {}
-        self._by_sid: dict[str, Connection] = {}
-
-    def load(self, members: dict[int, Member]) -> None:
-        """These are known from now on, and none else."""
-        self._members = members
-        self._by_sid = {c.sid: c for member in self for c in member.connections if c.is_open}
+        self.by_number: dict[int, Member] = {}
 
     def __iter__(self) -> Iterator[Member]:
-        return iter(self._members.values())
+        return iter(self.by_number.values())
 
     def get(self, number: int) -> Member | None:
-        return self._members.get(number)
+        return self.by_number.get(number)
 
     def serves(self, number: int) -> bool:
         """Whether it is alive and its interface has a link: nobody else is to have its address."""
-        member = self._members.get(number)
+        member = self.get(number)
         return member is not None and member.current is not None and member.join.carrier
 
-    def knows(self, sid: str) -> bool:
-        return sid in self._by_sid
+    def find(self, sid: str) -> Connection | None:
+        """The open connection of that name. None: it has not joined."""
+        connections = (c for member in self for c in member.connections)
+        return next((c for c in connections if c.sid == sid and c.is_open), None)
 
     def speaker(self, sid: str) -> Member | None:
         """The node that speaks on this connection. None: it has not joined, or another connection counts."""
-        connection = self._by_sid.get(sid)
-        member = self._members[connection.join.node] if connection else None
-        return member if member and member.current is connection else None
+        return next((m for m in self if m.current and m.current.sid == sid and m.current.is_open), None)
 
     def joined(self, sid: str, join: Join, now: float) -> list[Change]:
         """Raises JoinRefusedError for a number or an address that is alive elsewhere; nothing has changed then."""
         self._check(sid, join)
-        connection = self._by_sid.get(sid)
-        member = self._members.setdefault(join.node, Member(join.node, join))
+        connection = self.find(sid)
+        member = self.by_number.setdefault(join.node, Member(join.node, join))
         if connection is None:
-            count = max((c.number for c in member.connections), default=0) + 1
-            connection = self._by_sid[sid] = Connection(sid, count, join, Pulse(now))
-            if len(member.connections) >= MOST_CONNECTIONS:
-                self._by_sid.pop(member.connections.pop(0).sid, None)
-            member.connections.append(connection)
+            connection = Connection(sid, join, Pulse(now))
+            member.connections = [*member.connections[1 - MOST_CONNECTIONS :], connection]
             if member.current:
                 info("connection_replaced", node=member.number, system=join.system)
         connection.join = join
@@ -153,7 +142,7 @@ class Members:
         return changes
 
     def _check(self, sid: str, join: Join) -> None:
-        connection = self._by_sid.get(sid)
+        connection = self.find(sid)
         if connection and connection.join.node != join.node:
             raise JoinRefusedError(
                 f"this connection is node {connection.join.node}'s; join as {join.node} on another"
@@ -161,7 +150,7 @@ class Members:
         for other in self:
             if other.number != join.node and other.current and join.ip and other.join.ip == join.ip:
                 raise JoinRefusedError(f"{join.ip} is the address of node {other.number}, which is alive")
-        member = self._members.get(join.node)
+        member = self.get(join.node)
         if member is None or member.current is None:
             return
         known = member.join
@@ -178,32 +167,31 @@ class Members:
 
     def heard(self, sid: str, now: float) -> bool:
         """A ping came. True: nothing has to be decided."""
-        connection = self._by_sid.get(sid)
-        if connection is None or self._members[connection.join.node].current is not connection:
-            return False
-        connection.pulse.beat(now)
-        return True
+        member = self.speaker(sid)
+        if member and member.current:
+            member.current.pulse.beat(now)
+        return member is not None
 
     def pinged(self, sid: str, now: float) -> list[Change]:
-        connection = self._by_sid.get(sid)
-        if connection is None or self.heard(sid, now):
+        connection = self.find(sid)
+        if connection is None:
             return []
         connection.pulse.beat(now)
-        return self._review(self._members[connection.join.node], now)
+        return self._review(self.by_number[connection.join.node], now)
 
     def answered(self, sid: str) -> None:
         """The node answered when it was asked."""
-        connection = self._by_sid.get(sid)
+        connection = self.find(sid)
         if connection and connection.pulse.asked:
             connection.pulse.answered = True
 
     def left(self, sid: str, now: float, planned: bool) -> list[Change]:
         """The connection was closed. While the grace of `resumed` lasts that is no death yet."""
-        connection = self._by_sid.pop(sid, None)
+        connection = self.find(sid)
         if connection is None:
             return []
         connection.is_open = False
-        member = self._members[connection.join.node]
+        member = self.by_number[connection.join.node]
         if now >= self._grace_until or member.current is not connection:
             member.connections.remove(connection)
         return self._review(member, now, planned)
@@ -264,14 +252,10 @@ class Members:
         """See which of the node's connections counts now. One to a master that is gone can only be its newest: a
         worker leaves that master for another.
         """
-        newest = max(member.connections, key=lambda c: c.number, default=None)
-        left = [c for c in member.connections if c.is_reachable or c is newest]
+        left = [c for c in member.connections if c.is_reachable or c is member.connections[-1]]
         alive = [c for c in left if not self.is_silent(c, now)]
-        for connection in member.connections:
-            if connection not in left:
-                self._by_sid.pop(connection.sid, None)
         member.connections = [c for c in left if c.is_open or c in alive]
-        before, member.current = member.current, max(alive, key=lambda c: c.number, default=None)
+        before, member.current = member.current, alive[-1] if alive else None
         if member.current is before:
             return []
         if member.current:
@@ -280,18 +264,11 @@ class Members:
 
 
 def log_death(member: Member, before: Connection, now: float, planned: bool) -> None:
-    """A node is dead from now on."""
-    silent_s = round(now - before.pulse.seen, 2)
+    number, ip, pulse = member.number, member.join.ip, before.pulse
     if planned:
-        info("node_left", node=member.number, system=member.join.system, ip=member.join.ip)
+        info("node_left", node=number, system=member.join.system, ip=ip)
     else:
-        cause = "silent" if before.is_open else "closed"
-        answers = True if before.pulse.answered else None
+        cause, silent_s = "silent" if before.is_open else "closed", round(now - pulse.seen, 2)
         warning(
-            "node_dead",
-            node=member.number,
-            ip=member.join.ip,
-            cause=cause,
-            silent_s=silent_s,
-            answers=answers,
+            "node_dead", node=number, ip=ip, cause=cause, silent_s=silent_s, answers=pulse.answered or None
         )

@@ -99,7 +99,7 @@ def recover_answer(data: object) -> RecoverAnswer:
     fields = _object(data)
     node = node_number(fields.get("disconnected_node"))
     if fields.get("error") is not None:
-        return RecoverAnswer(node, None, _text(fields["error"]))
+        return RecoverAnswer(node, None, str(fields["error"])[:500])
     address = _address(fields.get("secondary_ip"))
     return RecoverAnswer(node, address, None if address else "it holds no address")
 
@@ -111,17 +111,13 @@ def restore_answer(data: object) -> RestoreAnswer:
     if not isinstance(status, bool):
         raise MessageError(f"status is neither true nor false: {reprlib.repr(status)}")
     reason = fields.get("reason") if status else fields.get("error")
-    return RestoreAnswer(node, status, None if reason is None else _text(reason))
+    return RestoreAnswer(node, status, None if reason is None else str(reason)[:500])
 
 
 def _object(data: object) -> dict[str, object]:
     if not isinstance(data, dict):
         raise MessageError(f"not an object: {reprlib.repr(data)}")
     return data
-
-
-def _text(value: object) -> str:
-    return value[:500] if isinstance(value, str) else reprlib.repr(value)
 
 
 def _address(value: object) -> str | None:

@@ -45,13 +45,8 @@ class Orders:
         if not candidates:
             if not takeover.stranded:
                 level = logging.INFO if takeover.in_use or takeover.is_planned else logging.WARNING
-                log(
-                    level,
-                    "nobody_left",
-                    node=dead.number,
-                    address=dead.join.ip,
-                    reason="no live neighbor can take it",
-                )
+                why = "no live neighbor can take it"
+                log(level, "nobody_left", node=dead.number, address=dead.join.ip, reason=why)
             takeover.stranded = True
             return
         by, sid = min(candidates, key=lambda one: self._holds_something(one[0]))

@@ -18,7 +18,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,15 +28,17 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from logs.handler import Message
-from master.logs import LOG, Hold, fault, warning
+from master.logs import LOG, fault, info, warning
 from master.members import Connection, Pulse
-from master.registry import BEAT_S, FORGOTTEN_S, MasterRegistry
 from master.state import State, StateError, decode, encode
 from master.store import Decision, Emit, Outcome, Store, StoreLostError, decide
 
-STATE, MESSAGES, EVENTS = "failover:state", "failover:messages:", "failover:events"
-"""Keys: `VERSION JSON`; the list of messages of the master whose name follows; what all of them decided last."""
-MOST_EVENTS = 200
+STATE, MESSAGES, MASTERS = "failover:state", "failover:messages:", "failover:masters:"
+"""Keys: `VERSION JSON`; with a master's name behind, the list of messages to it, and that it is there, which expires."""
+BEAT_S, SILENT_S = 0.5, 2.0
+"""How often a master shows that it is there, and after what silence it is gone."""
+FORGOTTEN_S = 60
+"""For which messages to a master that is gone are kept."""
 LIMIT_S = 2.0
 """For an answer from Redis."""
 TRIES = 100
@@ -53,20 +55,20 @@ class RedisStore(Store):
         nodes: frozenset[int] | None,
         show: Callable[[logging.LogRecord], None] = lambda _: None,
     ) -> None:
-        """`show` is given what other masters logged of their decisions.
-
-        Raises ValueError for a URL that is invalid, without what it contains.
-        """
+        """`show` is given what other masters logged of their decisions."""
         super().__init__(emit, dead_after, order_timeout, nodes)
         self._show = show
-        self._shown: frozenset[bytes] | None = None
         self.name = secrets.token_hex(4)
         self._nodes = nodes
-        self._redis = _client(url)
+        no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
+        self._redis = Redis.from_url(
+            url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry
+        )
         self._version, self._body = 0, ""
-        self._hold = Hold()
-        LOG.addFilter(self._hold)
-        self._registry = MasterRegistry(self._redis, self.name)
+        self._present = {self.name}
+        """The masters that are there, this one included."""
+        self._next_beat = self._forgetful_until = 0.0
+        """Until then a master that is missing in Redis is not gone."""
         self._pulses: dict[str, Pulse] = {}
         self._since: dict[tuple[int, str], float] = {}
         """Of the connections and orders that this master judges."""
@@ -89,9 +91,8 @@ class RedisStore(Store):
         if self._sender is None:
             self._sender = asyncio.create_task(self._send_all())
         try:
-            if time.monotonic() >= self._registry.next_beat:
-                await self._registry.beat()
-                await self._registry.look()
+            if time.monotonic() >= self._next_beat:
+                await self._beat()
             for _ in range(TRIES):
                 outcomes = await self._try(decisions)
                 if outcomes is not None:
@@ -108,18 +109,37 @@ class RedisStore(Store):
         raise StoreLostError(f"others wrote {TRIES} times meanwhile")
 
     def next_due(self) -> float:
-        return min(self.cluster.next_due(), self._registry.next_beat)
+        return min(self.cluster.next_due(), self._next_beat)
 
     async def close(self) -> None:
-        LOG.removeFilter(self._hold)
         if self._sender:
             self._sender.cancel()
         try:
-            await self._registry.leave()
-            await self._redis.delete(MESSAGES + self.name)
+            await self._redis.delete(MASTERS + self.name, MESSAGES + self.name)
             await self._redis.aclose()
         except redis.RedisError as exc:
             warning("redis_lost", error=str(exc))
+
+    async def _beat(self) -> None:
+        own, now = MASTERS + self.name, time.monotonic()
+        if self._next_beat and not await self._redis.exists(own):
+            # Redis has lost what it had, or this master or Redis stood still: the others have to show themselves first
+            self._forgetful_until = now + SILENT_S
+        self._next_beat = now + BEAT_S
+        await self._redis.set(own, "", px=int(SILENT_S * 1000))
+        await self._look()
+
+    async def _look(self) -> None:
+        """See which masters are there."""
+        keys: Any = await self._redis.keys(f"{MASTERS}*")
+        present = {self.name} | {key.decode("utf-8", "replace").removeprefix(MASTERS) for key in keys}
+        if time.monotonic() < self._forgetful_until:
+            present |= self._present
+        for name in present - self._present:
+            info("master_there", name=name)
+        for name in self._present - present:
+            warning("master_gone", name=name, reason="its workers have to join another")
+        self._present = present
 
     async def _try(self, decisions: Sequence[Decision]) -> list[Outcome] | None:
         """None: another master wrote meanwhile."""
@@ -128,13 +148,11 @@ class RedisStore(Store):
             found: Any = await pipe.get(STATE)
             version, body, is_lost = self._newest(found)
             if version != self._version:
-                await self._registry.look()  # one that was gone may be back, and have written this
-            if version != self._version or self._shown is None:
-                await self._show_others()
-            self.cluster.leads = self.name == min(self._registry.present)
+                await self._look()  # one that was gone may be back, and have written this
+            self.cluster.leads = self.name == min(self._present)
             self.cluster.load(self._fill(body))
             self._outbox.clear()
-            with self._hold.holding() as held:
+            with _held_back() as held:
                 outcomes = decide(self.cluster, decisions)
             now = time.monotonic()
             after = encode(self.cluster.state, lambda c: self.cluster.members.is_silent(c, now))
@@ -142,13 +160,12 @@ class RedisStore(Store):
                 version += 1
                 pipe.multi()  # type: ignore[no-untyped-call]
                 pipe.set(STATE, f"{version} {after}")
-                for address, event, data in self._outbox:
-                    name, _, sid = address.partition(":")
-                    pipe.rpush(MESSAGES + name, json.dumps([sid, event, data]))
+                orders = [(_master(address), [address, *rest]) for address, *rest in self._outbox]
+                events = [_as_message(record) for record in held if record.levelno >= logging.INFO]
+                others = self._present - {self.name}
+                for name, message in [*orders, *((name, event) for name in others for event in events)]:
+                    pipe.rpush(MESSAGES + name, json.dumps(message))
                     pipe.expire(MESSAGES + name, FORGOTTEN_S)
-                for record in (record for record in held if record.levelno >= logging.INFO):
-                    pipe.rpush(EVENTS, _as_text(self.name, record))
-                    pipe.ltrim(EVENTS, -MOST_EVENTS, -1)
                 try:
                     await pipe.execute()
                 except redis.WatchError:
@@ -160,17 +177,6 @@ class RedisStore(Store):
             for record in held:
                 LOG.handle(record)
         return outcomes
-
-    async def _show_others(self) -> None:
-        """What the others decided since the last time; at first nothing, since it may be long ago."""
-        found: Any = await self._redis.lrange(EVENTS, 0, -1)
-        for text in found if self._shown is not None else ():
-            if text not in (self._shown or ()):
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    name, shown, event, fields = json.loads(text)
-                    if name != self.name:
-                        self._show(logging.makeLogRecord({**shown, "msg": Message(event, fields)}))
-        self._shown = frozenset(found)
 
     def _newest(self, found: bytes | None) -> tuple[int, str, bool]:
         """The version and text to go on from: what Redis has, or what this master read or wrote last where that is
@@ -193,7 +199,7 @@ class RedisStore(Store):
             state.takeovers = {n: t for n, t in state.takeovers.items() if n in self._nodes}
         for member in state.members.values():
             for connection in member.connections:
-                connection.is_reachable = _master(connection.sid) in self._registry.present
+                connection.is_reachable = _master(connection.sid) in self._present
                 known = self._pulses.get(connection.sid)
                 if known and self._judges(connection):
                     connection.pulse = replace(known)
@@ -221,7 +227,9 @@ class RedisStore(Store):
         return _master(connection.sid) == self.name or not connection.is_reachable
 
     async def _send_all(self) -> None:
-        """Send this master's messages in the order in which they were decided, whichever master decided them."""
+        """Send this master's messages in the order in which they were decided, whichever master decided them, and show
+        what the others logged of that.
+        """
         while True:
             try:
                 found: Any = await self._redis.blpop([MESSAGES + self.name], timeout=1)
@@ -230,26 +238,37 @@ class RedisStore(Store):
                 continue
             try:
                 if found:
-                    sid, event, data = json.loads(found[1])
-                    await self._emit(str(sid), str(event), dict(data))
+                    address, event, data = json.loads(found[1])
+                    if address:
+                        await self._emit(address.partition(":")[2], str(event), dict(data))
+                    else:
+                        message = Message(event, data["fields"])
+                        self._show(logging.makeLogRecord({**data["record"], "msg": message}))
             except Exception as exc:  # noqa: BLE001 - the top of this task: one message must not keep the next ones
                 fault(exc, message=repr(found)[:200])
 
 
-def _as_text(name: str, record: logging.LogRecord) -> str:
+@contextlib.contextmanager
+def _held_back() -> Iterator[list[logging.LogRecord]]:
+    """Keep back what is logged: a decision that has to be made again must not have logged anything."""
+    held: list[logging.LogRecord] = []
+
+    def keep(record: logging.LogRecord) -> bool:
+        held.append(record)
+        return False
+
+    LOG.addFilter(keep)
+    try:
+        yield held
+    finally:
+        LOG.removeFilter(keep)
+
+
+def _as_message(record: logging.LogRecord) -> list[object]:
     message: Any = record.msg
     kept = {key: getattr(record, key) for key in ("levelno", "levelname", "created")}
-    return json.dumps([name, kept, message.event, message.fields])
+    return [None, message.event, {"record": kept, "fields": message.fields}]
 
 
 def _master(sid: str) -> str:
     return sid.partition(":")[0]
-
-
-def _client(url: str) -> Redis:
-    """Raises ValueError for a URL that is invalid, without what it contains."""
-    no_retry = Retry(NoBackoff(), 0)  # a turn is made again as a whole, so a command is not
-    try:
-        return Redis.from_url(url, socket_timeout=LIMIT_S, socket_connect_timeout=LIMIT_S, retry=no_retry)
-    except (ValueError, TypeError):
-        raise ValueError("Redis's client cannot read the URL") from None

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from master import messages, tokens, view
 from master.cluster import NotHeldError
-from master.server import Master
+from master.master import Master
 from master.store import StoreLostError
 from master.tokens import Tokens
 
@@ -36,8 +36,8 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-LOOK_S, REPEAT_S = 0.1, 2.0
-"""Seconds between looks whether the page has to change, and after which it is sent again."""
+LOOK_S, REPEAT_S = 0.1, 0.8
+"""Seconds between looks for events, which are sent at once, and after which the state is sent without one."""
 MOST_READERS = 32
 """Pages that are open at once."""
 
@@ -48,11 +48,7 @@ class Routes:
     def __init__(self, master: Master, admitted: Tokens) -> None:
         self._master, self._tokens = master, admitted
         self._readers = 0
-        self._state: dict[str, Any] = {}
-        """What the page is shown, as of `_looked_at`: one look at the cluster serves every reader."""
-        self._known: dict[str, Any] = {}
-        """The same without the pings: when that has changed, it is sent to all."""
-        self._looked_at = 0.0
+        self._state, self._looked_at = "", float("-inf")
         pages = [
             *(Route(path, self._guarded(self._file)) for path in FILES),
             Route("/json", self._guarded(self._json)),
@@ -98,29 +94,31 @@ class Routes:
 
     async def _states(self) -> AsyncIterator[bytes]:
         """Server-sent events: the state, and what was logged since the last one."""
-        last_id, shown_at = 0, float("-inf")
-        shown: dict[str, Any] = {}
+        last_id, sent_at = 0, float("-inf")
         self._readers += 1
-        self._looked_at = 0.0
+        self._looked_at = float("-inf")
         try:
             while not self._master.is_stopping:
-                self._look()
                 events = self._master.events.since(last_id)
-                if events or self._known != shown or time.monotonic() - shown_at > REPEAT_S:
-                    shown, shown_at = self._known, time.monotonic()
-                    last_id = events[-1]["id"] if events else last_id
-                    data = {"at": view.iso(time.time()), **self._state, "events": events}
-                    yield f"event: state\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+                if events or time.monotonic() - sent_at >= REPEAT_S:
+                    last_id, sent_at = events[-1]["id"] if events else last_id, time.monotonic()
+                    yield f'event: state\ndata: {{{self._look()},"events":{json.dumps(events)}}}\n\n'.encode()
                 await asyncio.sleep(LOOK_S)
         finally:
             self._readers -= 1
 
-    def _look(self) -> None:
+    def _look(self) -> str:
+        """The state as the inside of a JSON object; one look serves every reader."""
         if time.monotonic() - self._looked_at >= LOOK_S:
             cluster, self._looked_at = self._master.cluster, time.monotonic()
-            nodes, decides = view.nodes(cluster), not self._master.is_lost
-            self._state = {"nodes": nodes, "layout": view.layout(cluster), "decides": decides}
-            self._known = {**self._state, "nodes": [{**node, "last_ping": None} for node in nodes]}
+            state = {
+                "at": view.iso(time.time()),
+                "nodes": view.nodes(cluster),
+                "layout": view.layout(cluster),
+                "decides": not self._master.is_lost,
+            }
+            self._state = json.dumps(state, separators=(",", ":"))[1:-1]
+        return self._state
 
     async def _metrics(self, _: Request) -> Response:
         return Response(generate_latest(self._master.metrics.registry), media_type=CONTENT_TYPE_LATEST)
@@ -129,7 +127,7 @@ class Routes:
         self._check_reachable()
         try:
             node = messages.node_number(request.path_params["node"])
-            if not self._tokens.commands(request.state.nodes, node):
+            if request.state.nodes is not None and node not in request.state.nodes:
                 return _error(403, f"this token is bound to another node than {node}")
             by = await self._master.ask(lambda cluster, _: cluster.give_back(node))
         except messages.MessageError as exc:

@@ -1,293 +1,229 @@
-"""The master's Socket.IO side, and the loop that decides.
-
-Handlers check what came and put a decision into the inbox; the loop takes them in their order, has the store make them,
-and what follows is sent in the order in which it was decided. HTTP requests take the same way and wait for their answer.
-"""
+"""`serve`: the parts put together, under uvicorn, with signals and systemd."""
 
 import asyncio
 import contextlib
+import functools
+import gc
+import ipaddress
 import logging
-import time
-from collections.abc import Callable
-from typing import Any
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Coroutine
 
 import socketio
-import socketio.exceptions
+import uvicorn
 
-from master import logs, messages
-from master.cluster import ASK, Cluster, NotHeldError
-from master.guard import MESSAGE_LIMIT
+from master import logs, view
+from master.guard import MESSAGE_LIMIT, Guard
+from master.intake import Http, WebSocket
 from master.listener import Listener
-from master.members import JoinRefusedError
-from master.metrics import Metrics
-from master.sessions import Session, Sessions, TextPacket
+from master.master import Master
+from master.routes import Routes
 from master.settings import Settings
-from master.store import Decision, Emit, Store, StoreLostError
-from master.view import RecentEvents
+from settings.files import exposed_secret
 
-TICK_S = 0.05
-"""The loop wakes at least this often, so that a gap in its own time shows."""
-LATE_S = 0.1
-"""When the loop is later than this, what arrived meanwhile is heard before anybody is judged."""
-FROZEN_S = 0.25
-ENGINEIO_PING_S, ENGINEIO_TIMEOUT_S = 25, 20
-"""Whole seconds: python-engineio rounds a fraction down when it sends them to the client."""
-REPLY_S = 5.0
-"""For which a request waits for its decision."""
-JOIN_REPLY_S = 1.0
-"""For which a join's acknowledgement waits; pings that come behind it wait too."""
-LONGEST_INBOX = 10_000
-"""Decisions that wait while the state is out of reach; what comes then is dropped."""
-RETRY_S = 0.2
-"""Between tries to reach the state."""
+BACKLOG = 128
+SPARE_DESCRIPTORS = 64
+"""That are left for logs, Redis and the rest."""
+STOP_S = 0.6
+"""For connections to end by themselves when the master stops."""
+LAST_LINES_S = 1.0
+"""For the disk to take the last lines of the log."""
+NOTIFY_S = 5.0
+COLLECT_S, COLLECTING_S = 5.0, 0.4
+"""Seconds between collections of garbage, and for one."""
 
 
-class Master:
-    def __init__(self, settings: Settings, listener: Listener) -> None:
-        self._tokens, self._listener = settings.tokens, listener
-        # a gap in the loop's time longer than this was a freeze; less is a busy machine
-        self._frozen_after = max(FROZEN_S, settings.dead_after / 5)
-        self._gap_s = 0.0
-        """The longest gap since the last turn."""
-        self._inbox: list[tuple[Decision, asyncio.Future[Any] | None]] = []
-        """What is not decided yet, in the order in which it came."""
-        self._wakes = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self.is_lost = False
-        """The state is out of reach."""
-        self.is_stopping = False
-        self.sio = socketio.AsyncServer(
-            async_mode="asgi",
-            async_handlers=False,  # in the order of arrival
-            ping_interval=ENGINEIO_PING_S,
-            ping_timeout=ENGINEIO_TIMEOUT_S,
-            max_http_buffer_size=MESSAGE_LIMIT,
-            cors_allowed_origins=[],  # no CORS; the guard compares the origin
-            http_compression=False,
-            serializer=TextPacket,
-            logger=logging.getLogger("socketio.server"),
-            engineio_logger=logging.getLogger("engineio.server"),
-        )
-        self.sessions = Sessions(self.sio)
-        self.sio.on("connect", self._on_connect)
-        self.sio.on("disconnect", self._on_disconnect)
-        self.sio.on("join", self._on_join)
-        self._on_answer("update node", messages.recover_answer, Cluster.answered_recover)
-        self._on_answer("restore node", messages.restore_answer, Cluster.answered_restore)
-        self.sio.on("ping", self._on_ping)
-        self.sio.on("*", self._on_unknown)
-        self.events = RecentEvents()
-        self._store = _store(settings, self._emit, self.events)
-        self.metrics = Metrics(lambda: self.cluster, lambda: len(listener), lambda: not self.is_lost)
-        for handler in (self.events, self.metrics):
-            logs.LOG.addHandler(handler)
+class StartError(Exception):
+    """The text says why, and what to do."""
 
-    @property
-    def cluster(self) -> Cluster:
-        """As of the last turn; to be read only."""
-        return self._store.cluster
 
-    def is_idle_for(self, seconds: float) -> bool:
-        """Whether nothing is to be decided before, as far as is known."""
-        return not self._inbox and self._store.next_due() - time.monotonic() > seconds
+class Server(uvicorn.Server):
+    """uvicorn with a listener of our own, which bounds connections before anything is kept of them."""
 
-    async def run(self) -> None:
-        """Decide, until `stop`."""
-        lost_at = 0.0
-        before = time.monotonic()
-        tasks = [
-            asyncio.create_task(self.sessions.end_unjoined()),
-            asyncio.create_task(self._look_for_gaps()),
-        ]
-        while not self.is_stopping:
-            # after a failure time must pass, whether or not something comes
-            wait_s = RETRY_S if self.is_lost else min(self._store.next_due() - time.monotonic(), TICK_S)
-            await self._wait(wait_s)
-            # also if it was late in the turn itself, or waited there for the state
-            if time.monotonic() - before - max(wait_s, 0) > LATE_S:
-                await asyncio.sleep(TICK_S)
-            gap_s, self._gap_s = self._gap_s, 0.0
-            if gap_s > self._frozen_after:
-                logs.warning("resumed", seconds=gap_s)
-                self._inbox.insert(0, (_resumed(gap_s), None))
-            before = now = time.monotonic()
-            if self._inbox or now >= self._store.next_due():
-                try:
-                    await self._turn()
-                except StoreLostError as exc:
-                    if not self.is_lost:
-                        logs.error("state_lost", error=str(exc), hint="nothing is decided until it is back")
-                        self.is_lost, lost_at = True, now
-                else:
-                    if self.is_lost:
-                        logs.warning("state_back", after_s=time.monotonic() - lost_at)
-                    self.is_lost = False
-        for task in tasks:
-            task.cancel()
-        await self._store.close()
-
-    async def _look_for_gaps(self) -> None:
-        """A task of its own, for the loop that decides may wait for the state, which is no freeze."""
-        while True:
-            due = time.monotonic() + TICK_S
-            await asyncio.sleep(TICK_S)
-            self._gap_s = max(self._gap_s, time.monotonic() - due)
-
-    async def _wait(self, wait_s: float) -> None:
-        if self.is_lost:
-            await asyncio.sleep(wait_s)
-        else:
-            with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._wakes.wait(), max(wait_s, 0))
-        self._wakes.clear()
-
-    async def _turn(self) -> None:
-        """Raises StoreLostError; then all of it is still to be decided."""
-        batch = list(self._inbox)
-        outcomes = await self._store.turn([decision for decision, _ in batch])
-        del self._inbox[: len(batch)]
-        for (_, reply), (result, exc) in zip([*batch, (Cluster.tick, None)], outcomes, strict=True):
-            if reply and not reply.done():
-                reply.set_exception(exc) if exc else reply.set_result(result)
-            elif exc and not isinstance(exc, (JoinRefusedError, KeyError, NotHeldError)):
-                # a fault of one decision must not end the master
-                logs.fault(exc)
-
-    def stop(self) -> None:
-        self.is_stopping = True
-        self._wakes.set()
-
-    def _submit(self, decision: Decision, reply: asyncio.Future[Any] | None = None) -> None:
-        if len(self._inbox) < LONGEST_INBOX:
-            self._inbox.append((decision, reply))
-            self._wakes.set()
-        else:
-            logs.warn_limited("bound_reached", "inbox", bound="decisions that wait for the state")
-
-    async def ask(self, decision: Decision, limit_s: float = REPLY_S) -> Any:
-        """The result of `decision`; what it raises is raised here.
-
-        Raises StoreLostError when there is none in time, or the state is out of reach.
-        """
-        reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._submit(decision, reply)
-        try:
-            return await asyncio.wait_for(reply, limit_s)
-        except asyncio.TimeoutError:
-            raise StoreLostError(f"no decision within {limit_s:g} s; the master's log says why") from None
-
-    async def _on_connect(self, sid: str, environ: dict[str, Any], auth: object = None) -> None:
-        engine = self.sio.manager.eio_sid_from_sid(sid, "/")
-        client = environ["asgi.scope"]["client"]
-        host, peer = str(client[0]), self._listener.get(tuple(client))
-        if peer:
-            peer.session = engine  # a websocket that was not polling before does not say it
-        shown = auth.get("token") if isinstance(auth, dict) else None
-        try:
-            nodes = self._tokens.nodes(shown)
-            number = auth.get("NODE_ID") if isinstance(auth, dict) else None
-            if nodes is not None and number is not None and messages.node_number(number) not in nodes:
-                raise PermissionError(f"this token is not node {messages.node_number(number)}'s")
-        except (PermissionError, messages.MessageError) as exc:
-            logs.warn_limited("connection_refused", host, address=host, reason=str(exc))
-            raise socketio.exceptions.ConnectionRefusedError(str(exc)) from None
-        if not self.sessions.begin(sid, engine, host, nodes):
-            raise socketio.exceptions.ConnectionRefusedError("this connection is connected already")
-
-    async def _on_disconnect(self, sid: str, reason: str) -> None:
-        session = self.sessions.end(sid)
-        if session is None:
-            return
-        level = logging.INFO if session.join else logging.DEBUG
-        logs.log(level, "closed", address=session.host, reason=reason)
-        if session.join:
-            planned = reason == self.sio.reason.CLIENT_DISCONNECT
-            address = self._store.address(sid)
-            self._submit(lambda cluster, now: cluster.left(address, now, planned))
-
-    async def _on_join(self, sid: str, *data: object) -> dict[str, Any] | None:
-        """Acknowledged with nothing, or with the reason why it is refused."""
-        session = self.sessions.get(sid)
-        if session is None:
-            return None
-        try:
-            join = messages.join(data[0] if data else None)
-        except messages.MessageError as exc:
-            logs.warn_limited(
-                "ignored", f"join {session.host}", event="join", address=session.host, reason=str(exc)
-            )
-            return {"accepted": False, "error": str(exc)}
-        if not self._tokens.admits(session.nodes, join.node):
-            return self._refuse(
-                sid, session, join.node, f"the token that was shown is not node {join.node}'s"
-            )
-        address = self._store.address(sid)
-        try:
-            await self.ask(lambda cluster, now: cluster.joined(address, join, now), JOIN_REPLY_S)
-        except JoinRefusedError as exc:
-            return self._refuse(sid, session, join.node, str(exc))
-        except StoreLostError:
-            pass  # it is decided when the state is back
-        session.join = join
-        self._listener.admit_session(session.engine)
-        return None
-
-    def _refuse(self, sid: str, session: Session, node: int, reason: str) -> dict[str, Any]:
-        self.metrics.joins_refused.inc()
-        logs.warn_limited(
-            "join_refused", f"{node} {session.host}", node=node, address=session.host, reason=reason
-        )
-        task = asyncio.get_running_loop().create_task(self._end_refused(sid))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return {"accepted": False, "error": reason}
-
-    async def _end_refused(self, sid: str) -> None:
-        await asyncio.sleep(0.2)  # the acknowledgement goes first
-        await self.sio.disconnect(sid)
-
-    def _on_answer(
-        self, event: str, parse: Callable[[object], Any], handle: Callable[[Cluster, str, Any, float], None]
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        master: Master,
+        listener: Listener,
+        sock: socket.socket,
+        tls: ssl.SSLContext | None,
+        reopen_logs: Callable[[], None],
     ) -> None:
-        async def handler(sid: str, *data: object) -> None:
-            try:
-                message = parse(data[0] if data else None)
-            except messages.MessageError as exc:
-                logs.warn_limited("ignored", event, event=event, reason=str(exc))
-            else:
-                address = self._store.address(sid)
-                self._submit(lambda cluster, now: handle(cluster, address, message, now))
+        super().__init__(config)
+        self._master, self._listener, self._sock, self._tls = master, listener, sock, tls
+        self._reopen_logs = reopen_logs
+        self._tasks: list[asyncio.Task[None]] = []
+        self.failed = False
 
-        self.sio.on(event, handler)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=[])
+        connection = functools.partial(
+            Http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        self._tasks = [
+            asyncio.create_task(self._until_stopped(self._master.run())),
+            asyncio.create_task(self._until_stopped(self._listener.serve(self._sock, connection, self._tls))),
+            asyncio.create_task(self._notify()),
+            asyncio.create_task(self._collect()),
+        ]
+        if hasattr(signal, "SIGHUP"):
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reopen_logs)
+        host, port = self._sock.getsockname()[:2]
+        scheme = "https" if self._tls else "http"
+        url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        logs.info("listening", url=url)
+        print(f"listening on {url}", flush=True)
 
-    async def _on_ping(self, sid: str, *_: object) -> None:
-        """What it carries is of no interest. Returning nothing acknowledges with an empty list."""
-        if not self._store.heard(sid):
-            address, session = self._store.address(sid), self.sessions.get(sid)
-            join = session.join if session else None
-            self._submit(lambda cluster, now: cluster.pinged(address, now, join))
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._master.stop()  # before the connections end: that is no death
+        notify("STOPPING=1")
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._tasks[0]), STOP_S / 2)
+        for task in self._tasks:
+            task.cancel()
+        await self._master.sessions.end_polling()
+        self._sock.close()
+        self._listener.end_pending()
+        await super().shutdown(sockets=[])
 
-    async def _on_unknown(self, event: str, _sid: str, *_: object) -> None:
-        logs.warn_limited("ignored", "unknown", event=event[:100], reason="no such event")
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
+        """What must not end by itself; a fault ends the master, so that a supervisor starts it anew."""
+        try:
+            await work
+        except Exception as exc:  # noqa: BLE001 - the top of the task
+            logs.fault(exc, logging.CRITICAL)
+            self.should_exit = True
+            self.failed = True
 
-    async def _emit(self, sid: str, event: str, data: dict[str, Any]) -> None:
-        address = self._store.address(sid)
+    async def _collect(self) -> None:
+        """Have garbage collected when nothing is due: with a thousand connections it takes 0.2 s."""
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(2000, 20, 1_000_000)  # none of all generations by itself
+        while True:
+            await asyncio.sleep(COLLECT_S)
+            for _ in range(30):
+                if self._master.is_idle_for(COLLECTING_S):
+                    break
+                await asyncio.sleep(0.1)
+            gc.collect()
 
-        def answered(*_: object) -> None:
-            self._submit(lambda cluster, _: cluster.members.answered(address))
+    async def _notify(self) -> None:
+        """Tell systemd how the cluster is, and that this loop runs."""
+        notify("READY=1")
+        while True:
+            lost = "; Redis is out of reach, nothing is decided" if self._master.is_lost else ""
+            notify(f"WATCHDOG=1\nSTATUS={view.sentence(self._master.cluster)}{lost}")
+            await asyncio.sleep(NOTIFY_S)
 
-        await self.sio.emit(event, data, to=sid, callback=answered if event == ASK else None)
+
+def notify(state: str) -> None:
+    """sd_notify(3); does nothing without systemd."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if path:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(state.encode(), f"\0{path[1:]}" if path.startswith("@") else path)
 
 
-def _resumed(stood_s: float) -> Decision:
-    return lambda cluster, now: cluster.resumed(now, stood_s)
+def serve(settings: Settings) -> int:
+    """Until SIGTERM or SIGINT."""
+    try:
+        log = logs.set_up(settings.log_level, settings.log_dir)
+    except OSError as exc:
+        print(f"--log-dir: {exc}", file=sys.stderr)
+        return 1
+    try:
+        return _serve(settings, log.reopen)
+    except StartError as exc:
+        print(exc, file=sys.stderr)
+        return 1
+    finally:
+        log.writer.close(LAST_LINES_S)
 
 
-def _store(settings: Settings, emit: Emit, events: RecentEvents) -> Store:
-    if settings.redis is None:
-        return Store(emit, settings.dead_after, settings.order_timeout, settings.nodes)
-    from master.redis_store import RedisStore  # its import takes 0.2 s, and most masters are alone
-
-    return RedisStore(
-        settings.redis, emit, settings.dead_after, settings.order_timeout, settings.nodes, events.emit
+def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
+    """Raises StartError."""
+    tls = _tls(settings)
+    sock = _listen(settings.host, settings.port)
+    host = sock.getsockname()[0]
+    listener = Listener(_connection_limit(settings.max_connections))
+    master = Master(settings, listener)
+    logs.info("started", pid=os.getpid(), dead_after_s=settings.dead_after, nodes=len(settings.nodes))
+    if not settings.tokens.entries and not ipaddress.ip_address(host).is_loopback:
+        hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
+        logs.warning("no_token", host=host, reason=hint)
+    if settings.token_file and settings.token_file.file:
+        for hint in exposed_secret(settings.token_file.file, "the token file", -1):
+            logs.warning("token_file_readable", reason=hint)
+    app = socketio.ASGIApp(master.sio, Routes(master, settings.tokens).app)
+    guard = Guard(app, listener, master.sessions, settings.allowed_hosts)
+    config = uvicorn.Config(
+        guard,
+        http=Http,
+        ws=WebSocket,
+        ws_max_size=MESSAGE_LIMIT,
+        ws_per_message_deflate=False,  # a small message may grow without bound
+        ws_ping_interval=None,  # Engine.IO has pings of its own
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=5,
+        timeout_graceful_shutdown=STOP_S,  # type: ignore[arg-type]
+        h11_max_incomplete_event_size=16 * 1024,
     )
+    server = Server(config, master, listener, sock, tls, reopen_logs)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)  # uvicorn raises it again when it has stopped
+    for name in ("SIGHUP", "SIGUSR1", "SIGUSR2"):
+        if hasattr(signal, name):  # what the worker knows must not end the master
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    asyncio.run(server.serve())
+    logs.info("stopped")
+    return 70 if server.failed else 0
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Raises StartError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        text = f"cannot listen on {host} port {port}: {exc.strerror or exc}; choose another --port or --host"
+        raise StartError(text) from None
+    sock.setblocking(False)
+    return sock
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """Raises StartError."""
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
+    except (OSError, ssl.SSLError) as exc:
+        raise StartError(f"--tls-cert and --tls-key: {exc}") from None
+    return context
+
+
+def _connection_limit(wanted: int) -> int:
+    """As many as there can be descriptors for; the soft limit is raised as far as it may be."""
+    if sys.platform == "win32":
+        return min(wanted, 400)
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        wider = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wider, hard))
+            soft = wider
+    return wanted if soft == resource.RLIM_INFINITY else max(16, min(wanted, soft - SPARE_DESCRIPTORS))

@@ -18,10 +18,8 @@ MOST_UNJOINED = 1024
 
 @dataclass
 class Session:
-    """A Socket.IO connection."""
-
     engine: str
-    """Its Engine.IO session."""
+    """The Engine.IO session."""
     host: str
     nodes: frozenset[int] | None
     """The nodes that its token speaks for; None: every one without a token of its own."""
@@ -58,7 +56,6 @@ class Sessions:
         return self._by_sid.pop(sid, None)
 
     def has_joined(self, engine: str) -> bool:
-        """Whether a worker has joined in this Engine.IO session."""
         return engine in self._joined()
 
     def has_room(self) -> bool:

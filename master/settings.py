@@ -7,8 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,13 +22,6 @@ from settings.files import secret_file
 from settings.types import InvalidValue, ValueType, expects, one_of, quoted, seconds, whole
 
 INSTALLED_ENV_FILE = Path("/etc/failover-master/master.env")
-CREDENTIALS = {
-    "MASTER_TOKEN": "MASTER_TOKEN_FILE",
-    "REDIS_URL": "REDIS_URL_FILE",
-    "MASTER_TLS_CERT": "MASTER_TLS_CERT",
-    "MASTER_TLS_KEY": "MASTER_TLS_KEY",
-}
-"""By name: the variables that systemd's credentials stand for (systemd.exec(5), LoadCredential=)."""
 
 
 def default_env_file() -> Path:
@@ -72,11 +64,13 @@ def _names(text: str) -> frozenset[str]:
 
 @expects("redis://HOST:PORT/DB, rediss://HOST:PORT/DB (TLS) or unix:///PATH?db=DB", hides=lambda _: True)
 def _redis(text: str) -> str:
-    with suppress(ValueError):
-        parts = urlsplit(text)
-        if parts.scheme in ("redis", "rediss", "unix") and parts.port != 0:
-            return text
-    raise InvalidValue("")
+    from redis import Redis  # its import takes 0.2 s
+
+    try:
+        Redis.from_url(text)
+    except (ValueError, TypeError):
+        raise InvalidValue("") from None
+    return text
 
 
 def _readable(text: str) -> Path:
@@ -91,8 +85,24 @@ def _may_be_secret(text: str) -> bool:
 
 
 _file = expects("a file that can be read")(_readable)
-_file_of_secret = expects("a file that can be read", hides=_may_be_secret)(_readable)
-_redis_file = replace(secret_file, hides=_may_be_secret)
+_key_file = expects("a file that can be read", hides=_may_be_secret)(_readable)
+_token_file = expects("a file with lines TOKEN or NODE_ID TOKEN", hides=_may_be_secret)(tokens.read)
+
+
+@expects(f"a file with {_redis.expected}", hides=_may_be_secret)
+def _redis_file(text: str) -> Any:
+    return _redis.convert(secret_file.convert(text).strip())
+
+
+@expects("printable characters", hides=lambda _: True)
+def _token(text: str) -> str:
+    if not text.isprintable():
+        raise InvalidValue("")
+    return text
+
+
+_folder = expects("a folder")(Path)
+_level = one_of({level: level for level in LEVELS})
 
 
 @dataclass(frozen=True)
@@ -100,55 +110,51 @@ class Option:
     variable: str
     type: ValueType
     default: str | None
-    help: str
+    help: str | None
+    """None: there is no argument of that name."""
 
 
-def _option(variable: str, value_type: ValueType, default: str | None, shown: str) -> Any:
-    return field(metadata={"option": Option(variable, value_type, default, shown)})
+def _option(*row: Any) -> Any:
+    """`row`: an Option's fields."""
+    return field(metadata={"option": Option(*row)}, repr=False)
 
 
 @dataclass(frozen=True)
 class Settings:
     host: str = _option("MASTER_HOST", expects("a host")(str), "127.0.0.1", "the address to listen on")
     port: int = _option("MASTER_PORT", whole(0, 65535), "5000", "the port; 0: a free one")
-    token_file: Path | None = _option(
-        "MASTER_TOKEN_FILE",
-        _file_of_secret,
-        None,
-        "a file with lines TOKEN or NODE_ID TOKEN; MASTER_TOKEN: one token for all",
+    token: str | None = _option("MASTER_TOKEN", _token, None, None)
+    token_file: Tokens = _option(
+        "MASTER_TOKEN_FILE", _token_file, None, "lines TOKEN or NODE_ID TOKEN; MASTER_TOKEN: one for all"
     )
     tls_cert: Path | None = _option("MASTER_TLS_CERT", _file, None, "certificate (chain), PEM")
-    tls_key: Path | None = _option("MASTER_TLS_KEY", _file_of_secret, None, "its private key, PEM")
+    tls_key: Path | None = _option("MASTER_TLS_KEY", _key_file, None, "its private key, PEM")
     redis: str | None = _option("REDIS_URL", _redis, None, "where several masters share their state")
+    redis_file: str | None = _option("REDIS_URL_FILE", _redis_file, None, None)
     dead_after: float = _option(
-        "MASTER_DEAD_AFTER", _SECONDS, "2.5", "a node that is silent for S seconds is dead"
+        "MASTER_DEAD_AFTER", _SECONDS, "2.5", "after S seconds of silence a node is dead"
     )
     order_timeout: float = _option(
         "MASTER_ORDER_TIMEOUT",
         _SECONDS,
         "40",
-        "S seconds for the answer to an order; more than CONFLICT_WAIT",
+        "an order is answered within S seconds; more than CONFLICT_WAIT",
     )
     nodes: frozenset[int] = _option("MASTER_NODES", _nodes, "1-9", "the numbers that may join")
     allowed_hosts: frozenset[str] = _option(
         "MASTER_ALLOWED_HOSTS", _names, "", "names by which it may be asked, besides this machine's own"
     )
     max_connections: int = _option("MASTER_MAX_CONNECTIONS", whole(16, 100_000), "1024", "connections in all")
-    log_dir: Path | None = _option(
-        "MASTER_LOG_DIR", expects("a folder")(Path), None, "also log to master.log in this folder"
-    )
-    log_level: str = _option(
-        "MASTER_LOG_LEVEL",
-        one_of({level: level for level in LEVELS}),
-        "INFO",
-        "DEBUG, INFO, WARNING or ERROR",
-    )
-    tokens: Tokens = field(default=Tokens(), repr=False)
+    log_dir: Path | None = _option("MASTER_LOG_DIR", _folder, None, "also log to master.log in this folder")
+    log_level: str = _option("MASTER_LOG_LEVEL", _level, "INFO", "the lowest level that is logged")
+
+    @property
+    def tokens(self) -> Tokens:
+        entries = self.token_file.entries if self.token_file else ()
+        return Tokens(((None, self.token), *entries) if self.token else entries)
 
 
-OPTIONS: dict[str, Option] = {
-    each.name: each.metadata["option"] for each in fields(Settings) if each.name != "tokens"
-}
+OPTIONS: dict[str, Option] = {each.name: each.metadata["option"] for each in fields(Settings)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,11 +162,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--env-file", type=Path, default=default_env_file(), metavar="FILE", help="default: %(default)s"
     )
     for name, option in OPTIONS.items():
-        shown = f"{option.help} ({option.variable}" + (
-            f"; default: {option.default})" if option.default else ")"
-        )
-        metavar = "S" if option.type is _SECONDS else name.rpartition("_")[2].upper()
-        parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=shown)
+        if option.help:
+            default = f"; default: {option.default}" if option.default else ""
+            metavar = "S" if option.type is _SECONDS else name.rpartition("_")[2].upper()
+            shown = f"{option.help} ({option.variable}{default})"
+            parser.add_argument(f"--{name.replace('_', '-')}", metavar=metavar, help=shown)
 
 
 def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -173,12 +179,7 @@ def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict
         lines = dotenv_values(env_file, interpolate=False, encoding="utf-8-sig") if env_file.is_file() else {}
     except (OSError, UnicodeDecodeError) as exc:
         raise SettingsError([f"{env_file}: {exc}"], is_usage=False) from None
-    values = {name: value for name, value in lines.items() if value}
-    folder = environ.get("CREDENTIALS_DIRECTORY")
-    for name, variable in CREDENTIALS.items() if folder else ():
-        if os.path.exists(f"{folder}/{name}"):
-            values[variable] = f"{folder}/{name}"
-    return {**values, **{name: value for name, value in environ.items() if value}}
+    return {name: value for name, value in [*lines.items(), *environ.items()] if value}
 
 
 def own_token(values: Mapping[str, str]) -> str | None:
@@ -186,17 +187,18 @@ def own_token(values: Mapping[str, str]) -> str | None:
     path = values.get("MASTER_TOKEN_FILE")
     if "MASTER_TOKEN" in values or path is None:
         return values.get("MASTER_TOKEN")
+    read: Tokens = _parse("MASTER_TOKEN_FILE", _token_file, path)
+    return min(read.entries, key=lambda entry: entry[0] is not None)[1]
+
+
+def _parse(source: str, value_type: ValueType, text: str) -> Any:
+    """Raises ValueError that says what is wrong, without a secret."""
     try:
-        file = _file_of_secret.parse(path)
+        return value_type.parse(text)
     except InvalidValue as invalid:
-        raise ValueError(_fault("MASTER_TOKEN_FILE", _file_of_secret, path, invalid)) from None
-    return min(tokens.read(file).entries, key=lambda entry: entry[0] is not None)[1]
-
-
-def _fault(source: str, value_type: ValueType, text: str, invalid: InvalidValue) -> str:
-    shown = "(not shown)" if value_type.hides(text) else quoted(text)
-    reason = f": {invalid.faults[0].reason}" if invalid.faults[0].reason else ""
-    return f"{source}: invalid value {shown}{reason}; expected {value_type.expected}"
+        shown = "(not shown)" if value_type.hides(text) else quoted(text)
+        reason = f": {invalid.faults[0].reason}" if invalid.faults[0].reason else ""
+        raise ValueError(f"{source}: invalid value {shown}{reason}; expected {value_type.expected}") from None
 
 
 def load(arguments: argparse.Namespace) -> Settings:
@@ -205,37 +207,19 @@ def load(arguments: argparse.Namespace) -> Settings:
     faults: list[str] = []
     is_usage = False
     found: dict[str, Any] = {}
-    file = values.get("REDIS_URL_FILE")
-    if file and "REDIS_URL" not in values and arguments.redis is None:
-        try:
-            values["REDIS_URL"] = _redis_file.parse(file).strip()
-        except InvalidValue as invalid:
-            faults.append(_fault("REDIS_URL_FILE", _redis_file, file, invalid))
     for name, option in OPTIONS.items():
-        flag = getattr(arguments, name)
+        flag = getattr(arguments, name, None)
         text = flag if flag is not None else values.get(option.variable, option.default)
         source = f"--{name.replace('_', '-')}" if flag is not None else option.variable
         try:
-            found[name] = None if text is None else option.type.parse(text)
+            found[name] = None if text is None else _parse(source, option.type, text)
             if name == "redis" and flag and urlsplit(flag).password:
-                raise InvalidValue("ps would show its password; use REDIS_URL or REDIS_URL_FILE")
-        except InvalidValue as invalid:
-            faults.append(_fault(source, option.type, str(text), invalid))
-            is_usage = is_usage or flag is not None
-    try:
-        found["tokens"] = _tokens(values, found.get("token_file"))
-    except ValueError as exc:
-        faults.append(str(exc))
+                raise ValueError(f"{source}: ps would show its password; use REDIS_URL or REDIS_URL_FILE")
+        except ValueError as exc:
+            faults.append(str(exc))
+            is_usage = is_usage or (flag is not None and option.type is not _token_file)
     if (found.get("tls_cert") is None) != (found.get("tls_key") is None):
         faults.append("--tls-cert and --tls-key: expected both or none")
     if faults:
         raise SettingsError(faults, is_usage)
     return Settings(**found)
-
-
-def _tokens(values: Mapping[str, str], path: Path | None) -> Tokens:
-    """Raises ValueError."""
-    read, shared = tokens.read(path) if path else Tokens(), values.get("MASTER_TOKEN")
-    if shared and not shared.isprintable():
-        raise ValueError("MASTER_TOKEN: expected a text of printable characters")
-    return Tokens(((None, shared), *read.entries)) if shared else read

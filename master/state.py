@@ -98,7 +98,7 @@ def encode(state: State, is_silent: Callable[[Connection], bool]) -> str:
             case Member():
                 return {**vars(value), "current": value.current and value.current.sid}
             case Connection():
-                kept = {key: vars(value)[key] for key in ("sid", "number", "join", "is_open")}
+                kept = {key: vars(value)[key] for key in ("sid", "join", "is_open")}
                 return {**kept, "is_silent": is_silent(value)}
             case Order():
                 return {"by": value.by, "sid": value.sid}
@@ -115,41 +115,30 @@ def decode(text: str, now: float) -> State:
         whole = json.loads(text)
         if whole["form"] != FORM:
             raise StateError(f"it has form {whole['form']!r:.20}, this master knows form {FORM}")
-        members = [_member(int(number), fields, now) for number, fields in whole["members"].items()]
+        members = [_member(fields, now) for fields in whole["members"].values()]
         takeovers = [_takeover(fields, now) for fields in whole["takeovers"].values()]
         return State({m.number: m for m in members}, {t.number: t for t in takeovers}, whole["unclaimed"])
     except (ValueError, TypeError, KeyError, AttributeError) as exc:
         raise StateError(f"it cannot be read: {type(exc).__name__}: {exc}") from exc
 
 
-def _member(number: int, fields: dict[str, Any], now: float) -> Member:
-    connections = [
-        Connection(
-            c["sid"],
-            c["number"],
-            _join(c["join"]),
-            Pulse(float("-inf") if c["is_silent"] else now),
-            is_open=c["is_open"],
-        )
-        for c in fields["connections"]
-    ]
+def _member(fields: dict[str, Any], now: float) -> Member:
+    connections = [_connection(one, now) for one in fields["connections"]]
     current: Connection | None = next((c for c in connections if c.sid == fields["current"]), None)
-    return Member(number, _join(fields["join"]), connections, current, fields["since"], fields["last_ping"])
+    join = _join(fields["join"])
+    return Member(**{**fields, "join": join, "connections": connections, "current": current})
+
+
+def _connection(fields: dict[str, Any], now: float) -> Connection:
+    pulse = Pulse(float("-inf") if fields.pop("is_silent") else now)
+    return Connection(**{**fields, "join": _join(fields["join"]), "pulse": pulse})
 
 
 def _join(fields: dict[str, Any]) -> Join:
-    held = fields["held"]
-    return Join(
-        **{
-            **fields,
-            "neighbors": tuple(fields["neighbors"]),
-            "held": None if held is None else {int(owner): ip for owner, ip in held.items()},
-        }
-    )
+    held = fields["held"] and {int(owner): ip for owner, ip in fields["held"].items()}
+    return Join(**{**fields, "neighbors": tuple(fields["neighbors"]), "held": held})
 
 
 def _takeover(fields: dict[str, Any], now: float) -> Takeover:
-    order = fields["order"]
-    return Takeover(
-        **{**fields, "order": order and Order(order["by"], order["sid"], now), "tried": set(fields["tried"])}
-    )
+    order = fields["order"] and Order(**fields["order"], since=now)
+    return Takeover(**{**fields, "order": order, "tried": set(fields["tried"])})

@@ -13,7 +13,6 @@ from datetime import datetime
 from typing import Any, NoReturn
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -106,22 +105,17 @@ def status(arguments: argparse.Namespace) -> int:
 
 def _watch(asker: Asker, console: Console, is_json: bool) -> NoReturn:
     """Until Ctrl-C; a master that is lost is waited for."""
-    with Live(Text("connecting"), console=console, auto_refresh=False, transient=False) as live:
-        if is_json:
-            live.stop()
-        while True:
-            try:
-                for state in asker.states():
-                    if is_json:
-                        print(json.dumps(state), flush=True)
-                    else:
-                        live.update(_table(state), refresh=True)
-            except AskError as exc:
+    while True:
+        try:
+            for state in asker.states():
                 if is_json:
-                    print(exc, file=sys.stderr)
+                    print(json.dumps(state), flush=True)
                 else:
-                    live.update(Text(f"The master is lost: {exc}", style="bold red"), refresh=True)
-            time.sleep(1)
+                    console.clear()
+                    console.print(_table(state))
+        except AskError as exc:
+            print(f"The master is lost: {exc}", file=sys.stderr)
+        time.sleep(1)
 
 
 def restore(arguments: argparse.Namespace) -> int:

@@ -69,4 +69,4 @@ class Store:
         return self.cluster.next_due()
 
     async def close(self) -> None:
-        """This master stops."""
+        pass

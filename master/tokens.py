@@ -1,8 +1,6 @@
 """Who may speak: one token for all, or a file that binds tokens to nodes."""
 
 import hmac
-import os
-import stat
 from base64 import b64decode
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,8 @@ class Tokens:
     """
 
     entries: tuple[tuple[int | None, str], ...] = ()
+    file: Path | None = None
+    """Where they were read."""
 
     def nodes(self, shown: object) -> frozenset[int] | None:
         """The nodes that the holder of this token may speak for; None: every one that has no token of its own.
@@ -40,10 +40,6 @@ class Tokens:
             return all(node != own for own, _ in self.entries)
         return node in nodes
 
-    def commands(self, nodes: frozenset[int] | None, node: int) -> bool:
-        """Whether they may give orders about this node: with a token for all, or its own."""
-        return nodes is None or node in nodes
-
 
 def from_header(value: str | None) -> str | None:
     """The token of an Authorization header: Bearer, or Basic with any user name. None: there is none."""
@@ -58,19 +54,14 @@ def from_header(value: str | None) -> str | None:
     return None
 
 
-def read(path: Path) -> Tokens:
-    """Lines of `TOKEN` (for all) or `NODE_ID TOKEN`; `#` begins a comment line.
+def read(text: str) -> Tokens:
+    """A file with lines of `TOKEN` (for all) or `NODE_ID TOKEN`; `#` begins a comment line.
 
-    Raises ValueError that names file and line, never a token.
+    Raises InvalidValue that names the line, never a token, and OSError.
     """
-    try:
-        text = read_text(path)
-    except OSError as exc:
-        raise ValueError(f"{path}: {exc.strerror or exc}") from None
-    except InvalidValue as invalid:
-        raise ValueError(f"{path}: {invalid.faults[0].reason}") from None
+    path = Path(text)
     entries: list[tuple[int | None, str]] = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         match line.split():
             case []:
                 pass
@@ -81,12 +72,7 @@ def read(path: Path) -> Tokens:
             case [node, token] if token.isprintable() and node.isascii() and node.isdigit() and int(node) > 0:
                 entries.append((int(node), token))
             case _:
-                raise ValueError(f"{path}, line {number}: expected TOKEN, or NODE_ID TOKEN")
+                raise InvalidValue(f"its line {number} is neither")
     if not entries:
-        raise ValueError(f"{path}: it contains no token")
-    return Tokens(tuple(entries))
-
-
-def is_exposed(path: Path) -> bool:
-    """Whether other users can read or write it."""
-    return os.name == "posix" and bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) & ~stat.S_IRGRP)
+        raise InvalidValue("it contains no token")
+    return Tokens(tuple(entries), path)

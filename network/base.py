@@ -26,6 +26,22 @@ class InterfaceMissing(NetworkError):
 
 
 @dataclass(frozen=True)
+class Interface:
+    """`mac` is the MAC in use, None: it is not Ethernet. `fault` is why it can serve nobody, None: it is switched on and
+    has a carrier (RFC 2863 operational state).
+    """
+
+    name: str
+    mac: str | None
+    fault: str | None
+
+    def check(self) -> None:
+        """Raise NetworkError where it can serve nobody."""
+        if self.fault:
+            raise NetworkError(self.fault)
+
+
+@dataclass(frozen=True)
 class Address:
     """An IPv4 address as an interface of this machine holds it.
 
@@ -50,9 +66,8 @@ class Vip:
 class ArpSeen:
     """An ARP packet (RFC 826) from another machine that names a watched address.
 
-    A probe (RFC 5227 §1.1) is a request whose `sender_ip` is 0.0.0.0; an announcement has
-    `sender_ip == target_ip`. `also_uses`, of a probe: another address that its MAC was seen to use within the
-    last minute, so that it may be another node that once held this one; a single forged frame can cause it.
+    A probe (RFC 5227 §1.1) is a request from 0.0.0.0. `also_uses` is another address that its MAC was seen to use within
+    the last minute, so that it may be another node that once held this one; a single forged frame can cause it.
     """
 
     interface: str
@@ -115,39 +130,21 @@ class Network(Protocol):
     backend: str
 
     def start(self, post: Callable[[NetworkEvent], None]) -> None:
-        """Open what is needed and begin to post events, from any thread.
-
-        Raises NetworkError where this machine or this user cannot change addresses; the reason says how to
-        grant it. What only reads works all the same.
+        """Open what is needed and begin to post events, from any thread. Raises NetworkError where this user cannot change
+        addresses, with how to grant it; what only reads works all the same.
         """
 
     def close(self) -> None:
         """End threads and sockets; addresses stay as they are."""
 
     def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
-        """The IPv4 addresses of an interface, its first address first; None: of every interface. Of one that is not
-        there, none.
-        """
+        """The IPv4 addresses of an interface, which may be gone, its first address first; None: of every interface."""
 
-    def resolve(self, interface: str) -> str:
-        """The name of the interface that INTERFACE names, which may be an alternative name of it. Raises
-        InterfaceMissing where there is none.
-        """
-
-    def has_carrier(self, interface: str) -> bool:
-        """Whether it is there, switched on and has a carrier."""
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        """The interface on which `ip` is to be held: the configured one, else the one whose subnet holds it.
-
-        Raises NetworkError when there is none, or it is down.
-        """
+    def interface(self, name: str) -> Interface:
+        """The interface that has this name, or alternative name, as it is now. Raises InterfaceMissing."""
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         """Interface and gateway, None: there is none, of each default route, the preferred one first."""
-
-    def mac(self, interface: str) -> str:
-        """The interface's own MAC."""
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """From now on post ArpSeen for packets from other machines that give one of `ips` as their sender's
@@ -156,26 +153,23 @@ class Network(Protocol):
         """
 
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
-        """Ask who has `ip`; answers arrive as ArpSeen.
+        """Ask who has `ip`; answers arrive as ArpSeen. Raises NetworkError when it could not be sent.
 
         Without `sender` it is an ARP probe (RFC 5227 §2.1.1: sender 0.0.0.0), which other hosts that want the
         address see as a conflict; with it an ordinary request of this machine's address `sender`, which they don't.
-        Raises NetworkError when it could not be sent: silence then means nothing.
         """
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
         """Broadcast one ARP announcement (RFC 5227 §2.3) in both forms, request and reply."""
 
     def hold(self, vip: Vip) -> None:
-        """Add the address, labeled as ours, on a lease; or renew its lease where it is there with our label.
-
-        Never as the interface's first address, without a route of its own. Once it returns, the interface was
-        seen to hold it. Raises NetworkError otherwise, also where somebody else's such address is already there.
+        """Add the address, labeled as ours, on a lease, or renew its lease, and see that the interface holds it: never as
+        its first one, without a route of its own. Raises NetworkError, also where somebody else's is there.
         """
 
     def renew(self, vip: Vip) -> None:
-        """Begin its lease anew; never adds it. Raises NetworkError when it is not there with our label, since
-        an address that vanished may have a new holder: the wire has to be asked before hold().
+        """Begin its lease anew. Raises NetworkError when it is not there with our label: it may have a new holder, so
+        the wire has to be asked before hold().
         """
 
     def release(self, vip: Vip) -> None:
@@ -185,7 +179,6 @@ class Network(Protocol):
         """What the wire and the neighbor table say of `ip` on that interface."""
 
     def filter_probes(self, probes: Probes) -> None:
-        """From now on this machine's kernel does not answer these ARP probes, and no others. Returns at once and is
-        carried out soon after; FilterFailed is posted where it can't be. The probes are still seen as ArpSeen. A
-        backend that has no means to filters nothing.
+        """Soon after, this machine's kernel answers all ARP probes but these, which are seen as ArpSeen all the same.
+        FilterFailed is posted where that fails; a backend that has no means to filters nothing.
         """

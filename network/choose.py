@@ -51,7 +51,17 @@ def open_network(
     if name not in BACKENDS.get(sys.platform, ()):
         raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
     folder = Path(journal_dir).resolve()
-    local = _local(node_id, interface, lease_s, folder)
+    if sys.platform == "linux":
+        from network.netlink.backend import Netlink
+
+        local: Network = Netlink(node_id, lease_s)
+    else:
+        from network.command.backend import CommandBackend, Journal
+        from network.command.macos import MacOS
+        from network.command.windows import Windows
+
+        system = MacOS() if sys.platform == "darwin" else Windows()
+        local = CommandBackend(system, Journal(folder / f"addresses-{node_id}.json"))
     if name != "sudo":
         return local
     from network.sudo.backend import Sudo
@@ -64,22 +74,3 @@ def open_network(
         "journal_dir": str(folder),
     }
     return Sudo(local, settings, password, allowed, why if backend == "auto" else None)
-
-
-def _local(node_id: int, interface: str | None, lease_s: int, journal_dir: Path) -> Network:
-    """The backend by which this system changes addresses, given the privilege."""
-    if sys.platform == "linux":
-        from network.netlink.backend import Netlink
-
-        return Netlink(node_id, interface, lease_s)
-    from network.command.backend import CommandBackend
-    from network.command.journal import Journal
-
-    journal = Journal(journal_dir / f"addresses-{node_id}.json")
-    if sys.platform == "darwin":
-        from network.command.macos import MacOS
-
-        return CommandBackend(MacOS(), interface, journal)
-    from network.command.windows import Windows
-
-    return CommandBackend(Windows(), interface, journal)

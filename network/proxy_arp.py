@@ -30,10 +30,8 @@ def strangers(network: Network, own: Address) -> tuple[IPv4Address, ...]:
 def answers_for_all(
     network: Network, own: Address, asked: tuple[IPv4Address, ...], heard: SimpleQueue[object]
 ) -> str | None:
-    """The MAC that answers for each of `asked`; None: no host does. It takes 0.9 s.
-
-    The requests are ordinary ones, from `own`: Linux's proxy_arp leaves ARP probes (RFC 5227) unanswered. `heard` gets
-    the events of the network, which was started. Raises NetworkError.
+    """The MAC that answers for each of `asked`, None: no host does, in 0.9 s. `heard` gets the events of the network, which
+    was started. Raises NetworkError. Requests are ordinary ones: Linux's proxy_arp leaves probes (RFC 5227) unanswered.
     """
     network.watch(frozenset(asked))
     answers: dict[str, set[IPv4Address]] = {}

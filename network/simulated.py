@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from network.base import (
     Address,
     AddressesChanged,
+    Interface,
     InterfaceMissing,
     LastSeen,
     NetworkError,
@@ -18,10 +19,8 @@ INTERFACE = "simulated0"
 
 
 class Simulated:
-    """The node's own address is 10.9.0.NODE_ID/24 on `simulated0`; virtual addresses live as long as this object.
-
-    There are no leases to run out, no gateways and no other hosts, so a probe is always followed by silence.
-    Raises NetworkError where NODE_ID leaves no such address (it fits 1 to 254).
+    """The node's own address is 10.9.0.NODE_ID/24 on `simulated0`. There are no other hosts, so every probe is followed
+    by silence, and no leases: virtual addresses live as long as this object.
     """
 
     backend = "simulated"
@@ -45,38 +44,25 @@ class Simulated:
     def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         return (self._own, *self._vips) if interface in {None, INTERFACE} else ()
 
-    def resolve(self, interface: str) -> str:
-        self._check_interface(interface)
-        return interface
-
-    def has_carrier(self, interface: str) -> bool:
-        return interface == INTERFACE
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        if ip not in self._own.ip.network:
-            raise NetworkError(
-                f"no interface has a subnet that contains {ip}: {INTERFACE} has {self._own.ip}"
-            )
-        return INTERFACE
+    def interface(self, name: str) -> Interface:
+        if name != INTERFACE:
+            raise InterfaceMissing(f"there is no interface {name}: the simulated one is {INTERFACE}")
+        return Interface(INTERFACE, f"02:09:00:00:00:{self._node_id:02x}", None)
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         return ((INTERFACE, None),)
-
-    def mac(self, interface: str) -> str:
-        self._check_interface(interface)
-        return f"02:09:00:00:00:{self._node_id:02x}"
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         """Nobody else speaks, so there is nothing to post."""
 
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
-        self._check_interface(interface)
+        self.interface(interface)
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
-        self._check_interface(interface)
+        self.interface(interface)
 
     def hold(self, vip: Vip) -> None:
-        self._check_interface(vip.interface)
+        self.interface(vip.interface)
         there = next((one for one in self.addresses() if one.ip.ip == vip.ip.ip), None)
         if there is None:
             if vip.ip.network != self._own.ip.network:
@@ -107,7 +93,3 @@ class Simulated:
 
     def filter_probes(self, probes: Probes) -> None:
         """Nobody else probes."""
-
-    def _check_interface(self, name: str) -> None:
-        if name != INTERFACE:
-            raise InterfaceMissing(f"there is no interface {name}: the simulated one is {INTERFACE}")

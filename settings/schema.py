@@ -84,10 +84,7 @@ class Config:
 
     node_id: int = setting("NODE_ID", node_number, REQUIRED, "This node's number.")
     password: str | None = setting(
-        "PASSWORD",
-        secret,
-        NONE,
-        "The sudo password, needed only if the worker cannot change addresses itself.",
+        "PASSWORD", secret, NONE, "The sudo password, needed only to change addresses by sudo."
     )
     masters: tuple[str, ...] = setting(
         "MASTER_URL", master_urls, "http://localhost:5000", "The master; several are tried in order."
@@ -117,10 +114,7 @@ class Config:
         "The networks from which an address may be taken over.",
     )
     vip_backend: str = setting(
-        "VIP_BACKEND",
-        backend,
-        "auto",
-        "How addresses are changed; simulated: in memory only, for demonstrations.",
+        "VIP_BACKEND", backend, "auto", "How addresses are changed; simulated: in memory only."
     )
     address_lease_s: int = setting(
         "ADDRESS_LEASE",
@@ -135,16 +129,10 @@ class Config:
         "Seconds without a master after which held addresses are released; 0: never.",
     )
     join_interval_s: float = setting(
-        "JOIN_INTERVAL",
-        seconds(0.02, or_zero=True),
-        "60",
-        "Seconds between refreshing joins; 0: only on connect.",
+        "JOIN_INTERVAL", seconds(0.02, or_zero=True), "60", "Seconds between joins; 0: only on connect."
     )
     conflict_probe_s: float = setting(
-        "CONFLICT_PROBE",
-        _DURATION,
-        "0.2",
-        "Seconds of ARP probing before an address is taken; 0: no probing.",
+        "CONFLICT_PROBE", _DURATION, "0.2", "Seconds of ARP probing before an address is taken; 0: none."
     )
     conflict_wait_s: float = setting(
         "CONFLICT_WAIT",
@@ -160,10 +148,7 @@ class Config:
         "PING_MAX_MISSED", whole(1, 1000), "3", "Missed pings in a row until the connection is made anew."
     )
     reconnect_delay_s: float = setting(
-        "RECONNECT_DELAY",
-        _INTERVAL,
-        "0.5",
-        "Seconds at most before the first attempt to reconnect; doubled with each attempt.",
+        "RECONNECT_DELAY", _INTERVAL, "0.5", "Seconds at most before the first new attempt; then doubled."
     )
     reconnect_delay_max_s: float = setting(
         "RECONNECT_DELAY_MAX", _INTERVAL, "2", "Seconds beyond which that delay does not grow."
@@ -218,27 +203,3 @@ def describe() -> str:
         for sentence in (variable.meaning, f"Expected: {variable.type.expected}."):
             text += textwrap.wrap(sentence, 98, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(text)
-
-
-def env_example() -> str:
-    """The text of `.env.example`."""
-    text = [
-        "# Copy this file to .env and set what you need; only NODE_ID is required. The environment wins over this file.",
-        "# A value with a blank, a quote or a # goes in single quotes. `chmod 600 .env` if it contains a secret.",
-    ]
-    for variable in VARIABLES:
-        sentence = f"{variable.meaning} Expected: {variable.type.expected}."
-        if not variable.default_value:
-            sentence += f" Default: {variable.default_text}."
-        text += ["", *textwrap.wrap(sentence, 110, initial_indent="# ", subsequent_indent="# ")]
-        text.append(f"#{variable.name}={variable.default_value}")
-    return "\n".join([*text, ""])
-
-
-def table() -> str:
-    """The table of docs/settings.md."""
-    rows = ["| variable | default | meaning | expected |", "| --- | --- | --- | --- |"]
-    for variable in VARIABLES:
-        default = f"`{variable.default}`" if variable.default_value else variable.default_text
-        rows.append(f"| `{variable.name}` | {default} | {variable.meaning} | {variable.type.expected} |")
-    return "\n".join(rows)

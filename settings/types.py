@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 from typing import Any, TypeVar
 
@@ -105,10 +105,9 @@ def _number(reach: str, pattern: str, least: float, most: float, *, or_zero: boo
     return number
 
 
-@expects("the number of a node that NETWORK_CONFIG lists, such as 1")
-def node_number(text: str) -> int:
-    number: int = whole(1, 999_999_999).convert(text)
-    return number
+node_number = replace(
+    whole(1, 999_999_999), expected="the number of a node that NETWORK_CONFIG lists, such as 1"
+)
 
 
 def one_of(values: Mapping[str, object]) -> ValueType:

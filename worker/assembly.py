@@ -44,8 +44,7 @@ def warnings_of(config: Config) -> tuple[str, ...]:
 
 def insecure_masters(config: Config) -> tuple[tuple[str, str], ...]:
     """The masters to which what is said can be read on the way, each with the reason."""
-    reasons = ((url, exposure(url)) for url in config.masters)
-    return tuple((url, reason) for url, reason in reasons if reason)
+    return tuple((url, reason) for url in config.masters if (reason := exposure(url)))
 
 
 def log_warnings(config: Config, log: EventLogger) -> None:

@@ -10,23 +10,15 @@ from config import Config
 from logs.redact import Redactor
 from settings.types import printable
 from worker.assembly import insecure_masters, targets_of, warnings_of
-from worker.check_account import account_items
-from worker.check_cluster import cluster_items
-from worker.check_item import Item
-from worker.check_machine import disk_item, machine_items
-from worker.check_master import master_items
+from worker.check_machine import Item, account_items, disk_item, machine_items
+from worker.check_master import cluster_items, master_items
 
 
 def check(config: Config, *, as_json: bool = False, account: int | None = None) -> int:
-    """Print a line for each item, or all of them as JSON.
+    """Print a line for each item as it becomes known, or all of them as one JSON object.
 
-    Args:
-        config: The settings.
-        as_json: Print one JSON object when all is known, instead of lines as they come.
-        account: The user id that the worker runs as; None: the owner of LOG_DIR.
-
-    Returns:
-        0 when all is well, 1 when the machine or a master falls short.
+    `account` is the user id that the worker runs as, None: the owner of LOG_DIR. Returns 0 when all is well, 1 when the
+    machine or a master falls short.
     """
     redact = Redactor(config.secrets)
     found = []

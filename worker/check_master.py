@@ -1,8 +1,9 @@
-"""`--check` of one master: accepted as the worker would be, then asked by an Engine.IO handshake over HTTP."""
+"""`--check` of one master: accepted as the worker would be, asked by HTTP, and compared with this node's settings."""
 
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -13,9 +14,11 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
+from config import Config
 from connection.dial import HEAD_BYTES, Dialer, Target
 from connection.errors import Failure, engineio_version, explain, explain_answer, unanswered
 from connection.messages import Callbacks, Connected, Disconnected
+from connection.payload import loads
 from connection.polling import Answer, exchange
 from connection.protocol import EIO
 from connection.proxies import proxy_of
@@ -23,7 +26,8 @@ from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
 from connection.session import Session
 from logging_setup import NoLog
-from worker.check_item import Item
+from network.base import Address
+from worker.check_machine import Item
 
 CLOCK_S = 2.0
 """Two clocks may differ by this much; the Date header has whole seconds, and takes its time."""
@@ -34,6 +38,8 @@ NAME_SERVER_S, SLOW_NAME_SERVER_S = 12.0, 1.0
 """Seconds that the look-up of a name may take here, and from which on it is slow."""
 EXPIRY_DAYS = 7
 """Days before a certificate ends from which on it is a fault."""
+NODES_BYTES, NODES_S, NODES_SHOWN = 4 << 20, 3.0, 5
+"""Bytes of /json that are read, the seconds that this may take, and the nodes that are named."""
 
 
 def master_items(target: Target) -> Generator[Item, None, Connected | None]:
@@ -199,3 +205,63 @@ def _common_name(name: tuple[tuple[tuple[str, str], ...], ...]) -> str:
     """Of a subject or issuer as getpeercert() gives it."""
     found = dict(pair for part in name for pair in part)
     return found.get("commonName") or found.get("organizationName") or "a certificate without a name"
+
+
+def cluster_items(config: Config, target: Target, own: Address | None) -> Iterator[Item]:
+    """What the master's /json says of this node's number, and of the neighbors in network_config.txt.
+
+    `own` is the address that this node joins with, None: not known. A master without /json is no fault.
+    """
+    name = f"master {target.url}"
+    token = (target.auth or {}).get("token")
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    dialer = Dialer(target, Resolver())
+    try:
+        answer = ask(dialer, "/json", NODES_S, headers=headers, limit=NODES_BYTES)
+        data = loads(answer.body)
+        active, inactive = (
+            {number: node for number, node in data[key].items() if isinstance(node, dict)}
+            for key in ("active", "inactive")
+        )
+    except Failure as failure:
+        yield Item(True, f"{name} nodes", f"it does not list its nodes: {failure}")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        text = (
+            f"it does not list its nodes: HTTP {answer.status} for /json, without active and inactive nodes"
+        )
+        yield Item(True, f"{name} nodes", text)
+    else:
+        yield _number_item(f"{name} NODE_ID", config.node_id, active, own)
+        yield _neighbors_item(f"{name} NETWORK_CONFIG", config, {**inactive, **active})
+
+
+def _number_item(name: str, number: int, active: Mapping[str, Any], own: Address | None) -> Item:
+    node = active.get(str(number))
+    if node is None:
+        return Item(True, name, f"no node {number} is connected there")
+    system, address = node.get("system"), node.get("primary_ip")
+    same_address = own is None or address is None or address == str(own.ip.ip)
+    if system == socket.gethostname() and same_address:
+        return Item(True, name, f"node {number} is connected there as this machine's worker ({address})")
+    text = f"node {number} is alive there as another machine: {address} ({system})"
+    return Item(False, name, text, f"give this machine or {address} another NODE_ID")
+
+
+def _neighbors_item(name: str, config: Config, nodes: Mapping[str, Any]) -> Item:
+    here = {str(number): " ".join(map(str, neighbors)) for number, neighbors in config.neighbors.items()}
+    differing = []
+    for number, node in sorted(nodes.items(), key=lambda pair: (len(pair[0]), pair[0])):
+        neighbors = node.get("neighbors")
+        if not isinstance(neighbors, list):
+            continue
+        there = " ".join(map(str, neighbors))
+        if number not in here:
+            differing.append(f"node {number} is not in this machine's file")
+        elif there != here[number]:
+            differing.append(f"node {number} has {there or 'none'} there and {here[number] or 'none'} here")
+    if not differing:
+        text = f"its {len(nodes)} nodes joined with the neighbors that this machine's file lists"
+        return Item(True, name, text)
+    more = f", and {len(differing) - NODES_SHOWN} more" if len(differing) > NODES_SHOWN else ""
+    text = f"the neighbors that nodes joined with differ: {', '.join(differing[:NODES_SHOWN])}{more}"
+    return Item(False, name, text, "put the same network_config.txt on every node, and restart the workers")

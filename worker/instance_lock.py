@@ -20,7 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from logs.file import why_not_written
-from settings.permissions import owner_of
+from settings.files import owner_of
 
 if sys.platform == "win32":
     import msvcrt
@@ -63,32 +63,27 @@ class InstanceLock:
 
     @classmethod
     def acquire(cls, log_dir: Path, node_id: int | None) -> InstanceLock:
-        """Lock the folder, and the node's number in this network namespace.
+        """Lock the folder, which exists, and the node's number in this network namespace.
 
-        Args:
-            log_dir: The folder of the logs, which exists.
-            node_id: The node's number. None: no number is locked, as for simulated addresses, which disturb nobody.
-
-        Raises:
-            AlreadyRunning: Another worker has one of them.
-            LockError: Whether another worker has one of them cannot be found out. Nothing is held then.
+        `node_id` None: no number is locked, as for simulated addresses, which disturb nobody. Raises AlreadyRunning, and
+        LockError where it cannot be found out whether another worker has one of them. Nothing is held then.
         """
         lock = cls()
+        folder = f"LOG_DIR {str(log_dir)!r}"
+        trusted = frozenset({0, getattr(os, "geteuid", lambda: -1)(), owner_of(log_dir)})
         with ExitStack() as undo:
             undo.callback(lock.release)
-            trusted = frozenset({0, _own_uid(), owner_of(log_dir)})
-            lock._lock_folder(log_dir, trusted)
+            lock._lock_folder(log_dir, folder, trusted)
             if sys.platform == "linux":
                 if node_id is not None:
                     lock._listen(f"failover-worker.node-{node_id}", f"NODE_ID {node_id}", trusted)
                 with suppress(OSError):
                     status = log_dir.stat()
-                    name = f"failover-worker.dir-{status.st_dev}-{status.st_ino}"
-                    lock._listen(name, _named(log_dir), trusted)
+                    lock._listen(f"failover-worker.dir-{status.st_dev}-{status.st_ino}", folder, trusted)
             elif node_id is not None:
                 file = Path(tempfile.gettempdir(), f"failover-worker.node-{node_id}.lock")
                 try:
-                    lock._descriptors.append(_lock(file, f"NODE_ID {node_id}", trusted))
+                    lock._lock(file, f"NODE_ID {node_id}", trusted)
                 except OSError as exc:
                     raise LockError(
                         f"NODE_ID {node_id} cannot be locked: {exc.strerror}; set TMPDIR"
@@ -101,24 +96,51 @@ class InstanceLock:
         while self._descriptors:
             os.close(self._descriptors.pop())
 
-    def _lock_folder(self, log_dir: Path, trusted: frozenset[int]) -> None:
-        folder = _named(log_dir)
+    def _lock_folder(self, log_dir: Path, folder: str, trusted: frozenset[int]) -> None:
         try:
-            self._descriptors.append(_lock(log_dir / LOCK_NAME, folder, trusted))
+            self._lock(log_dir / LOCK_NAME, folder, trusted)
         except OSError as exc:
+            why = why_not_written(exc, log_dir / LOCK_NAME)
+            if not why.endswith("remove it"):
+                full = exc.errno == errno.ENOSPC
+                why += "; make room there" if full else f"; remove the file {LOCK_NAME} in it"
+            why += ", or set LOG_DIR to a folder of this user's on a local file system"
             if sys.platform != "linux":  # which has a second lock
-                if exc.errno == errno.EBUSY:
-                    raise AlreadyRunning(folder, None) from exc
-                raise LockError(
-                    f"{folder} cannot be locked: {exc.strerror}; set LOG_DIR to a folder of this user's on a"
-                    f" local file system, or remove the file {LOCK_NAME} in it"
-                ) from exc
-            reason = why_not_written(exc, log_dir / LOCK_NAME)
-            if not reason.endswith("remove it"):
-                room = exc.errno == errno.ENOSPC
-                reason += "; make room there" if room else f"; remove the file {LOCK_NAME} in it"
-            text = f"{folder} is not locked for workers of other network namespaces: {reason}, or set LOG_DIR to a"
-            self.warnings += (f"{text} local folder that only this user can write",)
+                raise LockError(f"{folder} cannot be locked: {why}") from exc
+            self.warnings += (f"{folder} is not locked for workers of other network namespaces: {why}",)
+
+    def _lock(self, path: Path, what: str, trusted: frozenset[int]) -> None:
+        """Lock the file, and write this process's pid into it.
+
+        The file is never removed: another worker could then lock a new one beside the one that is still held. Raises
+        AlreadyRunning, and OSError where the file, or its lock, is not to be had.
+        """
+        # not through a link: in a folder that others can write, it could lead to any file of this user
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        self._descriptors.append(descriptor)
+        if sys.platform != "win32":
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid not in trusted:
+                raise OSError(errno.EPERM, "its lock file is another user's")
+            if status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                os.fchmod(descriptor, 0o600)  # who cannot open it cannot lock it
+        deadline = time.monotonic() + _PATIENCE_S
+        while not _try_lock(descriptor):
+            pid = _pid_in(descriptor)
+            if pid and _is_alive(pid, trusted):
+                raise AlreadyRunning(what, pid)
+            if time.monotonic() > deadline:
+                # to remove the file, as other errors are remedied, would let two run where there is no second lock
+                if sys.platform != "linux":
+                    raise AlreadyRunning(what, None)
+                raise OSError(
+                    errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
+                )
+            time.sleep(0.01)
+        with suppress(OSError):  # on a full disk the lock is worth more than the pid in it
+            os.ftruncate(descriptor, 0)
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            os.write(descriptor, b"%d\n" % os.getpid())
 
     def _listen(self, name: str, what: str, trusted: frozenset[int]) -> None:
         """Listen on an abstract socket.
@@ -145,48 +167,6 @@ class InstanceLock:
         if not bound:
             text = f"{what} is not locked: other users of this machine hold every socket name for it"
             self.warnings += (text,)
-
-
-def _named(log_dir: Path) -> str:
-    return f"LOG_DIR {str(log_dir)!r}"
-
-
-def _own_uid() -> int:
-    return -1 if sys.platform == "win32" else os.geteuid()
-
-
-def _lock(path: Path, what: str, trusted: frozenset[int]) -> int:
-    """Lock the file, write this process's pid into it, and return its descriptor.
-
-    The file is never removed: another worker could then lock a new one beside the one that is still held. Raises
-    AlreadyRunning, and OSError where the file, or its lock, is not to be had.
-    """
-    with ExitStack() as undo:
-        # not through a link: in a folder that others can write, it could lead to any file of this user
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
-        undo.callback(os.close, descriptor)
-        if sys.platform != "win32":
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode) or status.st_uid not in trusted:
-                raise OSError(errno.EPERM, "its lock file is another user's")
-            if status.st_uid == os.geteuid() and status.st_mode & 0o077:
-                os.fchmod(descriptor, 0o600)  # who cannot open it cannot lock it
-        deadline = time.monotonic() + _PATIENCE_S
-        while not _try_lock(descriptor):
-            pid = _pid_in(descriptor)
-            if pid and _is_alive(pid, trusted):
-                raise AlreadyRunning(what, pid)
-            if time.monotonic() > deadline:
-                raise OSError(
-                    errno.EBUSY, "a process that is no worker of this user's has its lock file locked"
-                )
-            time.sleep(0.01)
-        with suppress(OSError):  # on a full disk the lock is worth more than the pid in it
-            os.ftruncate(descriptor, 0)
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            os.write(descriptor, b"%d\n" % os.getpid())
-        undo.pop_all()
-    return descriptor
 
 
 def _try_lock(descriptor: int) -> bool:
@@ -231,6 +211,18 @@ def _is_alive(pid: int, trusted: frozenset[int]) -> bool:
     return True
 
 
+def peer(connection: socket.socket) -> tuple[int | None, int | None]:
+    """The process at the other end and its user, as they were when it connected or began to listen.
+
+    The pid is None for a process of another pid namespace; both are None where the system does not say.
+    """
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None, None
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _gid = struct.unpack("3i", credentials)
+    return pid or None, uid
+
+
 def _bind(name: str, what: str) -> socket.socket | None:
     """A socket that listens on the name; None: another process has it."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -246,14 +238,11 @@ def _bind(name: str, what: str) -> socket.socket | None:
 
 
 def _listening(name: str) -> tuple[int | None, int | None]:
-    """The pid, None: not known here, and the user id of the process that listens on the name; None: there is none."""
+    """The pid and the user id of the process that listens on the name, as `peer` has them; (None, None): there is none."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as question:
         question.setblocking(False)  # else a full queue would be waited for
         try:
             question.connect(name)
-            # as they were when it began to listen; the pid is 0 if it is in another pid namespace
-            credentials = question.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            return peer(question)
         except OSError:
             return None, None
-    pid, uid, _gid = struct.unpack("3i", credentials)
-    return pid or None, uid

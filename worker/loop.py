@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 import traceback
 from contextlib import ExitStack
-from dataclasses import fields
-from functools import partial
+from typing import Any
 
 from config import Config
 from connection.messages import Callbacks, Connected, Disconnected, JoinAcknowledged, OrderReceived
@@ -20,7 +20,7 @@ from connection.reconnect import Connection
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import FailoverSettings
+from failover.states import HOLDING, VipState
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
 from ping_monitor import PingMonitor
@@ -29,11 +29,10 @@ from worker.inbox import DumpState, Inbox, MasterTimeout, ProbeTimeout, ReopenLo
 from worker.notify_command import NotifyCommand
 from worker.reports import Reports
 from worker.route_watch import RouteWatch
-from worker.snapshot import snapshot
 from worker.status import Status
 from worker.suspend import SuspendDetector
 from worker.systemd import SystemdNotifier
-from worker.watchdog import Heartbeat, Watchdog
+from worker.watchdog import watch
 
 BEAT_S, IDLE_BEAT_S = 1.0, 2.5
 """Longest time between two turns of the loop, in seconds: while an address is held or in question, and else."""
@@ -68,11 +67,8 @@ class Worker:
         self._network = network_of(config)
         neighbors = config.neighbors[config.node_id]
         self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
-        settings = FailoverSettings(
-            **{field.name: getattr(config, field.name) for field in fields(FailoverSettings)}
-        )
         self._failover = Failover(
-            settings,
+            config,
             self._node,
             self._network,
             self._log,
@@ -92,12 +88,7 @@ class Worker:
             self._node, self._connection, self._failover, config.join_interval_s, self._log
         )
         self._pings = PingMonitor(
-            self._connection,
-            config.ping_interval_s,
-            config.ping_timeout_s,
-            config.ping_max_missed,
-            self._logs.ping,
-            lambda reason: inbox.put(MasterTimeout(reason)),
+            config, self._connection, self._logs.ping, lambda reason: inbox.put(MasterTimeout(reason))
         )
         self._routes = RouteWatch(config.masters)
         command = config.notify_command
@@ -106,27 +97,12 @@ class Worker:
         self._suspend_detector = SuspendDetector()
         self._expected_s = math.inf
         self._beat_s = BEAT_S
-        self._heartbeat = Heartbeat()
-        heartbeats = {"owner": self._heartbeat, "ping": self._pings.heartbeat}
-        self._watchdog = Watchdog(heartbeats, self._log, self._logs.close)
+        self._due_s = math.inf
         self._probe_timeout_posted = False
         self._joined = False
         self._crash, self._crash_s, self._crashes = "", 0.0, 0
         self._started_s = time.monotonic()
-        state = partial(
-            snapshot,
-            config,
-            version,
-            self._started_s,
-            self._logs,
-            self._network,
-            self._node,
-            self._connection,
-            self._pings,
-            self._failover,
-            self._reports,
-        )
-        self._status = Status(config, notifier, self._logs, state, inbox.put, self._started_s)
+        self._status = Status(config, notifier, self._logs, self._snapshot, inbox.put, self._started_s)
 
     def run(self) -> None:
         """Work until a Stop comes; release every address on the way out, whatever the reason."""
@@ -151,8 +127,10 @@ class Worker:
         try:
             self._prepare()
             self._pings.start()
-            self._heartbeat.due_s = time.monotonic()
-            self._watchdog.start()
+            self._due_s = time.monotonic()
+            due_s = {"owner": lambda: self._due_s, "ping": lambda: self._pings.due_s}
+            arguments = (due_s, self._log, self._logs.close)
+            threading.Thread(target=watch, args=arguments, name="watchdog", daemon=True).start()
             message: object = None
             while True:
                 if isinstance(message, Stop):
@@ -204,9 +182,9 @@ class Worker:
         # a freeze must be noticed soon by what holds an address; else each turn is CPU time for nothing
         self._beat_s = BEAT_S if self._failover.entries else IDLE_BEAT_S
         wait_s = max(0.0, min(self._beat_s, due - now))
-        self._expected_s = self._heartbeat.due_s = now + wait_s
+        self._expected_s = self._due_s = now + wait_s
         message = self._inbox.get(wait_s)
-        self._heartbeat.due_s = time.monotonic()
+        self._due_s = time.monotonic()
         return message
 
     def _turn(self, message: object) -> None:
@@ -227,7 +205,7 @@ class Worker:
         if not self._joined and self._failover.settled:
             self._joined = True
             self._connection.begin(now)
-            self._status.connecting(now)
+            self._status.ready()
         if self._connection.lost_s is not None and self._routes.changed(now):
             self._connection.wake(now)
         self._connection.tick(now)
@@ -274,7 +252,7 @@ class Worker:
                 self._connection.drop(reason)
             case ReopenLogs():
                 self._logs.reopen()
-                self._status.reloading(now)
+                self._status.reloading()
             case DumpState():
                 self._status.dump(now)
             case StatusAsked():
@@ -296,6 +274,55 @@ class Worker:
             answer = {"accepted": False, "error": error} if error else {"accepted": True}
             self._connection.acknowledge(order.session, order.ack_id, answer)
 
+    def _snapshot(self, now: float) -> dict[str, Any]:
+        """Every field, the long ones last, since a line of a log is cut at its end.
+
+        Counts are since the start; `connection_s` is how long the connection has lasted, or how long there has been none;
+        `answer_age_s` the time since the master last answered. None means: `transport`: there is no connection;
+        `rtt_ms`, `answer_age_s`: no answer yet; `primary`: the node's own address is not known; `trouble`: nothing failed;
+        `unusable`: this worker can change addresses. These two may contain text of the master's, and secrets.
+        """
+        connection, pings, primary = self._connection, self._pings, self._node.primary
+        up = connection.up
+        since_s = connection.up_s if up else connection.lost_s
+        # a master that never acknowledges still sends something
+        answered_s = pings.answered_s or connection.last_packet_s or None
+        return {
+            "node": self._config.node_id,
+            "version": self._version,
+            "run": self._logs.run,
+            "pid": os.getpid(),
+            "backend": self._network.backend,
+            "uptime_s": round(now - self._started_s, 3),
+            "connected": up is not None,
+            "master": connection.url,
+            "transport": up.transport if up else None,
+            "connection_s": round(now - (self._started_s if since_s is None else since_s), 3),
+            "reconnects": max(0, connection.made - 1),
+            "pings_sent": pings.sent,
+            "pings_missed": pings.missed,
+            "rtt_ms": None if pings.rtt_s is None else round(pings.rtt_s * 1000, 3),
+            "answer_age_s": None if answered_s is None else round(max(0.0, now - answered_s), 3),
+            "orders": {
+                f"{order}_{outcome}": count for (order, outcome), count in self._failover.orders.items()
+            },
+            "answers_waiting": len(self._reports),
+            "lines_lost": self._logs.lines_lost,
+            "primary": str(primary.ip) if primary else None,
+            "held": [
+                {**_place(entry), "held_s": round(now - entry.taken_s, 3)}
+                for entry in self._failover.entries
+                if entry.state in HOLDING
+            ],
+            "in_progress": [
+                {**_place(entry), "state": entry.state.name.lower(), "orders": len(entry.orders)}
+                for entry in self._failover.entries
+                if entry.state not in HOLDING
+            ],
+            "trouble": self._reports.refusal or connection.trouble,
+            "unusable": self._failover.unusable,
+        }
+
     def _notify_changes(self) -> None:
         if self._notify:
             self._notify.look(self._failover.entries)
@@ -312,7 +339,7 @@ class Worker:
     def _shut_down(self) -> None:
         with ExitStack() as last:
             # in this order from the last line up, each whatever became of those before
-            last.callback(self._log_stopped)
+            last.callback(lambda: self._log.info("stopped", uptime_s=time.monotonic() - self._started_s))
             last.callback(self._status.close)
             if self._notify:
                 last.callback(self._notify.close, min(self._stop_s, time.monotonic()) + NOTIFY_LIMIT_S)
@@ -323,5 +350,6 @@ class Worker:
             last.callback(self._notify_changes)
             last.callback(self._failover.stop, time.monotonic())
 
-    def _log_stopped(self) -> None:
-        self._log.info("stopped", uptime_s=time.monotonic() - self._started_s)
+
+def _place(entry: VipState) -> dict[str, Any]:
+    return {"node": entry.vip.owner, "address": str(entry.vip.ip), "interface": entry.vip.interface}

@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from logging_setup import EventLogger
-
-if TYPE_CHECKING:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    Family = CounterMetricFamily | GaugeMetricFamily
 
 EVERY_S = 15.0
 
@@ -27,52 +22,47 @@ def exposition(state: dict[str, Any], *, up: bool = True) -> str:
     """
     # only where metrics are wanted: the import costs time and memory
     from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import CounterMetricFamily as Counter
+    from prometheus_client.core import GaugeMetricFamily as Gauge
+
+    rtt_s = None if state["rtt_ms"] is None else state["rtt_ms"] / 1000
+    age = "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never."
+    metrics = (
+        (Gauge, "up", "1 while the worker runs, 0 after it was stopped.", up),
+        (Gauge, "connected", "1 while the worker is connected to a master, else 0.", state["connected"]),
+        (Counter, "reconnects", "Connections made after the first one.", state["reconnects"]),
+        (Counter, "pings_sent", "Keep-alive pings sent.", state["pings_sent"]),
+        (Counter, "pings_missed", "Pings that were not answered in time.", state["pings_missed"]),
+        (Gauge, "ping_round_trip_seconds", "Round trip of the last answered ping; NaN: none yet.", rtt_s),
+        (Gauge, "last_answer_age_seconds", age, state["answer_age_s"]),
+        (Gauge, "addresses_held", "Addresses held for other nodes.", len(state["held"])),
+        (Counter, "log_lines_lost", "Log lines that could not be written.", state["lines_lost"]),
+    )
+    node = str(state["node"])
 
     class Collector:
         @staticmethod
-        def collect() -> Iterator[Family]:
-            return _metrics(state, up=up)
+        def collect() -> Iterator[Counter | Gauge]:
+            info = Gauge(
+                "failover_worker_info", "The running worker; always 1.", labels=["node", "version", "backend"]
+            )
+            info.add_metric([node, state["version"], state["backend"]], 1)
+            yield info
+            meaning = (
+                "The master's orders by outcome; one that is repeated while it is carried out counts once."
+            )
+            orders = Counter("failover_worker_orders", meaning, labels=["node", "order", "outcome"])
+            for name, count in state["orders"].items():
+                orders.add_metric([node, *name.split("_", 1)], count)
+            yield orders
+            for kind, name, meaning, value in metrics:
+                family = kind(f"failover_worker_{name}", meaning, labels=["node"])
+                family.add_metric([node], float("nan") if value is None else value)
+                yield family
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(Collector())
     return generate_latest(registry).decode()
-
-
-def _metrics(state: dict[str, Any], *, up: bool) -> Iterator[Family]:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-
-    def family(
-        kind: type[Family], name: str, meaning: str, *samples: tuple[Any, ...], labels: Sequence[str] = ()
-    ) -> Family:
-        """`samples` are each a value, None: not known, and that of each label but the node."""
-        made = kind(f"failover_worker_{name}", meaning, labels=["node", *labels])
-        for value, *others in samples:
-            made.add_metric([str(state["node"]), *others], float("nan") if value is None else value)
-        return made
-
-    def gauge(name: str, meaning: str, value: float | None) -> Family:
-        return family(GaugeMetricFamily, name, meaning, (value,))
-
-    def counter(name: str, meaning: str, value: int) -> Family:
-        return family(CounterMetricFamily, name, meaning, (value,))
-
-    info = (1, state["version"], state["backend"])
-    labels = ["version", "backend"]
-    yield family(GaugeMetricFamily, "info", "The running worker; always 1.", info, labels=labels)
-    yield gauge("up", "1 while the worker runs, 0 after it was stopped.", up)
-    yield gauge("connected", "1 while the worker is connected to a master, else 0.", state["connected"])
-    yield counter("reconnects", "Connections made after the first one.", state["reconnects"])
-    yield counter("pings_sent", "Keep-alive pings sent.", state["pings_sent"])
-    yield counter("pings_missed", "Pings that were not answered in time.", state["pings_missed"])
-    rtt_s = None if state["rtt_ms"] is None else state["rtt_ms"] / 1000
-    yield gauge("ping_round_trip_seconds", "Round trip of the last answered ping; NaN: none yet.", rtt_s)
-    meaning = "Seconds since the master last answered a ping or, if it never does, sent anything; NaN: never."
-    yield gauge("last_answer_age_seconds", meaning, state["answer_age_s"])
-    meaning = "The master's orders by outcome; one that is repeated while it is carried out counts once."
-    orders = [(count, *name.split("_", 1)) for name, count in state["orders"].items()]
-    yield family(CounterMetricFamily, "orders", meaning, *orders, labels=["order", "outcome"])
-    yield gauge("addresses_held", "Addresses held for other nodes.", len(state["held"]))
-    yield counter("log_lines_lost", "Log lines that could not be written.", state["lines_lost"])
 
 
 class MetricsFile:

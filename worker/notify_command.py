@@ -12,10 +12,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 from failover.states import HOLDING, State, VipState
 from logging_setup import EventLogger
@@ -42,20 +42,18 @@ class NotifyCommand:
         self._environ = {"PATH": os.environ.get("PATH", DEFAULT_PATH), "NODE_ID": str(node_id)}
         self._environ.update({name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ})
         self._held: dict[Vip, None] = {}
-        self._changed = threading.Condition()
-        # under the lock; the first is the one that runs
-        self._waiting: deque[tuple[str, Vip]] = deque()
-        self._closing = False
+        # None: there will be no more
+        self._changes: SimpleQueue[tuple[str, Vip] | None] = SimpleQueue()
+        self._running: tuple[str, Vip] | None = None
         self._thread = threading.Thread(target=self._run, name="notify", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def look(self, entries: Iterable[VipState]) -> None:
+    def look(self, entries: Collection[VipState]) -> None:
         """Have it run for what changed since the last look: `lost` (gone from the interface without an order),
         `released` or `taken`.
         """
-        entries = tuple(entries)
         held = {entry.vip: None for entry in entries if entry.state in HOLDING}
         if held == self._held:
             return
@@ -69,13 +67,10 @@ class NotifyCommand:
                 self.put("taken", vip)
 
     def put(self, change: str, vip: Vip) -> None:
-        """Have the command run for a change; from any thread, without waiting."""
-        with self._changed:
-            full = len(self._waiting) >= WAITING_LIMIT
-            if not full:
-                self._waiting.append((change, vip))
-                self._changed.notify()
-        if full:
+        """Have the command run for a change, without waiting."""
+        if self._changes.qsize() < WAITING_LIMIT:
+            self._changes.put((change, vip))
+        else:
             self._report(change, vip, f"not run: {WAITING_LIMIT} changes wait already")
 
     def close(self, deadline_s: float) -> None:
@@ -83,27 +78,25 @@ class NotifyCommand:
 
         What runs then is left to itself; what was not begun is logged as failed.
         """
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
+        self._changes.put(None)
         self._thread.join(max(0.0, deadline_s - time.monotonic()))
-        with self._changed:
-            left, self._waiting = self._waiting, deque()
-        for number, (change, vip) in enumerate(left):
-            reason = "not run: the worker stopped" if number else "the worker stopped before it ended"
-            self._report(change, vip, reason)
+        left = []
+        with suppress(Empty):
+            while True:
+                left.append(self._changes.get_nowait())
+        if self._running:
+            self._report(*self._running, "the worker stopped before it ended")
+        for change in left:
+            if change:
+                self._report(*change, "not run: the worker stopped")
 
     def _run(self) -> None:
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._closing)
-                if not self._waiting:
-                    return
-                change, vip = self._waiting[0]
-            self._run_once(change, vip)
-            with self._changed:
-                if self._waiting:  # else it was closed meanwhile
-                    self._waiting.popleft()
+            self._running = self._changes.get()
+            if not self._running:
+                return
+            self._run_once(*self._running)
+            self._running = None
 
     def _run_once(self, change: str, vip: Vip) -> None:
         began_s = time.monotonic()

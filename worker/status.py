@@ -12,20 +12,16 @@ from collections.abc import Callable
 from typing import Any
 
 from config import Config
+from failover.states import State
 from logging_setup import Logs
 from worker import metrics
 from worker.inbox import StatusAsked
 from worker.metrics import MetricsFile
-from worker.snapshot import sentence
 from worker.status_socket import StatusSocket
 from worker.systemd import SystemdNotifier
 
 STATUS_EVERY_S = 1.0
 """Shortest time between two STATUS= messages, in seconds; an unchanged one is not repeated."""
-POLL_LOGS_S = 0.05
-"""Seconds between two looks at whether the logs are open, while the manager waits for READY=1."""
-READY_LIMIT_S = 5.0
-"""Seconds after which READY=1 is sent even so: a stalled disk must not end a worker that works."""
 CLOSE_S = 0.2
 SENTENCE_LIMIT = 1000
 """Characters of STATUS=: a master may give a reason of any length."""
@@ -50,9 +46,7 @@ class Status:
         self._logs = logs
         self._snapshot = snapshot
         self._last_sentence = ""
-        self._ready = False
-        # since when READY=1 is due, None: it is not
-        self._ready_due_since_s: float | None = None
+        self._ready_due = False
         self._sentence_s = now if notifier.listening else math.inf
         self._feed_s = now if notifier.feed_s else math.inf
         self._file = MetricsFile(config.metrics_file, logs.comms) if config.metrics_file else None
@@ -65,32 +59,26 @@ class Status:
 
     def due(self) -> float:
         """The monotonic time at which `turn` has something to do, infinity: never."""
-        poll_s = math.inf if self._ready_due_since_s is None else time.monotonic() + POLL_LOGS_S
-        return min(self._sentence_s, self._feed_s, self._metrics_s, poll_s)
+        return min(self._sentence_s, self._feed_s, self._metrics_s)
 
-    def connecting(self, now: float) -> None:
-        """The first attempt to join is under way: READY=1 is sent as soon as the logs are open."""
-        self._ready_due_since_s = now
+    def ready(self) -> None:
+        """The first attempt to join is under way: READY=1 is sent at the next turn."""
+        self._ready_due = True
 
-    def reloading(self, now: float) -> None:
+    def reloading(self) -> None:
         """The logs are being opened anew."""
-        if self._ready:
-            self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            self._ready_due_since_s = now
+        self._notifier.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._ready_due = True
 
     def turn(self, now: float) -> None:
-        ready_s = self._ready_due_since_s
-        if ready_s is not None and (self._logs.opened or now - ready_s > READY_LIMIT_S):
-            text = self._sentence(now)
-            if self._notifier.send("READY=1", f"STATUS={text}"):
-                self._ready, self._last_sentence, self._ready_due_since_s = True, text, None
+        if self._notifier.listening and (self._ready_due or self._sentence_s <= now):
+            self._sentence_s = now + STATUS_EVERY_S
+            text = self._logs.clean(sentence(self._snapshot(now)))[:SENTENCE_LIMIT]
+            ready = ["READY=1"] if self._ready_due else []
+            if (ready or text != self._last_sentence) and self._notifier.send(*ready, f"STATUS={text}"):
+                self._ready_due, self._last_sentence = False, text
         if self._feed_s <= now and self._notifier.feed_s and self._notifier.send("WATCHDOG=1"):
             self._feed_s = now + self._notifier.feed_s
-        if self._sentence_s <= now:
-            self._sentence_s = now + STATUS_EVERY_S
-            text = self._sentence(now)
-            if text != self._last_sentence and self._notifier.send(f"STATUS={text}"):
-                self._last_sentence = text
         if self._metrics_s <= now and self._file:
             self._metrics_s = now + metrics.EVERY_S
             self._file.put(metrics.exposition(self._snapshot(now)))
@@ -118,5 +106,21 @@ class Status:
             last = {**self._snapshot(time.monotonic()), "connected": False}
             self._file.close(metrics.exposition(last, up=False), CLOSE_S)
 
-    def _sentence(self, now: float) -> str:
-        return self._logs.clean(sentence(self._snapshot(now)))[:SENTENCE_LIMIT]
+
+def sentence(state: dict[str, Any]) -> str:
+    """A snapshot as one sentence for people; it may contain text of the master's, so it must be escaped."""
+    if state["connected"]:
+        link = f"connected to {state['master']}"
+    else:
+        why = f": {state['trouble']}" if state["trouble"] else ""
+        link = f"not connected to {state['master']} for {state['connection_s']:.0f} s{why}"
+    held = ", ".join(f"{entry['address']} for node {entry['node']}" for entry in state["held"])
+    parts = [link, f"holding {held or 'no address for others'}"]
+    for entry in state["in_progress"]:
+        doing = State[entry["state"].upper()].value.replace(";", ",")
+        parts.append(f"{entry['address']} for node {entry['node']}: {doing}")
+    rtt_ms = state["rtt_ms"]
+    parts.append("no round trip yet" if rtt_ms is None else f"last round trip {rtt_ms:.1f} ms")
+    if state["unusable"]:
+        parts.append(state["unusable"])
+    return "; ".join(parts)

@@ -1,6 +1,6 @@
-"""The socket that `client.py --status` asks: a Unix socket in LOG_DIR that only this user and root can open.
+"""`client.py --status`: it asks a Unix socket in LOG_DIR that only the worker's user and root can open.
 
-A thread of its own answers, from a snapshot that the owner's loop takes. Askers that come together share one, and
+A thread of the worker's answers, from a snapshot that the owner's loop takes. Askers that come together share one, and
 there is at most one every PAUSE_S, so that any number of them costs the loop the same.
 """
 
@@ -19,7 +19,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from logging_setup import EventLogger
+from settings.types import printable
 from worker.inbox import StatusAsked
+from worker.instance_lock import peer
 
 SOCKET_NAME = ".worker.sock"
 PAUSE_S = 0.02
@@ -32,6 +34,12 @@ SEND_LIMIT_S = 0.5
 """Seconds for which an asker that does not read is waited for."""
 LOOK_S = 3.0
 """Seconds between two looks at whether the socket is still where it was made."""
+
+EXIT_NOT_CONNECTED = 1
+EXIT_NOT_RUNNING = 3
+ANSWER_LIMIT_S = 5
+ANSWER_LIMIT = 16 << 20
+"""Bytes of an answer that are read."""
 
 
 @contextmanager
@@ -49,23 +57,8 @@ def socket_path(folder: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def peer_uid(connection: socket.socket) -> int | None:
-    """The user of the process at the other end; None: this system does not say."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return None
-    size = struct.calcsize("3i")
-    _pid, uid, _gid = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
-    return int(uid)
-
-
 class StatusSocket:
-    """Answers each connection with one JSON object and closes it.
-
-    Args:
-        folder: LOG_DIR.
-        ask: Puts the question into the inbox of the owner's loop.
-        log: For the one line that says that there is no socket.
-    """
+    """Answers each connection to the socket in `folder` with one JSON object; `ask` puts the question to the owner's loop."""
 
     def __init__(self, folder: Path, ask: Callable[[StatusAsked], None], log: EventLogger) -> None:
         self._folder = folder
@@ -84,7 +77,9 @@ class StatusSocket:
         """Remove the socket; the thread ends with the process or soon after."""
         self._stopping.set()
         if self._listener:
-            self._unlink()
+            if self._in_place():  # else it may be another worker's
+                with suppress(OSError), socket_path(self._folder) as path:
+                    os.unlink(path)
             with suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread (Linux)
 
@@ -137,8 +132,6 @@ class StatusSocket:
             listener.close()
             raise
         self._listener = listener
-        if self._stopping.is_set():
-            self._unlink()
         return listener
 
     def _answer(self) -> bytes:
@@ -151,12 +144,6 @@ class StatusSocket:
             snapshot = {"error": f"the worker's loop gave no answer for {SNAPSHOT_LIMIT_S:g} s"}
         return json.dumps({"running": True, **snapshot}, ensure_ascii=False).encode(errors="replace")
 
-    def _unlink(self) -> None:
-        """Remove our socket, and nobody else's."""
-        if self._in_place():
-            with suppress(OSError), socket_path(self._folder) as path:
-                os.unlink(path)
-
 
 def _accept(listener: socket.socket) -> list[socket.socket]:
     """Those who ask and may, waited for."""
@@ -166,8 +153,97 @@ def _accept(listener: socket.socket) -> list[socket.socket]:
         for _ in range(TOGETHER):
             asker, _ = listener.accept()
             listener.settimeout(0)
-            if peer_uid(asker) in (None, 0, os.geteuid()):
+            if peer(asker)[1] in (None, 0, os.geteuid()):
                 askers.append(asker)
             else:
                 asker.close()
     return askers
+
+
+def show_status(log_dir: Path, *, as_json: bool = False) -> int:
+    """Print the worker's state; returns 0 when it is connected, 1 when it is not or does not answer, 3 when none runs."""
+    if not hasattr(socket, "AF_UNIX"):
+        state: dict[str, Any] = {"running": False, "error": "--status is not available on this system"}
+    else:
+        state = _ask(log_dir)
+    if as_json:
+        print(json.dumps(state, indent=1, ensure_ascii=False), flush=True)
+    elif "error" in state:
+        print(printable(str(state["error"])), flush=True)
+    else:
+        print(*map(printable, _lines(state)), sep="\n", flush=True)
+    if not state["running"]:
+        return EXIT_NOT_RUNNING
+    return 0 if state.get("connected") is True else EXIT_NOT_CONNECTED
+
+
+def _ask(log_dir: Path) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        try:
+            with socket_path(log_dir) as path:
+                # waits where so many ask at once that the queue is full, which a time-out of Python's would not
+                connection.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", ANSWER_LIMIT_S, 0)
+                )
+                connection.connect(path)
+            connection.settimeout(ANSWER_LIMIT_S)
+            _pid, uid = peer(connection)
+            if uid not in {None, 0, os.geteuid(), log_dir.stat().st_uid}:
+                return {
+                    "running": False,
+                    "error": f"a process of another user (uid {uid}) has the worker's socket in {log_dir}; remove it",
+                }
+            with connection.makefile("rb") as stream:
+                received = stream.read(ANSWER_LIMIT)
+            answer = json.loads(received) if received else {"error": "the worker closed the connection"}
+        except (FileNotFoundError, ConnectionRefusedError):
+            return {"running": False, "error": f"no worker runs with LOG_DIR {log_dir}"}
+        except (OSError, ValueError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+            return {"running": True, "error": f"the worker with LOG_DIR {log_dir} does not answer: {reason}"}
+    return {**answer, "running": True}
+
+
+def _lines(state: dict[str, Any]) -> Iterator[str]:
+    """The state for people."""
+
+    def row(name: str, text: object) -> str:
+        return f"{name:<15} {text}"
+
+    yield row("node", f"{state['node']}, own address {state['primary'] or 'not known'}")
+    worker = f"version {state['version']}, pid {state['pid']}, run {state['run']}, {state['backend']}"
+    yield row("worker", f"{worker}, running for {_duration(state['uptime_s'])}")
+    link = f"{state['master']} for {_duration(state['connection_s'])}"
+    if state["connected"]:
+        yield row("master", f"connected to {link} by {state['transport']}")
+    else:
+        trouble = f": {state['trouble']}" if state["trouble"] else ""
+        yield row("master", f"NOT CONNECTED to {link}{trouble}")
+    rtt_ms = state["rtt_ms"]
+    yield row("round trip", "no answer yet" if rtt_ms is None else f"{rtt_ms:.1f} ms at the last ping")
+    pings = f"{state['pings_sent']} sent, {state['pings_missed']} missed"
+    yield row("pings", f"{pings}; {state['reconnects']} reconnects")
+    for held in state["held"]:
+        yield row("holds", f"{_place(held)} for {_duration(held['held_s'])}")
+    if not state["held"]:
+        yield row("holds", "no address for others")
+    for entry in state["in_progress"]:
+        yield row("in progress", f"{_place(entry)}: {entry['state'].replace('_', ' ')}")
+    orders = [f"{name.replace('_', ' ')} {count}" for name, count in state["orders"].items() if count]
+    if state["answers_waiting"]:
+        orders.append(f"answers that wait for a connection {state['answers_waiting']}")
+    yield row("orders", ", ".join(orders) or "none yet")
+    yield row("log lines lost", state["lines_lost"])
+    if state["unusable"]:
+        yield row("PROBLEM", state["unusable"])
+
+
+def _place(entry: dict[str, Any]) -> str:
+    return f"{entry['address']} of node {entry['node']} on {entry['interface']}"
+
+
+def _duration(seconds: float) -> str:
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.1f} s"

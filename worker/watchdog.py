@@ -25,50 +25,33 @@ frozen or a machine that was suspended stood still as a whole. No turn that work
 """
 
 
-class Heartbeat:
-    """What a thread promises: `due_s` is the monotonic time by which its next turn begins, infinity: it waits to be
-    woken. Only the thread writes it.
+def watch(due_s: Mapping[str, Callable[[], float]], log: EventLogger, flush: Callable[[], None]) -> None:
+    """Watch threads by name until the process ends.
+
+    `due_s` tells of each the monotonic time by which its next turn begins, infinity: it waits to be woken. `flush` writes
+    the logs out.
     """
+    seen = dict.fromkeys(due_s, math.inf)
+    overdue = dict.fromkeys(due_s, 0)
+    while True:
+        time.sleep(LOOK_S)
+        now = time.monotonic()
+        for name, ask in due_s.items():
+            due = ask()
+            overdue[name] = overdue[name] + 1 if due == seen[name] and due < now else 0
+            seen[name] = due
+            if overdue[name] >= LOOKS:
+                _end(name, now - due, log, flush)
 
-    def __init__(self) -> None:
-        self.due_s = math.inf
 
-
-class Watchdog:
-    """Watches the heartbeats of named threads from `start` to the process's end; `flush` writes the logs out."""
-
-    def __init__(
-        self, heartbeats: Mapping[str, Heartbeat], log: EventLogger, flush: Callable[[], None]
-    ) -> None:
-        self._heartbeats = heartbeats
-        self._log = log
-        self._flush = flush
-        self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def _run(self) -> None:
-        seen = dict.fromkeys(self._heartbeats, math.inf)
-        overdue = dict.fromkeys(self._heartbeats, 0)
-        while True:
-            time.sleep(LOOK_S)
-            now = time.monotonic()
-            for name, heartbeat in self._heartbeats.items():
-                due_s = heartbeat.due_s
-                overdue[name] = overdue[name] + 1 if due_s == seen[name] and due_s < now else 0
-                seen[name] = due_s
-                if overdue[name] >= LOOKS:
-                    self._end(name, now - due_s)
-
-    def _end(self, hung: str, since_s: float) -> None:
-        try:
-            self._log.critical("hung", thread=hung, since_s=since_s, exit=EXIT_HUNG)
-            for thread, stack in stacks():
-                self._log.critical("stack", thread=thread, stack=stack)
-            self._flush()
-        finally:
-            os._exit(EXIT_HUNG)
+def _end(hung: str, since_s: float, log: EventLogger, flush: Callable[[], None]) -> None:
+    try:
+        log.critical("hung", thread=hung, since_s=since_s, exit=EXIT_HUNG)
+        for thread, stack in stacks():
+            log.critical("stack", thread=thread, stack=stack)
+        flush()
+    finally:
+        os._exit(EXIT_HUNG)
 
 
 def stacks() -> Iterator[tuple[str, str]]:

@@ -121,23 +121,18 @@ function show(message) {
   if (isLost) say("The master is back");
   isLost = false;
   why = "";
-  state.nodes.sort((one, other) => one.node - other.node);
-  for (const [number, parts] of cards) {
-    if (nodeOf(number)) continue;
-    sizes.unobserve(parts.card);
-    parts.card.remove();
-    cards.delete(number);
+  const shape = JSON.stringify([state.layout, state.nodes.map((node) => [node.node, node.neighbors])]);
+  const isNew = page.stage.dataset.shape !== shape;
+  if (isNew) {
+    page.stage.dataset.shape = shape;
+    sizes.disconnect();
+    sizes.observe(page.stage);
+    cards.clear();
+    page.nodes.replaceChildren(...state.nodes.map(({ node }) => newCard(node)));
   }
-  state.nodes.forEach((node, index) => {
-    const parts = cards.get(node.node) || newCard(node.node), here = page.nodes.children[index];
-    if (here !== parts.card) page.nodes.insertBefore(parts.card, here || null);
-    showNode(node, parts);
-  });
   showEvents(state.events);
   tick();
-  const shape = JSON.stringify([state.layout, state.nodes.map((node) => [node.node, node.neighbors])]);
-  if (page.stage.dataset.shape !== shape) arrange();
-  page.stage.dataset.shape = shape;
+  if (isNew) arrange();
   drawArrows();
 }
 
@@ -164,7 +159,7 @@ function newCard(number) {
   parts.card.append(top, line, times, parts.notes);
   sizes.observe(parts.card);
   cards.set(number, parts);
-  return parts;
+  return parts.card;
 }
 
 function look(node) {
@@ -180,8 +175,9 @@ function servesItself(node) {
 }
 
 function showNode(node, parts) {
+  const hasJoined = node.state !== "never", word = node.alive ? "alive" : node.stopped ? "stopped" : "dead";
   parts.card.dataset.look = look(node);
-  write(parts.word, node.alive ? "alive" : node.state === "never" ? "absent" : node.stopped ? "stopped" : "dead");
+  write(parts.word, hasJoined ? word : "absent");
   write(parts.system, parts.system.title = node.system || "");
   const [ip, prefix] = (node.address || "no address").split(/(?=\/)/);
   write(parts.ip, ip);
@@ -192,6 +188,18 @@ function showNode(node, parts) {
     Object.assign(parts, { beat: fresh, lastPing: node.last_ping });
   }
   parts.restore.hidden = node.held_by === null;
+  write(parts.verb, hasJoined ? `${word} ` : "");
+  write(parts.since, !hasJoined ? "has not joined yet" : node.since ? `for ${age(node.since)}` : "");
+  parts.since.title = node.since ? `since ${timeOfDay(node.since)}` : "";
+  write(parts.ping, node.last_ping ? `ping ${age(node.last_ping)} ago` : "");
+  const notes = notesOf(node);
+  parts.notes.hidden = !notes.length;
+  while (parts.notes.childElementCount > notes.length) parts.notes.lastElementChild.remove();
+  notes.forEach(([kind, text, since], index) => {
+    const note = parts.notes.children[index] || parts.notes.appendChild(make("li"));
+    note.dataset.kind = kind;
+    write(note, since ? `${text}, ${age(since)}` : text);
+  });
 }
 
 /** What a card says of takeovers: [kind, text, since]. */
@@ -208,26 +216,11 @@ function notesOf(node) {
   return notes;
 }
 
-/** After each change, and every second: what depends on the time. */
+/** After each state, and every second. */
 function tick() {
   if (source && Date.now() - Math.max(heard, tried) > SILENCE_MS) return lose(source);
   showHeadline();
-  if (!state) return;
-  for (const node of state.nodes) {
-    const parts = cards.get(node.node), hasJoined = node.state !== "never";
-    write(parts.verb, hasJoined ? `${node.alive ? "alive" : node.stopped ? "stopped" : "dead"} ` : "");
-    write(parts.since, !hasJoined ? "has not joined yet" : node.since ? `for ${age(node.since)}` : "");
-    parts.since.title = node.since ? `since ${timeOfDay(node.since)}` : "";
-    write(parts.ping, node.last_ping ? `ping ${age(node.last_ping)} ago` : "");
-    const notes = notesOf(node);
-    parts.notes.hidden = !notes.length;
-    while (parts.notes.childElementCount > notes.length) parts.notes.lastElementChild.remove();
-    notes.forEach(([kind, text, since], index) => {
-      const note = parts.notes.children[index] || parts.notes.appendChild(make("li"));
-      note.dataset.kind = kind;
-      write(note, since ? `${text}, ${age(since)}` : text);
-    });
-  }
+  if (state) for (const node of state.nodes) showNode(node, cards.get(node.node));
 }
 
 function showHeadline() {
@@ -238,10 +231,6 @@ function showHeadline() {
   const alive = where((node) => node.alive), dead = where((node) => !node.alive && node.state !== "never");
   const held = where((node) => node.held_by !== null), never = where((node) => look(node) === "never");
   const unserved = where((node) => look(node) === "unserved"), conflict = where((node) => node.conflict);
-  for (const [name, some] of Object.entries({ alive, dead, held })) {
-    write(page[name], String(some.length));
-    page[name].classList.toggle("none", !some.length || isLost);
-  }
   const named = (some) => `${some.length > 9 ? "" : some.length > 1 ? "Nodes " : "Node "}${list(some.map((node) => node.node), "nodes")}`;
   const is = (some) => (some.length > 1 ? "are" : "is");
   const own = where(servesItself), gone = dead.every((node) => node.stopped) ? "stopped" : "dead";
@@ -394,6 +383,5 @@ page.restore.addEventListener("click", async () => {
   page.cancel.focus();
 });
 
-sizes.observe(page.stage);
 setInterval(tick, 1000);
 connect();

@@ -6,15 +6,19 @@ own ARP, which cannot ask for an address that the machine itself holds, so that 
 system announces an address when it is added, and not again.
 """
 
+import json
+import os
 import queue
 import threading
 from collections.abc import Callable
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
+from pathlib import Path
 
 from network.base import (
     Address,
     AddressesChanged,
     ArpSeen,
+    Interface,
     InterfaceMissing,
     LastSeen,
     LinkDown,
@@ -24,20 +28,71 @@ from network.base import (
     Probes,
     Vip,
 )
-from network.command.journal import Journal
-from network.command.system import InterfaceInfo, System
+from network.command.macos import MacOS
+from network.command.windows import Windows
 
 _POLL_S = 1.0
 _UNSPECIFIED = IPv4Address(0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+class Journal:
+    """The virtual addresses of one node, a JSON array in `path`.
+
+    It is written whole, beside the old one and then in its place, so that it is never half written, and never through a
+    symbolic link. Methods raise NetworkError; a file that can't be read is never taken for an empty one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> tuple[Vip, ...]:
+        try:
+            with open(os.open(self._path, os.O_RDONLY | _NO_LINK), encoding="utf-8") as file:
+                entries = json.load(file)
+            return tuple(
+                Vip(int(one["owner"]), IPv4Interface(one["ip"]), str(one["interface"])) for one in entries
+            )
+        except FileNotFoundError:
+            return ()
+        except OSError as exc:
+            raise NetworkError(
+                f"the journal of addresses {self._path} can't be read: {exc.strerror}"
+            ) from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            raise NetworkError(
+                f"the journal of addresses {self._path} is damaged: take the addresses of other nodes off this "
+                "machine, then remove the file"
+            ) from exc
+
+    def add(self, vip: Vip) -> None:
+        self._write((*(one for one in self.read() if one.ip.ip != vip.ip.ip), vip))
+
+    def remove(self, vip: Vip) -> None:
+        vips = self.read()
+        if vip in vips:
+            self._write(tuple(one for one in vips if one != vip))
+
+    def _write(self, vips: tuple[Vip, ...]) -> None:
+        entries = [{"owner": one.owner, "ip": str(one.ip), "interface": one.interface} for one in vips]
+        beside = self._path.with_name(self._path.name + ".new")
+        try:
+            beside.unlink(missing_ok=True)  # of a run that was killed, or a link that somebody laid
+            with open(beside, "x", encoding="utf-8") as file:
+                json.dump(entries, file)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(self._path)
+        except OSError as exc:
+            raise NetworkError(
+                f"the journal of addresses {self._path} can't be written: {exc.strerror}"
+            ) from exc
 
 
 class CommandBackend:
-    """`interface` None: the one whose subnet contains the address."""
-
-    def __init__(self, system: System, interface: str | None, journal: Journal) -> None:
+    def __init__(self, system: MacOS | Windows, journal: Journal) -> None:
         self.backend = system.backend
         self._system = system
-        self._interface = interface
         self._journal = journal
         self._read = system.interfaces
         self._post: Callable[[NetworkEvent], None] | None = None
@@ -78,28 +133,14 @@ class CommandBackend:
             if interface in {None, one.name}
         )
 
-    def resolve(self, interface: str) -> str:
-        return self._info(interface).name
-
-    def has_carrier(self, interface: str) -> bool:
-        return any(one.name == interface and one.up for one in self._read())
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        if self._interface is not None:
-            return self._running(self._interface).name
-        fitting = [own for own in self.addresses() if own.owner is None and ip in own.ip.network]
-        if not fitting:
-            raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
-        return self._running(max(fitting, key=lambda own: own.ip.network.prefixlen).interface).name
+    def interface(self, name: str) -> Interface:
+        for one in self._read():
+            if one.name == name:
+                return Interface(name, one.mac, None if one.up else f"interface {name} is down")
+        raise InterfaceMissing(f"there is no interface {name}")
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         return self._system.default_routes()
-
-    def mac(self, interface: str) -> str:
-        mac = self._info(interface).mac
-        if mac is None:
-            raise NetworkError(f"interface {interface} has no MAC")
-        return mac
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         self._ips = ips
@@ -107,7 +148,7 @@ class CommandBackend:
     def probe(self, interface: str, ip: IPv4Address, sender: IPv4Address | None = None) -> None:
         if self._post is None:
             raise NetworkError("the network was not opened")
-        self._running(interface)
+        self.interface(interface).check()
         if self._failed is not None:
             failed, self._failed = self._failed, None
             raise NetworkError(failed)
@@ -117,7 +158,7 @@ class CommandBackend:
             self._questions.put((interface, ip))
 
     def announce(self, interface: str, ip: IPv4Address) -> None:
-        self._running(interface)
+        self.interface(interface).check()
 
     def hold(self, vip: Vip) -> None:
         addresses = self.addresses()
@@ -126,7 +167,7 @@ class CommandBackend:
         for other in addresses:
             if other.ip.ip == vip.ip.ip:
                 raise NetworkError(f"{other.interface} already has {other.ip}")
-        self._running(vip.interface)
+        self.interface(vip.interface).check()
         if not any(
             own.interface == vip.interface and own.owner is None and vip.ip.ip in own.ip.network
             for own in addresses
@@ -157,18 +198,6 @@ class CommandBackend:
 
     def filter_probes(self, probes: Probes) -> None:
         """These systems have no filter for ARP: an owner that asks first comes up at its second try."""
-
-    def _info(self, name: str) -> InterfaceInfo:
-        one = next((one for one in self._read() if one.name == name), None)
-        if one is None:
-            raise InterfaceMissing(f"there is no interface {name}")
-        return one
-
-    def _running(self, name: str) -> InterfaceInfo:
-        one = self._info(name)
-        if not one.up:
-            raise NetworkError(f"interface {name} is down")
-        return one
 
     def _poll(self, post: Callable[[NetworkEvent], None]) -> None:
         """Notifications would need code of their own for each system; reading every second serves both."""

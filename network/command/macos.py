@@ -32,7 +32,7 @@ class MacOS(System):
         self._run(["/sbin/ifconfig", vip.interface, "inet", str(vip.ip.ip), "-alias"])
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
-        """From netstat's table, whose columns differ between releases, so the heading says where they are."""
+        """By netstat's table, the preferred one first. Its columns differ between releases; the heading says where they are."""
         found = []
         column: dict[str, int] = {}
         for line in self._run(["/usr/sbin/netstat", "-rn", "-f", "inet"]).splitlines():
@@ -45,7 +45,9 @@ class MacOS(System):
         return tuple(found)
 
     def ask(self, ip: IPv4Address) -> str | None:
-        """A ping makes the system ask by ARP; whether anything answers the ping itself is no matter."""
+        """The MAC that answers for `ip` now; None: silence. A ping makes the system ask by ARP; whether anything answers the
+        ping itself is no matter.
+        """
         # The entry of a host that died would pass for its answer.
         self._run(["/usr/sbin/arp", "-d", str(ip)], (0, 1))
         self._run(["/sbin/ping", "-n", "-c", "1", "-t", "1", str(ip)], (0, 2))

@@ -1,23 +1,20 @@
-"""What each system's commands must do, how they are run, and its interfaces as psutil shows them."""
+"""How a system's commands are run, and its interfaces as psutil shows them."""
 
 import os
 import socket
 import subprocess
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Interface
 
-from network.base import NetworkError, Vip
+from network.base import NetworkError
 
 _LIMIT_S = 5.0
 _SECRETS = {"PASSWORD", "MASTER_TOKEN"}
 
 
 def run(argv: Sequence[str], accept: tuple[int, ...] = (0,)) -> str:
-    """What a command prints; never by a shell, in the C locale. NetworkError with what it said where it ends with an
-    exit code that is not accepted, is missing or takes over 5 s.
-    """
+    """What a command prints, without a shell, in the C locale. NetworkError where it fails or takes over 5 s."""
     env = {name: value for name, value in os.environ.items() if name not in _SECRETS} | {"LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -44,31 +41,11 @@ class InterfaceInfo:
     ips: tuple[IPv4Interface, ...]
 
 
-class System(ABC):
-    """The commands of one system, by way of `run`. Each method raises NetworkError."""
-
-    backend: str
+class System:
+    """What macOS and Windows share: commands by way of `run`, interfaces by psutil. Each method raises NetworkError."""
 
     def __init__(self, run: Callable[..., str] = run) -> None:
         self._run = run
-
-    @abstractmethod
-    def check_privilege(self) -> None:
-        """NetworkError, with how to get it, where this process may not change addresses."""
-
-    @abstractmethod
-    def add(self, vip: Vip) -> None: ...
-
-    @abstractmethod
-    def remove(self, vip: Vip) -> None: ...
-
-    @abstractmethod
-    def default_routes(self) -> tuple[tuple[str, IPv4Address], ...]:
-        """(interface, gateway) of each default route, the preferred one first."""
-
-    @abstractmethod
-    def ask(self, ip: IPv4Address) -> str | None:
-        """The MAC that answers for `ip` now; None: silence. Takes up to 3 s."""
 
     def interfaces(self) -> tuple[InterfaceInfo, ...]:
         """In the system's order, each one's first address first."""

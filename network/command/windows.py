@@ -65,6 +65,7 @@ class Windows(System):
             raise NetworkError("PowerShell's answer about the routes can't be read") from exc
 
     def ask(self, ip: IPv4Address) -> str | None:
+        """The MAC that answers for `ip` now; None: silence."""
         # The entry of a host that died would pass for its answer.
         self._run(["netsh", "interface", "ipv4", "delete", "neighbors", f"address={ip}"], (0, 1))
         mac = (ctypes.c_ubyte * 8)()

@@ -26,9 +26,7 @@ _FOREVER = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class KernelAddress:
-    """`holder` is the node that holds a virtual address, `owner` the one that owns it; None: no worker has added it.
-    `secondary`: another address of its subnet, with the same mask, was there before it.
-    """
+    """`holder` is the node that holds a virtual address for the node `owner`; None: no worker has added it."""
 
     index: int
     interface: str
@@ -62,11 +60,7 @@ def is_vip_label(text: str | None) -> bool:
 
 
 def read(route: NetlinkSocket, index: int = 0) -> tuple[KernelAddress, ...]:
-    """The IPv4 addresses of the interface with that index, 0: of every one, in the kernel's order, each interface's
-    first address first.
-
-    Raises NetworkError where the kernel could not be asked.
-    """
+    """The IPv4 addresses of an interface, 0: of every one, in the kernel's order. Raises NetworkError."""
     with reasons("the addresses of this machine could not be read"):
         try:
             answers = route.dump(nl.RTM_GETADDR, nl.IFADDRMSG.pack(socket.AF_INET, 0, 0, 0, index))
@@ -125,9 +119,8 @@ def renew(route: NetlinkSocket, there: KernelAddress, lease_s: int) -> None:
 
 
 def remove(route: NetlinkSocket, there: KernelAddress) -> None:
-    """Remove exactly this virtual address: the kernel compares prefix and label once more. Absence is success.
-
-    One that is no secondary takes its secondaries along, unless a `SecondaryGuard` was asked to protect them.
+    """Remove exactly this virtual address, and, unless `SecondaryGuard` protects them, the secondaries that it has: the
+    kernel compares prefix and label once more. Absence is success.
     """
     with reasons(f"{there.ip} could not be removed from {there.interface}"):
         try:

@@ -1,7 +1,4 @@
-"""ARP for IPv4 over Ethernet: frames (RFC 826, RFC 5227) and the Linux packet socket that carries them.
-
-The functions that build and parse are pure. `Wire` needs CAP_NET_RAW.
-"""
+"""ARP for IPv4 over Ethernet: frames (RFC 826, RFC 5227) and the Linux packet socket that carries them."""
 
 import contextlib
 import os
@@ -67,9 +64,7 @@ def announcements(mac: str, ip: IPv4Address) -> tuple[bytes, bytes]:
 
 
 def parse(frame: bytes, interface: str) -> ArpSeen | None:
-    """What an untagged Ethernet frame says; None: it is no ARP for IPv4 over Ethernet, or no host can have
-    sent it. Padding behind the packet is left out.
-    """
+    """What an untagged Ethernet frame says; None: it is no ARP for IPv4, or no host can have sent it."""
     if len(frame) < _FRAME.size:
         return None
     _to, _from, *header, operation, sender, sender_ip, _target, target_ip = _FRAME.unpack_from(frame)
@@ -82,10 +77,7 @@ def parse(frame: bytes, interface: str) -> ArpSeen | None:
 
 
 class Wire:
-    """One packet socket for every interface; it is bound to none, so it outlives their coming and going.
-
-    Raises PermissionError without CAP_NET_RAW.
-    """
+    """One packet socket, bound to no interface, so that it outlives them. PermissionError without CAP_NET_RAW."""
 
     def __init__(self) -> None:
         self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETHERTYPE))

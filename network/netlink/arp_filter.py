@@ -31,21 +31,14 @@ def missing() -> str | None:
 
 def script(table: str, probes: Probes) -> str:
     """What nft(8) reads to replace the whole table in one transaction; without probes there is no table."""
-    lines = [f"add table arp {table}", f"delete table arp {table}"]
-    if probes:
-        lines += [
-            f"table arp {table} {{",
-            "chain input {",
-            "type filter hook input priority 0; policy accept;",
-        ]
-        lines += [
-            f'iifname "{interface}" arp operation request arp saddr ip 0.0.0.0 arp daddr ip {ip} '
-            f"arp saddr ether {mac} drop"
-            for interface, ip, mac in sorted(probes)
-            if _INTERFACE.fullmatch(interface)
-        ]
-        lines += ["}", "}"]
-    return "\n".join(lines) + "\n"
+    rules = [
+        f'iifname "{interface}" arp operation request arp saddr ip 0.0.0.0 arp daddr ip {ip} arp saddr ether {mac} drop\n'
+        for interface, ip, mac in sorted(probes)
+        if _INTERFACE.fullmatch(interface)
+    ]
+    chain = "chain input {\ntype filter hook input priority 0; policy accept;\n" + "".join(rules) + "}\n"
+    new = f"table arp {table} {{\n{chain}}}\n" if probes else ""
+    return f"add table arp {table}\ndelete table arp {table}\n{new}"
 
 
 class ProbeFilter:

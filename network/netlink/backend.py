@@ -5,13 +5,12 @@ It needs CAP_NET_ADMIN and CAP_NET_RAW, in the network namespace that it is made
 
 import contextlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Address, IPv4Interface
 
 from network.base import (
     Address,
     FilterFailed,
-    InterfaceMissing,
     LastSeen,
     NetworkError,
     NetworkEvent,
@@ -19,7 +18,7 @@ from network.base import (
     Vip,
 )
 from network.netlink import addresses as rtnl
-from network.netlink import arp, links, routes
+from network.netlink import arp, links
 from network.netlink.arp_filter import ProbeFilter
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 from network.netlink.secondaries import SecondaryGuard
@@ -28,16 +27,12 @@ from network.privilege import HOW_TO_GRANT, missing_capabilities
 
 
 class Netlink:
-    """`interface` None: the one whose subnet contains the address. `lease_s` 0: virtual addresses have no lease.
-
-    The methods are for the thread that made the object.
-    """
+    """`lease_s` 0: virtual addresses have no lease. The methods are for the thread that made the object."""
 
     backend = "netlink"
 
-    def __init__(self, node_id: int, interface: str | None, lease_s: int) -> None:
+    def __init__(self, node_id: int, lease_s: int) -> None:
         self._node_id = node_id
-        self._interface = interface
         self._lease_s = lease_s
         self._watch: Watch | None = None
         self._filter: ProbeFilter | None = None
@@ -76,12 +71,8 @@ class Netlink:
             for there in self._read(interface)
         )
 
-    def resolve(self, interface: str) -> str:
-        return self._link(interface).name
-
-    def has_carrier(self, interface: str) -> bool:
-        link = links.find(self._route, interface)
-        return link is not None and link.up
+    def interface(self, name: str) -> links.Link:
+        return links.find(self._route, name)
 
     def _read(self, interface: str | None = None) -> tuple[rtnl.KernelAddress, ...]:
         """The addresses of an interface, None: of all; the virtual ones among them are remembered."""
@@ -95,30 +86,15 @@ class Netlink:
         return found
 
     def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
-        """Called by the watch's thread, since each millisecond counts: a virtual address that has come to stand before
-        the machine's own would get in the way of the own one's return.
+        """In the watch's thread, since each millisecond counts: a virtual address that has come to stand before the
+        machine's own would get in the way of the own one's return.
         """
         if removed is None or any(of == index and ip in removed.network for of, ip in self._vips):
             with contextlib.suppress(NetworkError):  # renew() refuses it, and its lease runs out
                 self._guard.remove_leading(requests, self._node_id, index)
 
-    def interface_for(self, ip: IPv4Address) -> str:
-        if self._interface is not None:
-            return self._running(self._interface).name
-        fitting = [there for there in self._read() if there.holder is None and ip in there.ip.network]
-        if not fitting:
-            raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
-        longest = max(there.ip.network.prefixlen for there in fitting)
-        # Either of two interfaces on one segment will do.
-        names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
-        name = names[0] if len(names) == 1 else next(filter(self.has_carrier, names), names[0])
-        return self._running(name).name
-
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
-        return routes.default_routes(self._route)
-
-    def mac(self, interface: str) -> str:
-        return _mac(self._link(interface))
+        return links.default_routes(self._route)
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         if self._watch is not None:
@@ -134,7 +110,7 @@ class Netlink:
 
     def hold(self, vip: Vip) -> None:
         before = self._read()
-        there = self._held(vip, before)
+        there = self._held(vip, [one for one in before if one.interface == vip.interface])
         if there is not None:
             self._renew(there, before)
             return
@@ -144,7 +120,8 @@ class Netlink:
                 if other.holder is not None:
                     whose = f"held by node {other.holder} for node {other.owner}"
                 raise NetworkError(f"{other.interface} already has {other.ip}, {whose}")
-        link = self._running(vip.interface)
+        link = self.interface(vip.interface)
+        link.check()
         if not any(
             own.interface == vip.interface and own.holder is None and vip.ip.ip in own.ip.network
             for own in before
@@ -180,14 +157,14 @@ class Netlink:
 
     def release(self, vip: Vip) -> None:
         """On whatever interface it is: one that was renamed still has it."""
-        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read(), anywhere=True)
+        there = self._held(vip, self._read(vip.interface)) or self._held(vip, self._read())
         if there is not None:
             self._guard.remove(self._route, there)
 
     def last_seen(self, interface: str, ip: IPv4Address) -> LastSeen:
         if self._watch is None:
             return LastSeen()
-        return self._watch.last_seen(interface, ip, routes.neighbor_mac(self._route, interface, ip))
+        return self._watch.last_seen(interface, ip, links.neighbor_mac(self._route, interface, ip))
 
     def filter_probes(self, probes: Probes) -> None:
         if self._filter is not None:
@@ -198,39 +175,14 @@ class Netlink:
             raise NetworkError(self._not_started)
         return self._watch
 
-    def _held(
-        self, vip: Vip, among: tuple[rtnl.KernelAddress, ...], *, anywhere: bool = False
-    ) -> rtnl.KernelAddress | None:
+    def _held(self, vip: Vip, among: Iterable[rtnl.KernelAddress]) -> rtnl.KernelAddress | None:
         wanted = (vip.ip, self._node_id, vip.owner)
-        for there in among:
-            if (there.ip, there.holder, there.owner) == wanted and (
-                anywhere or there.interface == vip.interface
-            ):
-                return there
-        return None
-
-    def _link(self, interface: str) -> links.Link:
-        link = links.find(self._route, interface)
-        if link is None:
-            raise InterfaceMissing(f"there is no interface {interface}")
-        return link
-
-    def _running(self, interface: str) -> links.Link:
-        link = self._link(interface)
-        if link.fault:
-            raise NetworkError(link.fault)
-        return link
+        return next((one for one in among if (one.ip, one.holder, one.owner) == wanted), None)
 
     def _speaking(self, interface: str) -> str:
         """The MAC with which to speak ARP on an interface. On one that can't, the kernel drops frames in silence."""
-        link = self._link(interface)
-        mac = _mac(link)
-        if link.fault or not link.arp:
-            raise NetworkError(link.fault or f"interface {interface} speaks no ARP")
-        return mac
-
-
-def _mac(link: links.Link) -> str:
-    if link.mac is None:
-        raise NetworkError(f"interface {link.name} is not Ethernet: it has no MAC and speaks no ARP")
-    return link.mac
+        link = self.interface(interface)
+        if link.mac is None or not link.arp:
+            raise NetworkError(f"interface {link.name} speaks no ARP")
+        link.check()
+        return link.mac

@@ -34,7 +34,7 @@ class KernelEvents:
         self._post = post
         self._on_removed = on_removed
         self._quiet_until_s: dict[int, float] = {}
-        self._gathered: set[int] = set()
+        self._due_s: dict[int, float] = {}
         self._notifications = NetlinkSocket(_RTMGRP_LINK | _RTMGRP_IPV4_IFADDR)
         self._requests = NetlinkSocket()
         self._links = read_links(self._requests)
@@ -68,13 +68,14 @@ class KernelEvents:
 
     def due_s(self) -> float:
         """The monotonic time at which `flush` has an event to post, infinity: none."""
-        return min((self._quiet_until_s[index] for index in self._gathered), default=math.inf)
+        return min(self._due_s.values(), default=math.inf)
 
     def flush(self, now_s: float) -> None:
         """Post what was gathered for long enough."""
-        for index in [index for index in self._gathered if self._quiet_until_s[index] <= now_s]:
-            self._gathered.discard(index)
-            self._address_changed(index, now_s)
+        for index in [index for index, due_s in self._due_s.items() if due_s <= now_s]:
+            del self._due_s[index]
+            self._quiet_until_s[index] = now_s + _QUIET_S
+            self._post(AddressesChanged(self._links[index].name))
 
     def _address_said(self, message: Message, now_s: float) -> None:
         _family, prefix, _flags, _scope, index = message.head
@@ -84,23 +85,14 @@ class KernelEvents:
         if not ours and message.kind == nl.RTM_DELADDR and nl.IFA_LOCAL in message.attributes:
             removed = IPv4Interface((message.attributes[nl.IFA_LOCAL], prefix))
             self._on_removed(self._requests, index, removed)
-        self._address_changed(index, now_s)
-
-    def _address_changed(self, index: int, now_s: float) -> None:
-        link = self._links.get(index)
-        if link is None:
-            return  # it went away, which was posted
-        if self._quiet_until_s.get(index, 0.0) > now_s:
-            self._gathered.add(index)
-            return
-        self._quiet_until_s[index] = now_s + _QUIET_S
-        self._post(AddressesChanged(link.name))
+        if index in self._links:  # else it went away, which was posted
+            self._due_s.setdefault(index, self._quiet_until_s.get(index, now_s))
 
     def _link_changed(self, link: Link, *, gone: bool) -> None:
         before = self._links.pop(link.index, None)
         if gone:
             self._quiet_until_s.pop(link.index, None)
-            self._gathered.discard(link.index)
+            self._due_s.pop(link.index, None)
             self._post(AddressesChanged(link.name))
         else:
             self._links[link.index] = link
@@ -121,6 +113,7 @@ class KernelEvents:
         with suppress(NetworkError):  # the links as they were known are better than none
             self._links = read_links(self._requests)
         self._gather_macs()
+        self._due_s.clear()
         for link in self._links.values():
             self._post(LinkUp(link.name) if link.up else LinkDown(link.name))
             self._post(AddressesChanged(link.name))

@@ -1,10 +1,13 @@
-"""Interfaces as rtnetlink(7) shows them: names, MACs, carrier, and promote_secondaries."""
+"""Interfaces, default routes and the neighbor table as rtnetlink(7) shows them."""
 
 import errno
 import socket
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 
+from network.base import Interface, InterfaceMissing
 from network.netlink import arp
 from network.netlink import messages as nl
 from network.netlink.messages import Message, attributes, nested
@@ -14,23 +17,20 @@ _ARPHRD_ETHER = 1  # linux/if_arp.h
 _IFF_UP, _IFF_RUNNING, _IFF_NOARP = 0x1, 0x40, 0x80
 _PROMOTE_SECONDARIES = 20
 """IPV4_DEVCONF_PROMOTE_SECONDARIES of linux/ip.h."""
+_RT_TABLE_MAIN = 254
+_RTN_UNICAST = 1
 # the last two for names that no interface can have
 _NO_SUCH_NAME = (errno.ENODEV, errno.EINVAL, errno.ERANGE)
 _SHORT = (nl.IFLA_EXT_MASK, struct.pack("=I", nl.RTEXT_FILTER_SKIP_STATS))
 
 
 @dataclass(frozen=True)
-class Link:
-    """`mac` is the MAC in use, None: it is not Ethernet; `macs` has the one that it was made with as well. `fault` is
-    why it can serve nobody, None: it is switched on and has a carrier (RFC 2863 operational state).
-    """
+class Link(Interface):
+    """`macs` has the MAC that it was made with as well; `arp`: it speaks ARP."""
 
     index: int
-    name: str
-    mac: str | None
     macs: frozenset[str]
     arp: bool
-    fault: str | None
 
     @property
     def up(self) -> bool:
@@ -52,12 +52,12 @@ def parse_link(message: Message) -> Link:
     elif not flags & _IFF_RUNNING or message.attributes.get(nl.IFLA_CARRIER) == b"\0":
         fault = f"interface {name} has no link"
     return Link(
-        index,
         name,
         mac if kind == _ARPHRD_ETHER else None,
+        fault,
+        index,
         frozenset({mac, permanent} - {"", arp.NOBODY}),
         not flags & _IFF_NOARP,
-        fault,
     )
 
 
@@ -68,10 +68,8 @@ def read_links(route: NetlinkSocket) -> dict[int, Link]:
         return {link.index: link for link in links}
 
 
-def find(route: NetlinkSocket, name: str) -> Link | None:
-    """The interface that has this name or alternative name (`ip link property add … altname`), as it is now; None:
-    there is none. Raises NetworkError where the kernel could not be asked.
-    """
+def find(route: NetlinkSocket, name: str) -> Link:
+    """The interface that has this name or alternative name, as it is now. Raises InterfaceMissing, NetworkError."""
     # A name of 15 characters at most is looked up by the oldest attribute, which kernels before 5.5 know too.
     kind = nl.IFLA_IFNAME if len(name.encode()) < 16 else nl.IFLA_ALT_IFNAME
     with reasons(f"interface {name} could not be read"):
@@ -79,7 +77,7 @@ def find(route: NetlinkSocket, name: str) -> Link | None:
             return parse_link(_get(route, 0, [(kind, name.encode() + b"\0")]))
         except OSError as exc:
             if exc.errno in _NO_SUCH_NAME:
-                return None
+                raise InterfaceMissing(f"there is no interface {name}") from exc
             raise
 
 
@@ -114,3 +112,30 @@ def _get(route: NetlinkSocket, index: int, named: list[tuple[int, bytes]]) -> Me
 
 def _head(index: int) -> bytes:
     return nl.IFINFOMSG.pack(socket.AF_UNSPEC, 0, index, 0, 0)
+
+
+def default_routes(route: NetlinkSocket) -> tuple[tuple[str, IPv4Address | None], ...]:
+    """Interface and gateway of each default route, the main table's first, by priority. Raises NetworkError."""
+    head = nl.RTMSG.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, _RTN_UNICAST, 0)
+    with reasons("the routes of this machine could not be read"):
+        dumped = route.dump(nl.RTM_GETROUTE, head)
+    found = [one for one in dumped if one.head[1] == 0 and one.head[7] == _RTN_UNICAST]
+    found.sort(key=lambda one: (one.number(nl.RTA_TABLE) != _RT_TABLE_MAIN, one.number(nl.RTA_PRIORITY)))
+    routes: list[tuple[str, IPv4Address | None]] = []
+    for one in found:
+        hops = nl.next_hops(one.attributes.get(nl.RTA_MULTIPATH, b""))
+        for index, hop in ((one.number(nl.RTA_OIF), one.attributes), *hops):
+            with suppress(OSError):  # it went away since, or it is a route of several hops
+                gateway = IPv4Address(hop[nl.RTA_GATEWAY]) if nl.RTA_GATEWAY in hop else None
+                routes.append((socket.if_indextoname(index), gateway))
+    return tuple(routes)
+
+
+def neighbor_mac(route: NetlinkSocket, interface: str, ip: IPv4Address) -> str | None:
+    """The MAC of `ip` in the neighbor table; None: this machine had nothing to do with it."""
+    try:
+        head = nl.NDMSG.pack(socket.AF_INET, socket.if_nametoindex(interface), 0, 0, 0)
+        found = route.request(nl.RTM_GETNEIGH, head, [(nl.NDA_DST, ip.packed)])
+    except (OSError, ValueError):  # ENOENT
+        return None
+    return arp.mac_text(found[0].attributes.get(nl.NDA_LLADDR, b"")) or None if found else None

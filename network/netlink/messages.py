@@ -7,7 +7,6 @@ import struct
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 # linux/netlink.h, linux/rtnetlink.h
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -43,7 +42,6 @@ _HEADS = {
 }
 
 Attributes = dict[int, bytes]
-_BYTE_ORDER: Literal["little", "big"] = sys.byteorder
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Message:
 
     def number(self, attribute: int) -> int:
         """An unsigned 32-bit number; 0 where it is not there, as the kernel leaves out what is 0."""
-        return int.from_bytes(self.attributes.get(attribute, b""), _BYTE_ORDER)
+        return int.from_bytes(self.attributes.get(attribute, b""), sys.byteorder)
 
 
 def _padded(length: int) -> int:

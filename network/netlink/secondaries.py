@@ -14,9 +14,7 @@ from network.netlink.netlink_socket import NetlinkSocket, reasons
 
 
 class SecondaryGuard:
-    """Sets promote_secondaries for as long as a virtual address is a primary. Any thread may use it, each with a
-    socket of its own.
-    """
+    """Sets promote_secondaries while a virtual address is a primary; for any thread, with a socket of its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,10 +46,7 @@ class SecondaryGuard:
                 self.remove(route, there)
 
     def put_back(self, route: NetlinkSocket) -> None:
-        """Put promote_secondaries back where no virtual address, of whatever worker, is a primary any more.
-
-        Raises NetworkError.
-        """
+        """Put it back where no virtual address, of whatever worker, is a primary any more. Raises NetworkError."""
         with self._lock:
             for index in tuple(self._changed):
                 there = read(route, index)

@@ -44,10 +44,7 @@ class Sudo:
     ) -> None:
         self._local = local
         self.addresses = local.addresses
-        self.resolve = local.resolve
-        self.has_carrier = local.has_carrier
-        self.interface_for = local.interface_for
-        self.mac = local.mac
+        self.interface = local.interface
         self.default_routes = local.default_routes
         self._password = password
         self._why = why

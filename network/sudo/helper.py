@@ -10,9 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
@@ -40,37 +38,33 @@ class Requests:
     def answer(self, line: bytes) -> dict[str, object]:
         """The answer to one line; nothing of a line that is no request is repeated in it."""
         try:
-            act = self._parse(json.loads(line))
+            found = self._obey(json.loads(line))
+        except NetworkError as exc:
+            return {"error": str(exc)[:_REASON_LENGTH]}
         except (ValueError, TypeError, KeyError, RecursionError):
             return {"error": "no request"}
-        except NetworkError as exc:
-            return {"error": str(exc)[:_REASON_LENGTH]}
-        try:
-            found = act()
-        except NetworkError as exc:
-            return {"error": str(exc)[:_REASON_LENGTH]}
         return {"value": found and encode(found)}
 
-    def _parse(self, request: Any) -> Callable[[], LastSeen | None]:
-        """What carries a request out. Raises NetworkError for what reaches beyond what was allowed at start, ValueError,
-        TypeError and KeyError for what is no request.
-        """
+    def _obey(self, request: Any) -> LastSeen | None:
+        """Carry it out. NetworkError: it fails, or is not allowed; ValueError, TypeError, KeyError: it is no request."""
         network, do = self.network, request["do"]
         match do:
             case "hold" | "renew" | "release":
-                return partial(getattr(network, do), self._vip(request))
+                getattr(network, do)(self._vip(request))
             case "probe":
                 sender = request.get("sender") and self._held_here(request["sender"])
-                return partial(network.probe, self._interface_of(request), self._askable(request), sender)
+                network.probe(self._interface_of(request), self._askable(request), sender)
             case "announce":
-                return partial(network.announce, self._interface_of(request), self._held_here(request["ip"]))
+                network.announce(self._interface_of(request), self._held_here(request["ip"]))
             case "last_seen":
-                return partial(network.last_seen, self._interface_of(request), self._askable(request))
+                return network.last_seen(self._interface_of(request), self._askable(request))
             case "filter_probes":
-                return partial(network.filter_probes, frozenset(map(self._probe, _list(request["probes"]))))
+                network.filter_probes(frozenset(map(self._probe, _list(request["probes"]))))
             case "watch":
-                return partial(network.watch, frozenset(map(_address, _list(request["ips"]))))
-        raise ValueError("no such request")
+                network.watch(frozenset(map(_address, _list(request["ips"]))))
+            case _:
+                raise ValueError("no such request")
+        return None
 
     def _subnets(self) -> list[IPv4Network]:
         return [address.ip.network for address in self.network.addresses() if address.owner is None]
@@ -86,7 +80,7 @@ class Requests:
 
     def _interface_of(self, request: dict[str, Any]) -> str:
         name = _text(request["interface"])
-        if self.interface is not None and name != self.network.resolve(self.interface):
+        if self.interface is not None and name != self.network.interface(self.interface).name:
             raise NetworkError(f"{name} is not the interface that the sudo helper was started for")
         return name
 

@@ -12,11 +12,12 @@ from typing import IO, Any, cast
 from network.base import NetworkError, NetworkEvent
 from network.sudo.protocol import decode
 
-PROMPT = "[failover worker: password for sudo]"
+PROMPT = "[failover worker: password for sudo]\n"
+"""It ends its line, so that lines are all there is to read."""
 _REQUEST_S = 2.0
 """Seconds within which the helper has to answer a request."""
 _KEPT = 300
-"""Bytes kept of what sudo says."""
+"""Characters kept of what sudo says."""
 _REMEDY = "set PASSWORD_FILE (or PASSWORD), or let sudo run without a password for this user"
 
 
@@ -25,10 +26,7 @@ class PasswordError(NetworkError):
 
 
 class HelperProcess:
-    """The running helper. Its one thread reads what comes from it: events are posted, answers are passed on.
-
-    Raises NetworkError where the helper does not report within `limit_s` that it is ready.
-    """
+    """The running helper, read by a thread. Raises NetworkError where it is not ready within `limit_s`."""
 
     def __init__(
         self, argv: list[str], password: str | None, post: Callable[[NetworkEvent], None], limit_s: float
@@ -36,7 +34,7 @@ class HelperProcess:
         self._post = post
         self._password = password
         self._prompts = 0
-        self._said = b""
+        self._said = ""
         self._answers: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         try:
             # In a session of its own: Ctrl-C is for the worker to answer. sudo makes its command's environment
@@ -48,11 +46,12 @@ class HelperProcess:
                 stderr=subprocess.STDOUT,
                 env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
                 start_new_session=True,
-                bufsize=0,
+                encoding="utf-8",
+                errors="surrogateescape",
             )
         except OSError as exc:
             raise NetworkError(f"sudo could not be started: {exc.strerror}") from exc
-        self._input = cast("IO[bytes]", self._process.stdin)
+        self._input = cast("IO[str]", self._process.stdin)
         self._thread = threading.Thread(target=self._read, name="network-helper", daemon=True)
         self._thread.start()
         ready = self._next(limit_s)
@@ -66,10 +65,8 @@ class HelperProcess:
         return self._thread.is_alive()
 
     def ask(self, do: str, what: dict[str, object]) -> Any:
-        """The answer's value. Raises NetworkError with the helper's reason; one that does not answer within
-        2 s is ended.
-        """
-        self._write(json.dumps({"do": do, **what}).encode())
+        """The answer's value. Raises NetworkError with the reason; a helper that does not answer in 2 s is ended."""
+        self._write(json.dumps({"do": do, **what}))
         answer = self._next(_REQUEST_S)
         if not answer:
             self.close()
@@ -94,12 +91,13 @@ class HelperProcess:
             return PasswordError(f"sudo refused the password, which is not tried again: {_REMEDY}")
         if ready is None:
             return NetworkError(f"sudo did not start the helper within {limit_s:.0f} s")
-        said = " ".join(self._said.decode(errors="replace").split())
+        said = " ".join(self._said.split())
         return NetworkError(f"sudo did not start the helper ({said or 'without a message'}): {_REMEDY}")
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, line: str) -> None:
         try:
-            self._input.write(line + b"\n")
+            self._input.write(line + "\n")
+            self._input.flush()
         except (OSError, ValueError) as exc:  # ValueError: it is closed
             raise NetworkError("the sudo helper ended") from exc
 
@@ -111,15 +109,12 @@ class HelperProcess:
             return None
 
     def _read(self) -> None:
-        unfinished = b""
-        with cast("IO[bytes]", self._process.stdout) as output:
-            while data := output.read(1 << 16):
-                *lines, unfinished = (unfinished + data).split(b"\n")
-                for line in lines:
-                    self._on_line(line)
-                if PROMPT.encode() in unfinished:  # it waits on the line for the password
-                    unfinished = b""
+        with cast("IO[str]", self._process.stdout) as output:
+            for line in output:
+                if line == PROMPT:
                     self._on_prompt()
+                else:
+                    self._on_line(line)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._answers.put({})
@@ -128,11 +123,11 @@ class HelperProcess:
         self._prompts += 1
         if self._prompts == 1 and self._password is not None:
             with contextlib.suppress(NetworkError):  # that it ended is seen where it is read
-                self._write(os.fsencode(self._password))
+                self._write(self._password)
         else:
             self._end_input()
 
-    def _on_line(self, line: bytes) -> None:
+    def _on_line(self, line: str) -> None:
         try:
             data = json.loads(line)
             if not isinstance(data, dict):
@@ -142,6 +137,6 @@ class HelperProcess:
                 return
             event = decode(data)
         except (ValueError, KeyError, TypeError, RecursionError):  # not the helper's: a message of sudo's own
-            self._said = (self._said + line + b"\n")[-_KEPT:]
+            self._said = (self._said + line)[-_KEPT:]
             return
         self._post(event)

@@ -116,20 +116,6 @@ ORDERS = {
         ],
     ),
     "repeated while held, and the log ends": (taken().say(15, "received", **recover(2, 1)), [attempt()]),
-    "repeated before the first's answer, given back, and taken again": (
-        Worker(1)
-        .start(0)
-        .say(10, "received", **recover(2, 1))
-        .say(10.1, "received", **recover(2, 1))
-        .say(10.2, "takeover_done", **where(interface="eth0", took_ms=200.0))
-        .answer(10.2, 2)
-        .release(10.25, 2)
-        .say(10.5, "takeover_done", **where(interface="eth0", took_ms=400.0)),
-        [
-            attempt(released=stamp(10.25)),
-            attempt(received=stamp(10.1), taken=stamp(10.5), takeover_ms=400.0),
-        ],
-    ),
     "taken twice": (
         taken().release(30, 2).take(40.2, 2, took_ms=200.0, ordered=40),
         [

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.chart import SPANS, UNIT_MS, chart
+from analysis.chart import SPANS, chart
 from analysis.model import Span, as_json, round_trips
 from analysis.page import render
 from analysis.reader import Folder
@@ -121,13 +121,6 @@ def lane_of(night, answers, length_s):
     )
 
 
-def unpacked(points):
-    column = 0
-    for step, low, rise in zip(points["steps"], points["lows"], points["rises"]):
-        column += step
-        yield column, low, low + rise
-
-
 @given(
     answers=st.lists(
         st.tuples(st.floats(0, 3600), st.floats(0.1, 5000)),
@@ -139,15 +132,13 @@ def unpacked(points):
 def test_the_lowest_and_the_highest_of_each_column_are_kept(tmp_path_factory, answers):
     night = tell(read([Folder(path) for path in a_night(tmp_path_factory.mktemp("night"))]))
     points = chart(lane_of(night, answers, 3600))["lanes"][0]["points"]
+    number = max(50, 4 * len(answers))
     wanted = {}
     for at, ms in answers:
-        column = min(points["columns"] - 1, int((BASE + at - BASE) / (3600 / points["columns"])))
-        wanted.setdefault(column, []).append(ms)
-    found = {column: (low, high) for column, low, high in unpacked(points)}
-    assert found == {
-        column: (round(min(values) / UNIT_MS), round(max(values) / UNIT_MS))
-        for column, values in wanted.items()
-    }
+        column = min(number - 1, int((BASE + at - BASE) / (3600 / number)))
+        wanted.setdefault(round((column + 0.5) * 3600 / number, 3), []).append(ms)
+    found = {at: ends for at, *ends in zip(points["at"], points["low"], points["high"], strict=True)}
+    assert found == {at: [round(min(ms), 1), round(max(ms), 1)] for at, ms in wanted.items()}
 
 
 def test_nine_nodes_are_one_megabyte_at_most_however_long_their_logs(night):

@@ -219,8 +219,6 @@ COUNTS = {
     "missed, then answered": ([MISSED, LATE], 1, 1),
     "never acknowledged": ([SENT], 1, 0),
     "sent, then answered": ([SENT, ANSWER], 1, 0),
-    "sent, then missed": ([SENT, MISSED], 1, 1),
-    "sent, missed, then answered": ([SENT, MISSED, LATE], 1, 1),
     "none": ([], 0, 0),
 }
 

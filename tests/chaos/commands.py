@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable
 from typing import Any
 
-from logging_setup import Entry
+from logs.format import Entry
 
 NODE = 3
 OWNERS = (1, 2, 4, 5)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from logging_setup import Entry
+from logs.format import Entry
 from tests.chaos import stage as stages
 from tests.chaos.commands import Order, draw
 from tests.chaos.stage import Stage

@@ -6,7 +6,7 @@ import io
 import os
 from pathlib import Path
 
-from logging_setup import Entry, LineError, parse_line
+from logs.format import Entry, LineError, parse_line
 
 
 class Follow:

@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import config
-from failover.orders import RESTORE_KEYS, OrderError, check_address, parse_recover, parse_restore, refusal
-from logging_setup import LineError, format_line, parse_line
+from failover.orders import OrderError, check_address, parse_recover, parse_restore, refusal
+from logs.format import LineError, format_line, parse_line
 from network.base import Address
 from settings.schema import VARIABLES
 
@@ -120,7 +120,7 @@ def order_parser(data: dict[str, Any], allowed: Any) -> None:
     try:
         order = parse_recover(data, 3, NODES, 0.0)
     except OrderError as exc:
-        _refused(data, exc, ())
+        _refused(data, exc)
     else:
         assert type(order.owner) is int
         assert order.owner in NODES - {3}
@@ -128,7 +128,7 @@ def order_parser(data: dict[str, Any], allowed: Any) -> None:
         try:
             check_address(order.ip, HERE, frozenset({IPv4Address("10.9.0.1")}), allowed)
         except OrderError as exc:
-            _refused(data, exc, ())
+            _refused(data, exc)
         else:
             assert order.ip.ip not in (IPv4Address("10.9.0.3"), IPv4Address("10.9.0.1"))
             within = (IPv4Network("10.9.0.0/24"),) if allowed is None else allowed
@@ -136,13 +136,13 @@ def order_parser(data: dict[str, Any], allowed: Any) -> None:
     try:
         assert parse_restore(data, 3, NODES) in NODES - {3}
     except OrderError as exc:
-        _refused(data, exc, RESTORE_KEYS)
+        _refused(data, exc)
 
 
-def _refused(data: dict[str, Any], exc: OrderError, keys: tuple[str, ...]) -> None:
+def _refused(data: dict[str, Any], exc: OrderError) -> None:
     """The reason is short, and the answer can be sent."""
     assert 0 < len(str(exc)) < 2000
-    answer = refusal(data, str(exc), keys) if keys else refusal(data, str(exc))
+    answer = refusal(data, str(exc))
     assert "secondary_ip" not in answer
     assert answer["error"] == str(exc)
     json.dumps(answer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from logging_setup import Entry
+from logs.format import Entry
 from tests.chaos.faults import Fault
 from tests.chaos.stage import PING_INTERVAL_S
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from logging_setup import Entry
+from logs.format import Entry
 from tests.chaos import commands, judge
 from tests.chaos.faults import Step
 from tests.chaos.stage import NOTICED_S, RECONNECT_DELAY_MAX_S, Stage

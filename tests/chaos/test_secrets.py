@@ -30,31 +30,34 @@ TOKEN = "tok-hunter2-7Qz"
 
 
 class Processes:
-    """Reads /proc all the time: the arguments of a process and of all that it starts, the environment of these."""
+    """Reads /proc all the time: the arguments of a process and of all that it starts, the environment of these.
 
-    def __init__(self, *above: int) -> None:
-        self.arguments: dict[int, bytes] = {}
-        self.environments: dict[int, bytes] = {}
-        self._tree = set(above)
+    What lives for milliseconds is seen because only the process's own descendants are looked for, and stays seen: a
+    process that has ended but is not yet reaped has neither.
+    """
+
+    def __init__(self, above: int) -> None:
+        self.arguments: set[bytes] = set()
+        self.environments: set[bytes] = set()
         self._above = above
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        while not self._over.wait(0.002):
-            for folder in Path("/proc").glob("[0-9]*"):
-                with contextlib.suppress(OSError):
-                    self._look(folder, int(folder.name))
+        while not self._over.wait(0.001):
+            self._look(self._above, b"")
 
-    def _look(self, folder: Path, pid: int) -> None:
-        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        if parent in self._tree:
-            self._tree.add(pid)
-        if pid in self._tree:
-            self.arguments[pid] = (folder / "cmdline").read_bytes()
-            if pid not in self._above:
-                self.environments[pid] = (folder / "environ").read_bytes()
+    def _look(self, pid: int, parents: bytes) -> None:
+        with contextlib.suppress(OSError):
+            arguments = Path(f"/proc/{pid}/cmdline").read_bytes()
+            self.arguments.add(arguments)
+            # between fork and exec a child still has its parent's memory
+            if pid != self._above and arguments != parents:
+                self.environments.add(Path(f"/proc/{pid}/environ").read_bytes())
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                for child in Path(f"/proc/{pid}/task/{thread}/children").read_text().split():
+                    self._look(int(child), arguments)
 
     def close(self) -> None:
         self._over.set()
@@ -108,8 +111,8 @@ def test_neither_is_written_nor_told_to_another_host(tmp_path, serve):
     assert redirecting.heads
     places = {
         **written(tmp_path),
-        "arguments": b"".join(processes.arguments.values()),
-        "environments": b"".join(processes.environments.values()),
+        "arguments": b"".join(processes.arguments),
+        "environments": b"".join(processes.environments),
         "wire": b"".join(redirecting.heads),
     }
     assert any(name.endswith("comms.log") for name in places)
@@ -158,9 +161,8 @@ def test_with_sudo_no_process_that_it_starts_has_them(tmp_path):
         assert "10.9.0.2/24" in lab.node(3).addresses()
 
         def seen():
-            return len(processes.environments) >= 2 and any(
-                b"helper.py" in a for a in processes.arguments.copy().values()
-            )
+            sudo_and_helper = {a for a in processes.arguments.copy() if b"helper.py" in a}
+            return len(sudo_and_helper) >= 2 and any(processes.environments.copy())
 
         # sudo and its helper are there for milliseconds
         for n in range(1, 50):
@@ -179,7 +181,7 @@ def test_with_sudo_no_process_that_it_starts_has_them(tmp_path):
             **written(logs),
             "stdout": (user.project / "stdout").read_bytes(),
             "stderr": (user.project / "stderr").read_bytes(),
-            "arguments": b"".join(processes.arguments.values()),
-            "environments": b"".join(processes.environments.values()),
+            "arguments": b"".join(processes.arguments),
+            "environments": b"".join(processes.environments),
         }
         stand_nowhere(places, TOKEN, PASSWORD)

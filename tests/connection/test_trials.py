@@ -322,6 +322,7 @@ def test_a_network_that_changes_all_the_time_leaves_an_attempt_its_time(connecti
         one.wake(tenth / 10)
         one.tick(tenth / 10)
     assert one.due() == 6.0
+    until(lambda: one._session.phase.startswith("connecting"))  # its thread may come late
     one.tick(6.0)
     assert "in 5 s, connecting to 127.0.0.1" in one.trouble
     assert inbox.empty()
@@ -437,9 +438,8 @@ def test_an_order_is_read_with_less_room_on_the_stack_than_it_was_heard_with(for
     def deeper(calls):
         return deeper(calls - 1) if calls else order.data
 
-    data = deeper(300)
-    kept = json.dumps(data).count("[")
-    assert kept == levels if levels < 150 else 100 < kept <= levels
+    kept = json.dumps(deeper(300)).count("[")
+    assert (kept, bool(order.fault)) == ((levels, False) if levels < 100 else (0, True))
 
 
 @pytest.mark.parametrize("form", ['[{"pad":%s}]', '[{"ip":%s}]', "[%s]", "[1,%s]"])

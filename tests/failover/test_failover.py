@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from failover import machine as failover
-from failover.carrier import CARRIER_LOSS_S
+from failover.machine import CARRIER_LOSS_S
 from failover.node import Node
 from failover.states import Event, State
 from network.base import Address, LinkDown, LinkUp, NetworkError
@@ -1082,7 +1082,7 @@ def test_an_owner_s_mac_that_cannot_be_looked_up_is_unknown():
     assert kinds(desk.sent) == ["taken"]
 
 
-@pytest.mark.parametrize("method", ["interface_for", "default_routes", "addresses", "probe", "watch"])
+@pytest.mark.parametrize("method", ["interface", "default_routes", "addresses", "probe", "watch"])
 def test_each_failure_of_the_machine_is_an_answer(method):
     desk = Desk(conflict_wait_s=0.0)
     desk.wire.broken[method] = "the card fell out"
@@ -1280,7 +1280,7 @@ def test_a_configured_interface_that_could_not_be_read_is_not_missing():
     wire, log = Wire(Clock()), Lines()
     node = Node(3, (), "eth0", wire, log)
     node.find(None)
-    wire.broken["resolve"] = "the kernel did not answer in time"
+    wire.broken["interface"] = "the kernel did not answer in time"
     with pytest.raises(NetworkError, match="did not answer"):
         node.find(None)
     assert (node.primary, node.carrier, log.events()) == (OWN, True, [])
@@ -1297,7 +1297,7 @@ def test_own_address_whose_link_could_not_be_read_is_looked_up_again(down):
     desk.node.find(None)
     desk.wire.own.append(OWN)
     desk.wire.down = down
-    desk.wire.broken["has_carrier"] = "the kernel did not answer in time"
+    desk.wire.broken["interface"] = "the kernel did not answer in time"
     with pytest.raises(NetworkError):
         desk.node.find(None)
     desk.wire.broken.clear()

@@ -8,6 +8,8 @@ from ipaddress import IPv4Interface
 
 import pytest
 
+import failover.node
+from logging_setup import NoLog
 from network.base import Vip
 from tests.lab.netns import Lab
 from tests.lab.observers import Inside
@@ -25,7 +27,11 @@ class Node:
 
         self.host, self.events = host, []
         self.inside = Inside(host.ns)
-        self.net = self.inside.call(Netlink, node_id, interface, lease_s)
+        self.net = self.inside.call(Netlink, node_id, lease_s)
+        self.node = failover.node.Node(node_id, (), interface, self.net, NoLog())
+
+    def interface_for(self, ip):
+        return self.inside.call(self.node.interface_for, ip, self.addresses())
 
     def __getattr__(self, name):
         return lambda *args: self.inside.call(getattr(self.net, name), *args)

@@ -58,12 +58,17 @@ def test_only_the_owner_s_probes_for_that_address_go_unanswered(lab, node, asker
     node.hold(VIP)
     node.watch(frozenset({IP}))
     mine = lab.client.mac
+
+    def probers():
+        return [one.sender_mac for one in node.of(ArpSeen) if one.sender_ip == arp.UNSPECIFIED]
+
     assert asker.answers(mine)
+    until(lambda: probers() == [mine])
     node.filter_probes(frozenset({("eth0", IP, mine)}))
     until(lambda: rules(node))
     node.events.clear()
     assert asker.answers(mine) == []
-    assert [one.sender_mac for one in node.of(ArpSeen) if one.sender_ip == arp.UNSPECIFIED] == [mine]
+    until(lambda: probers() == [mine])
     assert asker.answers(mine, asker.ip)
     node.filter_probes(frozenset({("eth0", IP, OWNER)}))
     until(lambda: OWNER in rules(node)[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from logging_setup import Entry
+from logs.format import Entry
 from tests.integration.scene import OWNER, Scene
 from tests.lab.cluster import Bundled
 from tests.lab.netns import Lab, needs_namespaces, until

@@ -229,8 +229,8 @@ def test_without_the_capability_it_says_how_to_grant_it(lab, dropped, named):
         from ipaddress import IPv4Address, IPv4Interface
         from network.base import Vip, NetworkError
         from network.netlink.backend import Netlink
-        net = Netlink(3, None, 10)
-        print(len(net.addresses()), net.interface_for(IPv4Address("10.9.0.2")), net.mac("eth0"), net.default_routes())
+        net = Netlink(3, 10)
+        print(len(net.addresses()), net.interface("eth0").mac, net.default_routes())
         vip = Vip(2, IPv4Interface("10.9.0.2/24"), "eth0")
         for act in (lambda: net.start(print), lambda: net.probe("eth0", vip.ip.ip), lambda: net.release(vip)):
             try:
@@ -244,7 +244,7 @@ def test_without_the_capability_it_says_how_to_grant_it(lab, dropped, named):
         .run("setpriv", f"--bounding-set=-{dropped}", sys.executable, "-c", script, cwd=str(ROOT))
         .stdout.splitlines()
     )
-    assert done[0] == "3 eth0 02:fc:00:00:00:03 ()"
+    assert done[0] == "3 02:fc:00:00:00:03 ()"
     for reason in done[1:3]:
         assert f"lacks {named}" in reason or f"and {named}" in reason
         assert "AmbientCapabilities" in reason and "setcap" in reason and "VIP_BACKEND=sudo" in reason

@@ -1,6 +1,8 @@
 """What the netlink backend posts of interfaces and addresses that change."""
 
-from network.base import AddressesChanged, LinkDown, LinkUp
+import pytest
+
+from network.base import AddressesChanged, InterfaceMissing, LinkDown, LinkUp
 from tests.integration.backend import VIP, Node, lab, node
 from tests.lab.netns import needs_namespaces, until
 
@@ -9,20 +11,21 @@ pytestmark = needs_namespaces
 
 
 def test_a_carrier_that_goes_and_comes(node: Node) -> None:
-    assert node.has_carrier("eth0")
+    assert node.interface("eth0").fault is None
     node.host.cut()
     assert until(lambda: node.of(LinkDown)) == [LinkDown("eth0")]
-    assert not node.has_carrier("eth0")
+    assert node.interface("eth0").fault == "interface eth0 has no link"
     node.host.mend()
     assert until(lambda: node.of(LinkUp)) == [LinkUp("eth0")]
-    assert not node.has_carrier("eth9")
+    with pytest.raises(InterfaceMissing):
+        node.interface("eth9")
 
 
 def test_another_mac_counts_as_a_link_that_comes_up(node: Node) -> None:
     if node.host.run("ip", "link", "set", "eth0", "address", "02:fc:00:00:00:33", check=False).returncode:
         node.host.sh("ip link set eth0 down; ip link set eth0 address 02:fc:00:00:00:33; ip link set eth0 up")
     assert until(lambda: node.of(LinkUp)) == [LinkUp("eth0")]
-    assert node.mac("eth0") == "02:fc:00:00:00:33"
+    assert node.interface("eth0").mac == "02:fc:00:00:00:33"
 
 
 def test_a_burst_of_changes_is_a_few_events_and_none_comes_too_early(node: Node) -> None:

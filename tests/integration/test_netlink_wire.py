@@ -62,7 +62,7 @@ def test_what_cannot_be_sent_is_never_silence(lab, node):
             with pytest.raises(NetworkError, match=reason):
                 send(interface, IP)
 
-    fails("not Ethernet", "lo")
+    fails("lo speaks no ARP", "lo")
     fails("there is no interface nosuch0", "nosuch0")
     node.host.cut()
     fails("eth0 has no link")
@@ -223,7 +223,7 @@ def test_the_interface_goes_and_comes_back(lab, node):
     node.hold(VIP)
     node.probe("eth0", IPv4Address(lab.client.ip))
     assert until(lambda: node.of(ArpSeen))
-    assert node.mac("eth0") == "02:fc:00:00:00:33"
+    assert node.interface("eth0").mac == "02:fc:00:00:00:33"
 
 
 def test_the_owner_s_mac_is_remembered(lab, node):

@@ -15,7 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from logging_setup import Entry, parse_line
+from logs.format import Entry, parse_line
 from tests.lab import director
 from tests.lab.lateness import at_most
 from tests.lab.masters import FORKS

@@ -21,7 +21,7 @@ if sys.platform != "win32":
     import resource
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = {"client.py": ("client", "worker.loop"), "master": ("master.service",)}
+MODULES = {"client.py": ("client", "worker.loop"), "master": ("master.server",)}
 """By what is started: the modules that import its libraries."""
 
 

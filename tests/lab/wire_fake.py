@@ -15,18 +15,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from types import SimpleNamespace
 from typing import Any
 
 from failover.machine import Failover
 from failover.node import Node
 from failover.owners import OwnerMacs
-from failover.states import FailoverSettings, State
+from failover.states import State
 from failover.vips import Reply
-from logging_setup import Entry, NoLog, format_line, parse_line
+from logging_setup import NoLog
+from logs.format import Entry, format_line, parse_line
 from network.base import (
     Address,
     AddressesChanged,
     ArpSeen,
+    Interface,
     InterfaceMissing,
     LastSeen,
     LinkDown,
@@ -190,28 +193,15 @@ class Wire:
         there = (*self.own, *(Address(vip.interface, vip.ip, vip.owner) for vip in self.vips))
         return tuple(one for one in there if interface in {None, one.interface})
 
-    def resolve(self, interface: str) -> str:
-        self._may("resolve")
-        if interface not in {one.interface for one in self.own}:
-            raise InterfaceMissing(f"there is no interface {interface}")
-        return interface
-
-    def has_carrier(self, interface: str) -> bool:
-        self._may("has_carrier")
-        return interface == "eth0" and not self.down
-
-    def interface_for(self, ip: IPv4Address) -> str:
-        self._may("interface_for")
-        self._must_be_up()
-        return "eth0"
+    def interface(self, name: str) -> Interface:
+        self._may("interface")
+        if name not in {one.interface for one in self.own}:
+            raise InterfaceMissing(f"there is no interface {name}")
+        return Interface(name, OWN_MAC, f"interface {name} has no link" if self.down else None)
 
     def default_routes(self) -> tuple[tuple[str, IPv4Address | None], ...]:
         self._may("default_routes")
         return (("eth0", GATEWAY),)
-
-    def mac(self, interface: str) -> str:
-        self._may("mac")
-        return OWN_MAC
 
     def watch(self, ips: frozenset[IPv4Address]) -> None:
         self._may("watch")
@@ -311,7 +301,7 @@ class Desk:
             "conflict_probe_s": 0.2,
             "conflict_wait_s": 30.0,
         }
-        self.settings = FailoverSettings(**{**values, **settings})
+        self.settings = SimpleNamespace(**{**values, **settings})
         self.node = Node(3, GRID[3], None, self.wire, self.log)
         self._inbox: deque[object] = deque()
         self._answers: deque[Reply] = deque()
@@ -409,7 +399,7 @@ class Desk:
         while self._answers:
             reply = self._answers.popleft()
             data = dict(reply.extra)
-            if reply.with_join:
+            if reply.owner is not None:
                 data = {**self.node.join_data(self.failover.held), **data}
             self.sent.append((reply.event, json.loads(json.dumps(data))))
 

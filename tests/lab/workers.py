@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import client
-from logging_setup import parse_line
+from logs.format import parse_line
 from tests.lab.forked import Forked, can_be_forked
 from tests.lab.waiting import PATIENCE_S, until
 

@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from logging_setup import parse_line
+from logs.format import parse_line
 from tests.lab.masters import Puppet
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import REPOSITORY

@@ -200,6 +200,15 @@ def test_numbers_beyond_the_nodes_are_refused(master: Master, workers: MakeWorke
     assert "10" not in master.state()["active"]
 
 
+def test_a_refused_join_ends_with_socket_io_s_disconnect_which_workers_report_as_a_refusal(
+    asked: Master,
+) -> None:
+    stranger = Stranger(asked.url)
+    stranger.send('421["join",{"NODE_ID":10,"neighbors":[],"system":"x"}]')
+    assert stranger._socket.recv().startswith('431[{"accepted":false,')
+    assert stranger._socket.recv() == "41"
+
+
 @pytest.mark.parametrize("change", [{"primary_ip": "10.9.0.77"}, {"system": "another"}])
 def test_a_number_that_is_alive_elsewhere_is_refused_and_the_live_one_keeps_its_place(
     master: Master, trio: list[Worker], workers: MakeWorker, change: dict

@@ -11,7 +11,7 @@ import pytest
 from master import messages
 from master.cluster import Cluster
 from master.listener import Listener
-from master.server import Master
+from master.master import Master
 from master.settings import add_arguments, load
 
 STOOD_S, DEAD_AFTER_S = 0.8, 1.0

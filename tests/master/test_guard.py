@@ -1,8 +1,9 @@
-"""The guard reads a query as Engine.IO behind it does: what is a new session there is one here."""
+"""What the guard reads a query as, which is what Engine.IO behind it does, and whom the listener ends."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from master.guard import Guard
 from master.listener import Listener, Peer
 from master.messages import Join
 from master.sessions import MOST_UNJOINED, Sessions
+from tests.lab.waiting import PATIENCE_S
 
 ADDRESS = ("127.0.0.1", 1)
 
@@ -95,3 +97,37 @@ def test_of_several_sessions_the_one_that_is_served_counts(asked: Asked, query: 
 @pytest.mark.parametrize(("query", "status"), [("&j=0", 400), ("&j=", 200), ("&j=&j=1", 400)])
 def test_no_jsonp_however_it_is_asked_for(asked: Asked, query: str, status: int) -> None:
     assert asked.status(POLLING + query) == status
+
+
+class Line:
+    """A transport of which the peer leaves so many bytes unread."""
+
+    def __init__(self, unread: int) -> None:
+        self.unread = unread
+        self.aborted = asyncio.Event()
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def is_closing(self) -> bool:
+        return self.aborted.is_set()
+
+    def abort(self) -> None:
+        self.aborted.set()
+
+
+def test_a_peer_that_reads_nothing_or_leaves_too_much_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("master.listener.UNREAD_S", 0.2)
+    lines = [Line(1), Line(1), Line(1024 * 1024 + 1)]
+
+    async def sweep() -> None:
+        listener = Listener(16)
+        for port, line in enumerate(lines):
+            peer = listener._peers["127.0.0.1", port] = Peer(("127.0.0.1", port), None, transport=line)
+            peer.sending_since = time.monotonic() if port == 1 else None
+        sweeping = asyncio.create_task(listener._sweep())
+        await lines[1].aborted.wait()
+        sweeping.cancel()
+
+    asyncio.run(asyncio.wait_for(sweep(), PATIENCE_S))
+    assert [line.aborted.is_set() for line in lines] == [False, True, True]

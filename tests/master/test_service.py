@@ -317,14 +317,6 @@ def test_a_file_that_is_missing_is_named(variable: str) -> None:
     assert f'{variable}: invalid value "/no/such"' in command("serve", **{variable: "/no/such"}).stderr
 
 
-@pytest.mark.parametrize(
-    ("given", "shown"), [("1-9", "1-9"), ("1-9999", "1-9999"), ("7-9,1,3,2,5,6", "1-3,5-9"), ("4", "4")]
-)
-def test_the_first_line_has_the_numbers_as_ranges(given: str, shown: str) -> None:
-    with start_master("--nodes", given) as master:
-        master.wait_for_line(rf"INFO\] - \[started .* nodes={re.escape(shown)}\]$")
-
-
 def test_tls(tmp_path: Path) -> None:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca.pem")
@@ -407,9 +399,12 @@ def test_the_unit_is_hardened() -> None:
     assert not re.search("(TOKEN|PASSWORD)=", settings)
 
 
-def test_credentials_of_systemd_are_settings(tmp_path: Path) -> None:
-    (tmp_path / "MASTER_TOKEN").write_text("from-systemd\n")
-    (tmp_path / "MASTER_TOKEN").chmod(0o600)
-    with start_master(CREDENTIALS_DIRECTORY=str(tmp_path)) as master:
+def test_the_drop_in_makes_settings_of_the_credentials(tmp_path: Path) -> None:
+    drop_in = (UNIT.parent / "master-credentials.conf").read_text()
+    variables = dict(re.findall(r"^Environment=(\w+)=%d/(\w+)$", drop_in, re.MULTILINE))
+    assert list(variables.values()) == re.findall(r"^LoadCredential=(\w+):", drop_in, re.MULTILINE)
+    (tmp_path / variables["MASTER_TOKEN_FILE"]).write_text("from-systemd\n")
+    (tmp_path / variables["MASTER_TOKEN_FILE"]).chmod(0o600)
+    with start_master(MASTER_TOKEN_FILE=str(tmp_path / variables["MASTER_TOKEN_FILE"])) as master:
         assert master.request("/json")[0] == 401
         assert master.request("/json", headers=basic("from-systemd"))[0] == 200

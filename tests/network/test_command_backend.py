@@ -9,10 +9,9 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
-from network.base import Address, AddressesChanged, ArpSeen, LinkUp, NetworkError, Vip
+from network.base import Address, AddressesChanged, ArpSeen, Interface, LinkUp, NetworkError, Vip
 from network.command import backend as alias
-from network.command.backend import CommandBackend
-from network.command.journal import Journal
+from network.command.backend import CommandBackend, Journal
 from network.command.macos import MacOS
 from network.command.system import InterfaceInfo, System
 
@@ -77,7 +76,7 @@ def events():
 
 @pytest.fixture
 def net(mac, path, events):
-    net = CommandBackend(mac, None, Journal(path))
+    net = CommandBackend(mac, Journal(path))
     net.start(events.append)
     yield net
     net.close()
@@ -95,7 +94,7 @@ def test_a_virtual_address_is_known_after_a_restart(net, mac, path):
     net.hold(VIP)
     net.renew(VIP)
     assert net.addresses() == (Address("en0", OWN), Address("en0", VIP.ip, 2))
-    again = CommandBackend(mac, None, Journal(path))
+    again = CommandBackend(mac, Journal(path))
     assert again.addresses() == net.addresses()
     again.release(VIP)
     again.release(VIP)
@@ -106,7 +105,7 @@ def test_a_virtual_address_is_known_after_a_restart(net, mac, path):
 def test_what_a_restart_of_the_machine_took_is_no_virtual_address_any_more(net, mac, path):
     net.hold(VIP)
     mac.change("en0", ips=(OWN,))
-    after = CommandBackend(mac, None, Journal(path))
+    after = CommandBackend(mac, Journal(path))
     after.start(print)
     after.close()
     mac.change("en0", ips=(OWN, VIP.ip))
@@ -130,7 +129,7 @@ def test_a_system_that_refuses_leaves_nothing_in_the_journal(net, mac, path):
         net.hold(VIP)
     assert Journal(path).read() == ()
     with pytest.raises(NetworkError, match="not today"):
-        CommandBackend(mac, None, Journal(path)).start(print)
+        CommandBackend(mac, Journal(path)).start(print)
 
 
 def test_success_is_what_the_interface_holds_not_what_the_tool_said(net, mac, path):
@@ -144,27 +143,24 @@ def test_an_interface_without_an_address_of_its_own_in_the_subnet(net, mac):
     mac.change("en0", ips=(IPv4Interface("10.8.0.3/24"),))
     with pytest.raises(NetworkError, match="no address of its own"):
         net.hold(VIP)
-    with pytest.raises(NetworkError, match=r"contains 10\.9\.0\.2"):
-        net.interface_for(IP)
 
 
 def test_interfaces(net, mac):
-    assert (net.interface_for(IP), net.mac("en0")) == ("en0", "02:fc:00:00:00:03")
+    assert net.interface("en0") == Interface("en0", "02:fc:00:00:00:03", None)
     assert net.default_routes() == (("en0", IPv4Address("10.9.0.10")), ("en1", IPv4Address("10.5.0.1")))
     mac.cards["lo0"] = InterfaceInfo("lo0", None, True, ())
     mac.change("en0", up=False)
     for act in (
-        lambda: net.interface_for(IP),
+        lambda: net.interface("en0").check(),
         lambda: net.hold(VIP),
         lambda: net.probe("en0", IP),
         lambda: net.announce("en0", IP),
     ):
         with pytest.raises(NetworkError, match="en0 is down"):
             act()
-    with pytest.raises(NetworkError, match="no MAC"):
-        net.mac("lo0")
+    assert net.interface("lo0").mac is None
     with pytest.raises(NetworkError, match="no interface en7"):
-        net.mac("en7")
+        net.interface("en7")
 
 
 def test_a_living_owner_is_seen(net, mac, events):
@@ -192,7 +188,7 @@ def test_a_question_that_failed_is_no_silence(net, mac):
 
 def test_changes_are_told(mac, path, events, monkeypatch):
     monkeypatch.setattr(alias, "_POLL_S", 0.01)
-    net = CommandBackend(mac, None, Journal(path))
+    net = CommandBackend(mac, Journal(path))
     net.start(events.append)
     mac.change("en0", up=False)
     seen = mac.looks

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from network.base import NetworkError, Vip
-from network.command.journal import Journal
+from network.command.backend import Journal
 
 vips = st.builds(
     Vip,

@@ -12,9 +12,8 @@ from network.base import ArpSeen
 if sys.platform != "linux":
     pytest.skip("it reads Linux packet sockets", allow_module_level=True)
 
-from network.netlink import sightings
-from network.netlink.sightings import Sightings
-from network.netlink.watch import RateLimiter
+from network.netlink import watch
+from network.netlink.watch import RateLimiter, Sightings
 
 NOBODY, IP, OTHER = IPv4Address(0), IPv4Address("10.9.0.2"), IPv4Address("10.9.0.4")
 A, B = "02:fc:00:00:00:0a", "02:fc:00:00:00:0b"
@@ -75,17 +74,17 @@ def test_a_probe_is_forgotten_when_its_sender_uses_the_address():
 
 def test_a_flood_of_addresses_is_bounded_and_the_newest_stay():
     seen = Sightings()
-    for number in range(3 * sightings._REMEMBERED):
+    for number in range(3 * watch._REMEMBERED):
         seen.note(uses(A, IPv4Address(0x0A000000 + number)), 100.0)
         seen.note(ArpSeen("eth0", False, A, NOBODY, IPv4Address(0x0A000000 + number)), 100.0)
-    assert len(seen._users) == len(seen._probers) == sightings._REMEMBERED
+    assert len(seen._users) == len(seen._probers) == watch._REMEMBERED
     assert seen.user("eth0", IPv4Address(0x0A000000 + number), 100.0) == A
 
 
 def test_a_flood_of_probes_does_not_hide_the_owner_s():
     seen = Sightings()
     seen.note(probes(A), 100.0)
-    for number in range(sightings._REMEMBERED - 1):
+    for number in range(watch._REMEMBERED - 1):
         seen.note(probes(f"02:00:00:00:{number >> 8:02x}:{number & 255:02x}"), 101.0)
     assert seen.probed_ago_s("eth0", IP, 102.0)[A] == 2.0
 

@@ -4,6 +4,8 @@ from ipaddress import IPv4Address, IPv4Interface
 
 import pytest
 
+from failover.node import Node
+from logging_setup import NoLog
 from network.base import Address, AddressesChanged, Network, NetworkError, Vip
 from network.simulated import Simulated
 
@@ -69,11 +71,12 @@ def test_renew_never_adds(net):
 
 
 def test_interface_for_and_unknown_names(net):
-    assert net.interface_for(IPv4Address("10.9.0.200")) == "simulated0"
+    node = Node(3, (), None, net, NoLog())
+    assert node.interface_for(IPv4Address("10.9.0.200"), net.addresses()) == "simulated0"
     with pytest.raises(NetworkError, match=r"10\.9\.1\.1"):
-        net.interface_for(IPv4Address("10.9.1.1"))
+        node.interface_for(IPv4Address("10.9.1.1"), net.addresses())
     with pytest.raises(NetworkError, match="eth7"):
-        net.mac("eth7")
+        net.interface("eth7")
 
 
 def test_a_wire_on_which_nobody_speaks(net, events):
@@ -82,7 +85,7 @@ def test_a_wire_on_which_nobody_speaks(net, events):
     net.announce("simulated0", VIP.ip.ip)
     assert net.last_seen("simulated0", VIP.ip.ip).mac is None
     assert net.default_routes() == (("simulated0", None),)
-    assert net.mac("simulated0") == "02:09:00:00:00:03"
+    assert net.interface("simulated0").mac == "02:09:00:00:00:03"
     assert events == []
 
 

@@ -22,8 +22,9 @@ import config
 from config import ConfigError, load
 from settings import files as config_files
 from settings import types as config_values
-from settings.schema import VARIABLES, env_example, table
+from settings.schema import VARIABLES
 from tests.lab.waiting import PATIENCE_S
+from tests.settings.pages import env_example, table
 
 NAMES = [variable.name for variable in VARIABLES]
 REPOSITORY = Path(config.__file__).parent
@@ -906,7 +907,7 @@ def test_help_names_everything():
 
 
 def test_the_page_of_settings_is_the_schema_s():
-    """`python -m settings` writes it."""
+    """`python -m tests.settings.pages` writes it."""
     assert f"\n\n{table()}\n\n" in (REPOSITORY / "docs" / "settings.md").read_text(encoding="utf-8")
 
 

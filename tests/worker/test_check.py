@@ -30,7 +30,7 @@ from tests.lab.relay import Relay
 from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import REPOSITORY
-from worker import check_cluster
+from worker import check_master
 from worker.check import items as check_items
 from worker.check_machine import disk_item
 from worker.check_master import _clock
@@ -349,7 +349,7 @@ def test_a_master_that_lists_nothing_of_use_is_no_fault(check, serve, body, stat
 
 
 def test_a_list_of_nodes_that_comes_byte_by_byte_is_not_waited_for(serve, monkeypatch):
-    monkeypatch.setattr(check_cluster, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(check_master, "NODES_S", 0.5)
     over = threading.Event()
 
     def trickle(sock, _head):
@@ -358,7 +358,7 @@ def test_a_list_of_nodes_that_comes_byte_by_byte_is_not_waited_for(serve, monkey
             sock.sendall(b" ")
 
     master = serve(Raw(trickle))
-    (item,) = check_cluster.cluster_items(None, Target(master.url, None, None), None)
+    (item,) = check_master.cluster_items(None, Target(master.url, None, None), None)
     assert not over.is_set()
     over.set()
     assert item.ok

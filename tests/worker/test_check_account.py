@@ -10,7 +10,7 @@ import pytest
 
 import config
 from tests.lab.users import reachable_tmp_path
-from worker import check_account
+from worker import check_machine
 
 NOBODY = 65534
 tmp_path = reachable_tmp_path
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 def unit(tmp_path, monkeypatch):
     """Write the unit that is installed."""
     file = tmp_path / "failover-worker.service"
-    monkeypatch.setattr(check_account, "UNIT", file)
+    monkeypatch.setattr(check_machine, "UNIT", file)
 
     def write(text, drop_in=""):
         file.write_text(text)
@@ -59,7 +59,7 @@ GRANTED = "[Service]\nUser=nobody\nAmbientCapabilities=CAP_NET_ADMIN CAP_NET_RAW
 
 def test_capabilities_that_the_unit_gives_count(unit, settings):
     unit(GRANTED)
-    items = [item for item in check_account.account_items(settings, None) if item.name != "account"]
+    items = [item for item in check_machine.account_items(settings, None) if item.name != "account"]
     assert items[0].text == "failover-worker.service gives nobody CAP_NET_ADMIN and CAP_NET_RAW"
     assert all(item.ok for item in items)
 
@@ -74,7 +74,7 @@ def test_capabilities_that_the_unit_gives_count(unit, settings):
 )
 def test_without_them_the_account_has_none(unit, settings, text):
     unit(text)
-    items = list(check_account.account_items(settings, None))
+    items = list(check_machine.account_items(settings, None))
     (bad,) = [item for item in items if not item.ok and item.name != "account"]
     assert bad.name == "privilege"
     assert "CAP_NET_ADMIN" in bad.text
@@ -82,7 +82,7 @@ def test_without_them_the_account_has_none(unit, settings, text):
 
 def test_a_credential_need_not_be_readable(unit, settings, tmp_path):
     unit(GRANTED, f"[Service]\nLoadCredential=master-token:{tmp_path / 'token'}\n")
-    assert [item for item in check_account.account_items(settings, None) if not item.ok] == []
+    assert [item for item in check_machine.account_items(settings, None) if not item.ok] == []
     unit(GRANTED)
-    (bad,) = [item for item in check_account.account_items(settings, None) if not item.ok]
+    (bad,) = [item for item in check_machine.account_items(settings, None) if not item.ok]
     assert bad.text.startswith("MASTER_TOKEN_FILE: nobody cannot read ")

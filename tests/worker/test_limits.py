@@ -132,7 +132,8 @@ def test_a_message_without_an_end_ends_the_connection_before_memory_does(work, s
     assert "a message of more than 8 MiB" in lost.fields["reason"]
     assert worker.status("VmHWM") < 45 * 1024 + 2 * GROWTH_KB
     worker.wait("disconnected", 8, limit_s=90)
-    assert worker.status("VmRSS") < 45 * 1024 + GROWTH_KB  # no connection leaves its message behind
+    # no connection leaves its message behind, and the one that is under way has as much as it may
+    until(lambda: worker.status("VmRSS") < 45 * 1024 + GROWTH_KB, what=lambda: worker.status("VmRSS"))
     assert worker.stop() == 0
 
 

@@ -14,7 +14,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from client import VERSION
 from failover.vips import OUTCOMES
-from logging_setup import Logs, parse_line
+from logging_setup import Logs
+from logs.format import parse_line
 from tests.lab.masters import Master, Puppet
 from tests.lab.waiting import PATIENCE_S, until
 from worker import status

@@ -18,8 +18,7 @@ from tests.lab.masters import Master, Raw, answering, free_port, http
 from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import REPOSITORY
-from worker import status_client
-from worker.status_socket import SOCKET_NAME, StatusSocket
+from worker.status_socket import SOCKET_NAME, StatusSocket, show_status
 
 TOKEN = "hunter2hunter2"
 tmp_path = reachable_tmp_path
@@ -284,7 +283,7 @@ def test_a_full_queue_is_waited_for(tmp_path, monkeypatch, capsys):
 
         late = threading.Timer(0.2, serve)
         late.start()
-        assert status_client.show_status(tmp_path) == 1
+        assert show_status(tmp_path) == 1
         late.join()
     assert capsys.readouterr().out == "it was asked\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.status_client import _lines
+from worker.status_socket import _lines
 
 STATE = {
     "node": 1, "version": "1", "pid": 7, "run": "r", "backend": "netlink", "uptime_s": 3.0, "primary": None,
