@@ -57,12 +57,12 @@ class LineQueue(ABC):
 
         Lines that come meanwhile are left for the next time, since the other queues wait for the same thread.
         """
-        self._write_batch()
-        for left in range(len(self._lines), 0, -BATCH):
-            self._batch = self._take(min(left, BATCH))
-            self._write_batch()
-        self._batch = self._count_of_lost()
-        self._write_batch()
+        self._write_waiting()
+        with self._lock:
+            lost, self._lost = self._lost, 0
+        if lost:
+            self.put(line_now("WARNING", "log_lines_lost", file=self._target, count=lost), own=True)
+            self._write_waiting()
 
     def failed(self, exc: Exception) -> None:
         """Log a fault of our own."""
@@ -70,24 +70,18 @@ class LineQueue(ABC):
         line = line_now("CRITICAL", "crashed", thread="log-writer", error=repr(exc), traceback=trace)
         self.put(line, own=True)
 
-    def _write_batch(self) -> None:
-        while self._batch:
+    def _write_waiting(self) -> None:
+        left = len(self._lines)
+        while self._batch or left:
+            if not self._batch:
+                count = min(left, BATCH)
+                left -= count
+                with self._lock:
+                    self._batch = b"".join([self._lines.popleft() for _ in range(count)])
             written = self.write(self._batch)
             self._batch = self._batch[written:]
             with self._lock:
                 self._waiting_bytes -= written
-
-    def _take(self, count: int) -> bytes:
-        with self._lock:
-            return b"".join([self._lines.popleft() for _ in range(count)])
-
-    def _count_of_lost(self) -> bytes:
-        """The line that says how many were lost since the last one, empty for none."""
-        with self._lock:
-            lost, self._lost = self._lost, 0
-            line = line_now("WARNING", "log_lines_lost", file=self._target, count=lost) if lost else b""
-            self._waiting_bytes += len(line)
-        return line
 
 
 class Writer(threading.Thread):

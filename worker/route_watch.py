@@ -18,7 +18,7 @@ class RouteWatch:
     """Asks the kernel which of this machine's addresses it would use for each master; that sends nothing."""
 
     def __init__(self, urls: Iterable[str]) -> None:
-        self._addresses = sorted({_address(url) for url in urls})
+        self._urls = tuple(urls)
         self._looked_s = -math.inf
         self._ways: list[str | None] = []
 
@@ -27,23 +27,19 @@ class RouteWatch:
         if now < self._looked_s + LOOK_S:
             return False
         self._looked_s = now
-        before, self._ways = self._ways, [_source(address) for address in self._addresses]
+        before, self._ways = self._ways, [_way(url) for url in self._urls]
         return any(way is not None and way != old for way, old in zip(self._ways, before, strict=False))
 
 
-def _address(url: str) -> str:
-    host = urlsplit(url).hostname or ""
+def _way(url: str) -> str | None:
+    """The own address that packets to a master would have; None: there is no route."""
+    address = urlsplit(url).hostname or ""
     try:
-        return str(ip_address(host))
+        ip_address(address)
     except ValueError:
-        return ANYWHERE
-
-
-def _source(address: str) -> str | None:
-    """The own address that packets to `address` would have; None: there is no route."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        address = ANYWHERE
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((address, 9))
             return str(probe.getsockname()[0])
     except OSError:
