@@ -283,9 +283,6 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     ((State.OWNER_ALIVE,), Event.CONFLICT_WAIT_OVER, Actions.refuse_alive),
     (TAKING, Event.OWNER_PROBE, Actions.refuse_starting),
     (TAKING, Event.SIMULTANEOUS_PROBE, Actions.defer),
-    (TAKING, Event.PROBE_FAILED, Actions.fail),
-    (TAKING, Event.CARRIER_LOST, Actions.fail),
-    (TAKING, Event.RESTORE, Actions.withdraw),
     (TAKING, Event.STOP, Actions.withdraw_at_stop),
     # Held; REVERIFYING after the link or the process was away.
     (HOLDING, Event.RECOVER, Actions.confirm),
@@ -306,9 +303,10 @@ _ROWS: tuple[tuple[tuple[State, ...], Event, Action], ...] = (
     (_GONE, Event.SIMULTANEOUS_PROBE, Actions.give_up),
     ((State.IN_CONFLICT,), Event.OWNER_PROBE, Actions.await_owner),
     ((State.LOST,), Event.OWNER_PROBE, Actions.yield_lost),
-    (_GONE, Event.PROBE_FAILED, Actions.fail),
-    (_GONE, Event.CARRIER_LOST, Actions.fail),
-    (_GONE, Event.RESTORE, Actions.withdraw),
+    # Asked for, before it is taken or after it was lost.
+    ((*TAKING, *_GONE), Event.PROBE_FAILED, Actions.fail),
+    ((*TAKING, *_GONE), Event.CARRIER_LOST, Actions.fail),
+    ((*TAKING, *_GONE), Event.RESTORE, Actions.withdraw),
     ((*TAKING, State.REVERIFYING, *_GONE, State.ADOPTING), Event.REVALIDATE, Actions.restart_probe),
     # Left by an earlier run.
     ((State.ADOPTING,), Event.NO_CONFLICT, Actions.take),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address
 from typing import Any
 
+from config import Config
 from logging_setup import EventLogger
 from network.base import Address, ArpSeen, Interface, InterfaceMissing, Network, NetworkError, Vip
 
@@ -13,27 +14,18 @@ DEFEND_EVERY_S = 10.0
 
 
 class Node:
-    """`configured` is INTERFACE, None: the one that the connection to the master uses.
-
-    `primary` is the own address, and `interface` the one that it is on, None: not known. `carrier` is false when that
+    """`primary` is the own address, and `interface` the one that it is on, None: not known. `carrier` is false when that
     interface cannot serve anybody, for longer than a flap.
     """
 
-    def __init__(
-        self,
-        number: int,
-        neighbors: Sequence[int],
-        configured: str | None,
-        network: Network,
-        log: EventLogger,
-    ) -> None:
-        self.number = number
+    def __init__(self, config: Config, network: Network, log: EventLogger) -> None:
+        self.number = config.node_id
         self.primary: Address | None = None
         self.mac: str | None = None
         self.interface: str | None = None
         self.carrier = True
-        self._neighbors = [str(neighbor) for neighbor in neighbors]
-        self._configured = configured
+        self._neighbors = [str(neighbor) for neighbor in config.neighbors[config.node_id]]
+        self._configured = config.interface
         self._missing = False
         self._network = network
         self._log = log

@@ -2,10 +2,10 @@
 
 import os
 import sys
-from ipaddress import IPv4Network
 from pathlib import Path
 
 from network.base import Network, NetworkError
+from settings.schema import Config
 from settings.types import BACKENDS
 
 
@@ -29,48 +29,34 @@ def resolve(backend: str) -> tuple[str, str]:
     raise NetworkError(f"there is no backend for {sys.platform} but VIP_BACKEND=simulated")
 
 
-def open_network(
-    backend: str,
-    node_id: int,
-    interface: str | None,
-    lease_s: int,
-    *,
-    password: str | None = None,
-    allowed: tuple[IPv4Network, ...] | None = None,
-    journal_dir: Path | str = "",
-) -> Network:
-    """The network that VIP_BACKEND names, not yet started. `password` and `allowed` (ALLOWED_NETWORKS, None:
-    the machine's own subnets) are for the sudo helper; a file in `journal_dir` (LOG_DIR) says which addresses are
+def open_network(config: Config) -> Network:
+    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
+    name, why = resolve(config.vip_backend)
+    local = open_local(name, config.node_id, config.address_lease_s, str(config.log_dir.resolve()))
+    if name != "sudo":
+        return local
+    from network.sudo.backend import Sudo
+
+    return Sudo(local, config, why if config.vip_backend == "auto" else None)
+
+
+def open_local(name: str, node_id: int, lease_s: int, journal_dir: str) -> Network:
+    """The backend of that name, for sudo the one that its helper opens. A file in `journal_dir` says which addresses are
     virtual ones where the kernel keeps no label. Raises NetworkError where this system has no such backend.
     """
-    name, why = resolve(backend)
     if name == "simulated":
         from network.simulated import Simulated
 
         return Simulated(node_id)
     if name not in BACKENDS.get(sys.platform, ()):
         raise NetworkError(f"VIP_BACKEND={name} does not work on {sys.platform}")
-    folder = Path(journal_dir).resolve()
     if sys.platform == "linux":
         from network.netlink.backend import Netlink
 
-        local: Network = Netlink(node_id, lease_s)
-    else:
-        from network.command.backend import CommandBackend, Journal
-        from network.command.macos import MacOS
-        from network.command.windows import Windows
+        return Netlink(node_id, lease_s)
+    from network.command.backend import CommandBackend, Journal
+    from network.command.macos import MacOS
+    from network.command.windows import Windows
 
-        system = MacOS() if sys.platform == "darwin" else Windows()
-        local = CommandBackend(system, Journal(folder / f"addresses-{node_id}.json"))
-    if name != "sudo":
-        return local
-    from network.sudo.backend import Sudo
-
-    settings = {
-        "backend": local.backend,
-        "node_id": node_id,
-        "interface": interface,
-        "lease_s": lease_s,
-        "journal_dir": str(folder),
-    }
-    return Sudo(local, settings, password, allowed, why if backend == "auto" else None)
+    system = MacOS() if sys.platform == "darwin" else Windows()
+    return CommandBackend(system, Journal(Path(journal_dir) / f"addresses-{node_id}.json"))

@@ -9,20 +9,6 @@ from connection.proxies import exposure
 from failover.node import Node
 from logging_setup import EventLogger, NoLog
 from network.base import Network, NetworkError
-from network.choose import open_network
-
-
-def network_of(config: Config) -> Network:
-    """The network that the settings name, not yet started. Raises NetworkError where this system has none."""
-    return open_network(
-        config.vip_backend,
-        config.node_id,
-        config.interface,
-        config.address_lease_s,
-        password=config.password,
-        allowed=config.allowed_networks,
-        journal_dir=config.log_dir,
-    )
 
 
 def targets_of(config: Config) -> tuple[Target, ...]:
@@ -58,7 +44,7 @@ def log_warnings(config: Config, log: EventLogger) -> None:
 
 def own_mac(config: Config, network: Network) -> str | None:
     """The MAC of the interface that the node's own address is on, as far as it is known without a master."""
-    node = Node(config.node_id, (), config.interface, network, NoLog())
+    node = Node(config, network, NoLog())
     try:
         node.find(None)
     except NetworkError:

@@ -25,11 +25,10 @@ from failover.node import Node
 from logging_setup import NoLog
 from logs.file import without_inodes
 from network.base import Address, InterfaceMissing, Network, NetworkError
-from network.choose import resolve
+from network.choose import open_network, resolve
 from network.privilege import HOW_TO_GRANT
 from network.proxy_arp import STRANGERS, answers_for_all, strangers
 from settings.files import LOGS, owner_of
-from worker.assembly import network_of
 
 UNROTATED = 100_000_000
 """Bytes that should be free where the logs' growth has no end of its own: about two weeks."""
@@ -75,7 +74,7 @@ def machine_items(
     Returns the address that the worker would join with, None: it is not known.
     """
     try:
-        network = network_of(config)
+        network = open_network(config)
     except NetworkError:
         return None  # named already
     simulated = network.backend == "simulated"
@@ -86,7 +85,7 @@ def machine_items(
                 network.interface(config.interface)
             except InterfaceMissing as exc:
                 raise NetworkError(f"INTERFACE={config.interface} is missing: {exc}") from exc
-        node = Node(config.node_id, (), config.interface, network, NoLog())
+        node = Node(config, network, NoLog())
         node.find(connected.local_ip if connected and not simulated else None)
         own = node.primary
         yield _address_item(config, own, connected)
@@ -181,7 +180,7 @@ def account_items(config: Config, account: int | None) -> Iterator[Item]:
     # what it imports is imported now: the account may not be able to read it
     codecs.lookup("ascii")
     with suppress(NetworkError):
-        network_of(config).close()
+        open_network(config).close()
     yield from _as_account(uid, lambda: list(_privilege(config)))
 
 
@@ -271,7 +270,7 @@ def _privilege(config: Config) -> Iterator[Item]:
     try:
         backend, why = resolve(config.vip_backend)
         yield Item(True, "backend", f"{backend}: {why}")
-        network = network_of(config)
+        network = open_network(config)
     except NetworkError as exc:
         yield Item(False, "backend", str(exc), "set VIP_BACKEND to what this machine has")
         return

@@ -23,8 +23,9 @@ from failover.owners import OwnerMacs
 from failover.states import HOLDING, VipState
 from logging_setup import Logs
 from network.base import AddressesChanged, ArpSeen, FilterFailed, LinkDown, LinkUp, NetworkError
+from network.choose import open_network
 from ping_monitor import PingMonitor
-from worker.assembly import log_warnings, network_of, own_mac, targets_of
+from worker.assembly import log_warnings, own_mac, targets_of
 from worker.inbox import DumpState, Inbox, MasterTimeout, ProbeTimeout, ReopenLogs, StatusAsked, Stop
 from worker.notify_command import NotifyCommand
 from worker.reports import Reports
@@ -64,9 +65,8 @@ class Worker:
             secrets=config.secrets,
         )
         self._log = self._logs.comms
-        self._network = network_of(config)
-        neighbors = config.neighbors[config.node_id]
-        self._node = Node(config.node_id, neighbors, config.interface, self._network, self._log)
+        self._network = open_network(config)
+        self._node = Node(config, self._network, self._log)
         self._failover = Failover(
             config,
             self._node,

@@ -10,13 +10,14 @@ import math
 import sys
 import time
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 from network.base import LastSeen, Network, NetworkError, NetworkEvent, Probes, Vip
 from network.sudo.process import PROMPT, HelperProcess, PasswordError
 from network.sudo.protocol import decode
+from settings.schema import Config
 
 _START_S = 10.0
 """Seconds within which sudo has to start the helper; PAM delays a wrong password by 2 s."""
@@ -27,37 +28,35 @@ _PAUSE_S = 10.0
 
 
 class Sudo:
-    """`local` reads, and is never started; `settings` are open_network's for the helper. `allowed` None: the subnets of
-    the machine's own addresses. `password` None: sudo must not ask for one. `why` is the reason for which this process
-    does not do it by itself, None: it was not asked to.
-    """
+    """`local` reads, and is never started; `why` this process does not do it by itself, None: it was not asked to."""
 
     backend = "sudo"
 
-    def __init__(
-        self,
-        local: Network,
-        settings: dict[str, object],
-        password: str | None,
-        allowed: tuple[IPv4Network, ...] | None,
-        why: str | None,
-    ) -> None:
+    def __init__(self, local: Network, config: Config, why: str | None) -> None:
         self._local = local
         self.addresses = local.addresses
         self.interface = local.interface
         self.default_routes = local.default_routes
-        self._password = password
+        self._password = config.password
         self._why = why
-        networks = None if allowed is None else list(map(str, allowed))
+        allowed = config.allowed_networks
+        settings = {
+            "name": local.backend,
+            "node_id": config.node_id,
+            "lease_s": config.address_lease_s,
+            "journal_dir": str(config.log_dir.resolve()),
+            "interface": config.interface,
+            "allowed": None if allowed is None else list(map(str, allowed)),
+        }
         self._argv = [
             "sudo",
-            *(("-n",) if password is None else ("-S", "-k", "-p", PROMPT)),
+            *(("-n",) if config.password is None else ("-S", "-k", "-p", PROMPT)),
             "--",
             sys.executable,
             "-I",
             "-B",
             str(Path(__file__).resolve().with_name("helper.py")),
-            json.dumps({**settings, "allowed": networks}),
+            json.dumps(settings),
         ]
         self._post: Callable[[NetworkEvent], None] | None = None
         self._helper: HelperProcess | None = None

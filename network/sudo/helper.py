@@ -18,7 +18,7 @@ if __name__ == "__main__":  # -I leaves out the folder of the project
     sys.path.insert(0, os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "..")))
 
 from network.base import MAC, LastSeen, Network, NetworkError, Vip
-from network.choose import open_network
+from network.choose import open_local
 from network.sudo.protocol import encode
 
 _LINE_BYTES = 1 << 18
@@ -133,18 +133,18 @@ def main() -> int:
         signal.signal(number, signal.SIG_IGN)
 
     settings = json.loads(sys.argv[1])
-    allowed = settings.pop("allowed")
+    allowed, interface = settings.pop("allowed"), settings.pop("interface")
     if allowed is not None:
         allowed = tuple(map(IPv4Network, allowed))
     try:
-        network = open_network(**settings)
+        network = open_local(**settings)
         network.start(lambda event: _say(encode(event)))
     except NetworkError as exc:
         _say({"ready": False, "error": str(exc)[:_REASON_LENGTH]})
         return 1
     try:
         _say({"ready": True})
-        requests = Requests(network, allowed, settings["interface"])
+        requests = Requests(network, allowed, interface)
         # a line that is too long, which pieces would answer more than once, ends it as the end of input does
         while (line := sys.stdin.buffer.readline(_LINE_BYTES)).endswith(b"\n"):
             _say(requests.answer(line))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -1278,7 +1279,7 @@ def test_own_address_that_comes_back_with_its_interface_is_announced():
 
 def test_a_configured_interface_that_could_not_be_read_is_not_missing():
     wire, log = Wire(Clock()), Lines()
-    node = Node(3, (), "eth0", wire, log)
+    node = Node(SimpleNamespace(node_id=3, neighbors={3: ()}, interface="eth0"), wire, log)
     node.find(None)
     wire.broken["interface"] = "the kernel did not answer in time"
     with pytest.raises(NetworkError, match="did not answer"):

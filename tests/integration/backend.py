@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from ipaddress import IPv4Interface
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,9 @@ class Node:
         self.host, self.events = host, []
         self.inside = Inside(host.ns)
         self.net = self.inside.call(Netlink, node_id, lease_s)
-        self.node = failover.node.Node(node_id, (), interface, self.net, NoLog())
+        self.node = failover.node.Node(
+            SimpleNamespace(node_id=node_id, neighbors={node_id: ()}, interface=interface), self.net, NoLog()
+        )
 
     def interface_for(self, ip):
         return self.inside.call(self.node.interface_for, ip, self.addresses())

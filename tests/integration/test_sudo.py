@@ -25,12 +25,17 @@ pytestmark = [
 DRIVER = textwrap.dedent("""
     import json, sys, time
     from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+    from pathlib import Path
+    from types import SimpleNamespace
     from network.choose import open_network, resolve
     from network.base import Vip, NetworkError
     password, allowed = json.loads(sys.stdin.readline())
     allowed = allowed and tuple(map(IPv4Network, allowed))
     events = []
-    net = open_network("auto", 3, None, 10, password=password, allowed=allowed)
+    net = open_network(SimpleNamespace(
+        vip_backend="auto", node_id=3, interface=None, address_lease_s=10, log_dir=Path(), password=password,
+        allowed_networks=allowed,
+    ))
     vip = Vip(2, IPv4Interface("10.9.0.2/24"), "eth0")
     client = IPv4Address("10.9.0.100")
     def took(act):

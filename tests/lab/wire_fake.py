@@ -296,13 +296,14 @@ class Desk:
         values: dict[str, Any] = {
             "node_id": 3,
             "neighbors": GRID,
+            "interface": None,
             "allowed_networks": None,
             "address_lease_s": 10.0,
             "conflict_probe_s": 0.2,
             "conflict_wait_s": 30.0,
         }
         self.settings = SimpleNamespace(**{**values, **settings})
-        self.node = Node(3, GRID[3], None, self.wire, self.log)
+        self.node = Node(self.settings, self.wire, self.log)
         self._inbox: deque[object] = deque()
         self._answers: deque[Reply] = deque()
         self._judging = False

@@ -22,7 +22,7 @@ from tests.lab.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
-    "backend": "simulated",
+    "name": "simulated",
     "node_id": 3,
     "interface": None,
     "lease_s": 10,

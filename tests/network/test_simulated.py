@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Interface
+from types import SimpleNamespace
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_renew_never_adds(net):
 
 
 def test_interface_for_and_unknown_names(net):
-    node = Node(3, (), None, net, NoLog())
+    node = Node(SimpleNamespace(node_id=3, neighbors={3: ()}, interface=None), net, NoLog())
     assert node.interface_for(IPv4Address("10.9.0.200"), net.addresses()) == "simulated0"
     with pytest.raises(NetworkError, match=r"10\.9\.1\.1"):
         node.interface_for(IPv4Address("10.9.1.1"), net.addresses())

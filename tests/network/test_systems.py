@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Interface
 import pytest
 
 from network.base import NetworkError, Vip
-from network.choose import open_network, resolve
+from network.choose import open_local, resolve
 from network.command import macos, windows
 from network.command.system import run
 
@@ -151,11 +151,11 @@ def test_commands_that_fail(monkeypatch):
 
 def test_the_backend_for_a_system(monkeypatch):
     assert resolve("simulated") == ("simulated", "VIP_BACKEND names it")
-    assert open_network("simulated", 3, None, 10).backend == "simulated"
+    assert open_local("simulated", 3, 10, "").backend == "simulated"
     monkeypatch.setattr(sys, "platform", "win32")
     assert resolve("auto")[0] == "netsh"
     with pytest.raises(NetworkError, match="VIP_BACKEND=netlink does not work on win32"):
-        open_network("netlink", 3, None, 10)
+        open_local("netlink", 3, 10, "")
     monkeypatch.setattr(sys, "platform", "sunos5")
     with pytest.raises(NetworkError, match="no backend for sunos5 but VIP_BACKEND=simulated"):
         resolve("auto")
