@@ -28,8 +28,6 @@ STAGGER_S = 0.25
 """Seconds that an address has to itself before the next one is tried too (RFC 8305 §5)."""
 LOOK_S = 0.1
 """Seconds at most until a thread that connects notices that nobody wants the connection any more."""
-AGAIN_S, AT_ONCE = 5.0, 2
-"""A look-up that has hung for so many seconds gets a second one beside it; so many may hang at one time."""
 
 
 @dataclass
@@ -39,8 +37,7 @@ class _Family:
     found: tuple[str, ...] = ()
     error: OSError | None = None
     answered_s: float = -1.0
-    asked_s: float = -AGAIN_S
-    running: int = 0
+    running: bool = False
 
 
 @dataclass
@@ -69,7 +66,7 @@ class Resolver:
         began_s = time.monotonic()
         with self._changed:
             name = self._names.setdefault(host, _Name())
-            self._ask(host, name, began_s)
+            self._ask(host, name)
             while wanted():
                 now = time.monotonic()
                 answered = [one for one in name.families.values() if one.answered_s >= began_s]
@@ -84,9 +81,8 @@ class Resolver:
                 if now >= ends_s:
                     break
                 self._changed.wait(min(LOOK_S, ends_s - now))
-            addresses = self._ordered(name)
-            if addresses:
-                return addresses
+            if addresses := self._all(name):
+                return sorted(addresses, key=lambda address: name.failed_s.get(address, 0.0))
             errors = [one.error for one in name.families.values() if one.error and one.answered_s >= began_s]
         if len(errors) == len(FAMILIES):
             # that a name server failed says more than that there is no IPv6 address
@@ -100,11 +96,10 @@ class Resolver:
             if name:
                 name.failed_s[address] = time.monotonic()
 
-    def _ask(self, host: str, name: _Name, now: float) -> None:
+    def _ask(self, host: str, name: _Name) -> None:
         for family, one in name.families.items():
-            if one.running == 0 or (one.running < AT_ONCE and now - one.asked_s > AGAIN_S):
-                one.running += 1
-                one.asked_s = now
+            if not one.running:
+                one.running = True
                 arguments = (host, family, name)
                 threading.Thread(target=self._look_up, args=arguments, name="look-up", daemon=True).start()
 
@@ -120,7 +115,7 @@ class Resolver:
             error = socket.gaierror(socket.EAI_NONAME, f"no host name ({exc})")
         with self._changed:
             one = name.families[family]
-            one.running -= 1
+            one.running = False
             one.answered_s = time.monotonic()
             one.error = error
             if found:
@@ -140,21 +135,14 @@ class Resolver:
         families = itertools.zip_longest(*(one.found for one in name.families.values()))
         return [address for pair in families for address in pair if address]
 
-    def _ordered(self, name: _Name) -> list[str]:
-        return sorted(self._all(name), key=lambda address: name.failed_s.get(address, 0.0))
-
 
 def connect(
-    addresses: list[str],
-    port: int,
-    ends_s: float,
-    wanted: Callable[[], bool],
-    trying: Callable[[str], None],
+    addresses: list[str], port: int, ends_s: float, wanted: Callable[[], bool]
 ) -> tuple[socket.socket, str]:
     """A connected, non-blocking socket to the first address that answers, and that address.
 
-    `trying` hears each address before it is tried. Raises the most telling error, once all have failed;
-    TimeoutError at the monotonic time `ends_s`; ConnectionAbortedError when nobody wants it any more.
+    Raises the most telling error, once all have failed; TimeoutError at the monotonic time `ends_s`;
+    ConnectionAbortedError when nobody wants it any more.
     """
     waiting: dict[socket.socket, str] = {}
     errors: list[OSError] = []
@@ -170,13 +158,11 @@ def connect(
             if remaining and (now >= next_s or not waiting):
                 address = remaining.pop(0)
                 next_s = now + STAGGER_S
-                trying(address)
                 try:
-                    sock = _begin(address, port)
+                    waiting[_begin(address, port)] = address
                 except OSError as exc:
                     errors.append(exc)
                     continue
-                waiting[sock] = address
             limit_s = min(LOOK_S, max(0.0, next_s - now)) if remaining else LOOK_S
             _, ready, failed = select.select([], list(waiting), list(waiting), limit_s)
             for sock in {*ready, *failed}:
@@ -189,7 +175,7 @@ def connect(
     finally:
         for sock in waiting:
             sock.close()
-    raise min(errors, key=_rank) if errors else OSError("the name has no address")
+    raise min(errors, key=_rank)
 
 
 def _begin(address: str, port: int) -> socket.socket:
