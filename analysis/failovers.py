@@ -5,6 +5,7 @@ Times of different nodes are compared after each clock's known offset was taken 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
@@ -26,19 +27,19 @@ BACK = ("restore", "owner_returned", "owner returned", "claimed by", "in use by"
 @dataclass(frozen=True)
 class Downtime:
     """A time in which a machine was away, on the clock that all share. `there`: from when its address is its own again;
-    `back`: when it has the master again; None: its log does not show it. `gone`: its process was, so that `there` is when that
+    `back`: when it has the master again; infinite: its log does not show it. `gone`: its process was, so that `there` is when that
     came back.
     """
 
     start: float
-    there: float | None
-    back: float | None
+    there: float
+    back: float
     cause: str
     lane: Lane
     gone: bool
 
     def lasts(self, at: float) -> bool:
-        return self.back is None or at <= self.back + TOGETHER_S
+        return at <= self.back + TOGETHER_S
 
 
 def downtimes(lane: Lane) -> list[Downtime]:
@@ -47,28 +48,28 @@ def downtimes(lane: Lane) -> list[Downtime]:
     losses = [one.start for one in lane.outages]
 
     def down(
-        start: float, there: float | None, back: float | None, cause: str, *, gone: bool = True
+        one: Span, there: float | None, back: float | None, cause: str, *, gone: bool = True
     ) -> Downtime:
-        there, back = (None if at is None else at - lane.ahead_s for at in (there, back))
-        return Downtime(start - lane.ahead_s, there, back, cause, lane, gone)
+        there, back = (math.inf if at is None else at - lane.ahead_s for at in (there, back))
+        return Downtime(one.start - lane.ahead_s, there, back, cause, lane, gone)
 
     def connected(at: float | None) -> float | None:
         place = len(ups) if at is None else bisect_left(ups, at)
         return ups[place] if place < len(ups) else None
 
-    found = [down(one.start, one.end, connected(one.end), SILENT) for one in lane.silences]
-    found += [down(one.start, one.end, connected(one.end), "own_stop") for one in lane.stops]
-    for span in lane.freezes:
-        place = bisect_left(losses, span.start)
-        costs = place < len(losses) and losses[place] <= span.until + AFTER_FREEZE_S
-        found.append(down(span.start, span.end, lane.outages[place].end if costs else span.end, "frozen"))
+    found = [down(one, one.end, connected(one.end), SILENT) for one in lane.silences]
+    found += [down(one, one.end, connected(one.end), "own_stop") for one in lane.stops]
+    for one in lane.freezes:
+        place = bisect_left(losses, one.start)
+        costs = place < len(losses) and losses[place] <= one.until + AFTER_FREEZE_S
+        found.append(down(one, one.end, lane.outages[place].end if costs else one.end, "frozen"))
     ends = {process.last for process in lane.processes if process.last < lane.last}
     for outage in lane.outages:
         if not outage.at_start:
-            start = min(outage.start, outage.last_answer or outage.start)
+            begun = replace(outage, start=min(outage.start, outage.last_answer or outage.start))
             # one in which the process ended goes on as its silence or stop
             end = outage.until if outage.until in ends else outage.end
-            found.append(down(start, end, end, outage.cause, gone=False))
+            found.append(down(begun, end, end, outage.cause, gone=False))
     return _joined(sorted(found, key=lambda one: one.start))
 
 
@@ -77,7 +78,7 @@ def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
     joined: list[Downtime] = []
     for down in downs:
         last = joined[-1] if joined else None
-        if last is None or (last.back is not None and down.start > last.back):
+        if last is None or down.start > last.back:
             joined.append(down)
             continue
         first = down.cause == "frozen" and down.start <= last.start + TOGETHER_S
@@ -85,7 +86,7 @@ def _joined(downs: Sequence[Downtime]) -> list[Downtime]:
             last,
             there=last.there if last.gone and not down.gone else down.there,
             gone=last.gone or down.gone,
-            back=None if down.back is None or last.back is None else max(down.back, last.back),
+            back=max(down.back, last.back),
             cause=down.cause if first else last.cause,
         )
     return joined
@@ -185,7 +186,7 @@ def _failover(owner: int, case: _Case, deaths: Sequence[float]) -> tuple[float, 
         node=owner,
         address=next((one.address for one in case.told if one.address), None),
         start=start + ahead_s,
-        end=None if end is None else end + ahead_s,
+        end=None if end == math.inf else end + ahead_s,
         cause=down.cause if down else SILENT if _died(first.received, deaths) else UNKNOWN,
         attempts=tuple(case.told),
         gaps=own(_gaps(case, start)),
@@ -204,11 +205,11 @@ def _died(ordered: float, deaths: Sequence[float]) -> bool:
     return died is not None and ordered - died <= SAME_DEATH_S
 
 
-def _end_without_log(case: _Case) -> float | None:
-    """When it ended as its holders saw it; None: they did not, or one still holds it."""
+def _end_without_log(case: _Case) -> float:
+    """When it ended as its holders saw it; infinite: they did not, or one still holds it."""
     if any(one.taken is not None and one.released is None for one in case.orders):
-        return None
-    return max((one.released or one.settled or 0.0 for one in case.orders if _ended(one)), default=None)
+        return math.inf
+    return max((one.released or one.settled or 0.0 for one in case.orders if _ended(one)), default=math.inf)
 
 
 def _is_lost(hold: Span, case: _Case) -> bool:
@@ -240,7 +241,7 @@ def _gaps(case: _Case, start: float) -> Spans:
     end = case.end
     if last and (_is_lost(last, case) or down is None):
         end = last.until
-    elif down and down.there is not None:
+    elif down and down.there < math.inf:
         end = down.there
     elif _ended(case.orders[-1]):
         end = last.until if last else start
@@ -265,7 +266,7 @@ def _doubles(case: _Case) -> Spans:
     for one in case.orders:
         by_node[one.recovery_node] += ((hold.start, hold.until) for hold in one.holds)
     spans = [merge(those) for those in by_node.values()]
-    if case.down and case.down.there is not None:
+    if case.down and case.down.there < case.end:
         spans.append(((case.down.there, case.end),))
     found: list[tuple[float, float]] = []
     before: Spans = ()

@@ -11,8 +11,8 @@ import math
 import os
 import re
 import stat
-import time
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
@@ -29,8 +29,6 @@ EXPANSION, EXPANSION_FREE = 100, 4 << 20
 """A .gz file is read up to so many times its size, and this many bytes more; logs reach 10 to 50 times."""
 LOGS = ("ping", "comms", "master")
 HEAD_LINES = 100
-LAST_WORDS_S = 1.0
-"""For which a moved file is still read, since its writer may not have noticed yet."""
 _FILE = re.compile(r"(ping|comms|master)\.log(?:[.-](\d[\d.T_-]*))?(?:\.gz)?", re.ASCII)
 _UNREADABLE = (OSError, EOFError, zlib.error)
 
@@ -170,42 +168,33 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._now: _Lines | None = None
-        self._moved: list[tuple[_Lines, float]] = []
 
     def skip(self) -> None:
         """Begin behind the last whole line that is there now."""
         self._now = self._open()
         if self._now:
-            file = self._now.file
-            start = max(0, file.seek(0, os.SEEK_END) - LONGEST)
-            file.seek(start)
-            file.seek(start + file.read().rfind(b"\n") + 1)
+            deque(self._now.whole(), maxlen=0)
 
     def lines(self) -> list[bytes]:
         """The whole lines that were written since the last call."""
-        found: list[bytes] = []
-        moved, self._moved = self._moved, []
-        for lines, until_s in moved:
-            if until_s > time.monotonic():
-                found += lines.whole()
-                self._moved.append((lines, until_s))
-            else:
-                found += lines.all()
-                lines.file.close()
+        found = [*self._now.whole()] if self._now else []
+        try:
+            there = self._path.stat()
+        except OSError:
+            return found  # moved away, and not made anew yet
         if self._now:
-            found += self._now.whole()
-            try:
-                now, ours = os.stat(self._path), os.fstat(self._now.file.fileno())
-            except OSError:
-                return found  # moved away, and not made anew yet
-            if os.path.samestat(now, ours):
-                if now.st_size < self._now.file.tell():  # copytruncate
-                    self._now.file.seek(0)
+            file = self._now.file
+            if os.path.samestat(there, os.fstat(file.fileno())):
+                if there.st_size < file.tell():  # copytruncate
+                    file.seek(0)
                     self._now.rest = b""
                 return found
-            self._moved.append((self._now, time.monotonic() + LAST_WORDS_S))
+            if not there.st_size:
+                return found  # its writer has not noticed yet that it was moved
+            found += self._now.all()
+            file.close()
         self._now = self._open()
-        return found + list(self._now.whole() if self._now else ())
+        return [*found, *self._now.whole()] if self._now else found
 
     def _open(self) -> _Lines | None:
         """None: there is no file that can be read; one may come."""

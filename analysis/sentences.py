@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
+from . import model
 from .formatting import duration, milliseconds, node_name
-from .model import (
-    BAD,
-    CAUSE_WORDS,
-    GOOD,
-    INCIDENTS,
-    MASTER_EVENTS,
-    PLAIN,
-    WARN,
-    Attempt,
-    Lane,
-    Outage,
-    Story,
-)
+from .model import BAD, CAUSE_WORDS, GOOD, PLAIN, WARN, Attempt, Lane, Outage, Story
 from .parser import Line
 
 SOON_S = 1.0
@@ -44,36 +32,33 @@ class Sentence(NamedTuple):
 
 Macs = Mapping[int | None, Collection[str]]
 """The addresses of each node's interface."""
-GivenBack = Mapping[tuple[int, int | None], Sequence[float]]
-"""When a lane gave a node's address back."""
 
 
 def sentences(story: Story) -> list[Sentence]:
     """Every event of the story's time and nodes."""
     found: list[Sentence] = []
-    macs: dict[int | None, set[str]] = defaultdict(set)
-    for lane in story.lanes:
-        macs[lane.node] |= lane.macs
-    macs.pop(None, None)
+    macs: Macs = {lane.node: lane.macs for lane in story.lanes if lane.node is not None}
     attempts = [one for failover in story.failovers for one in failover.attempts]
-    given_back: dict[tuple[int, int | None], list[float]] = defaultdict(list)
-    for one in attempts:
-        if one.released is not None:
-            given_back[one.lane, one.node].append(one.released)
+    releases = {(one.lane, one.node, one.released) for one in attempts}
     for lane in story.lanes:
-        for at, tone, text in _of_lane(lane, macs, given_back):
+        for at, tone, text in _of_lane(lane):
             found.append(Sentence(at, at - lane.ahead_s, tone, f"{lane.name} {text}"))
+        for line in lane.incidents:
+            # the sentence about what was given back says it as well
+            if line.event != "owner_returned" or (lane.key, line.node, line.at) not in releases:
+                tone, text = _of_incident(line, macs)
+                found.append(Sentence(line.at, line.at - lane.ahead_s, tone, f"{lane.name} {text}"))
     for one in attempts:
         for at, tone, text in _of_attempt(one, macs.get(one.node, ())):
             found.append(Sentence(at, at - one.ahead_s, tone, text))
     for line in story.master:
         event = "node_closed" if line.fields.get("cause") == "closed" else line.event
-        found.append(Sentence(line.at, line.at, *_filled(MASTER_EVENTS[event], line)))
+        found.append(Sentence(line.at, line.at, *_filled(model.MASTER_EVENTS[event], line)))
     found.sort(key=lambda one: one.order)
     return [one for one in found if story.since <= one.at <= story.until]
 
 
-def _of_lane(lane: Lane, macs: Macs, given_back: GivenBack) -> Iterator[tuple[float, str, str]]:
+def _of_lane(lane: Lane) -> Iterator[tuple[float, str, str]]:
     for process in lane.processes:
         if process.started is not None:
             version = f" (version {process.version})" if process.version else ""
@@ -88,11 +73,6 @@ def _of_lane(lane: Lane, macs: Macs, given_back: GivenBack) -> Iterator[tuple[fl
         yield freeze.until, WARN, f"had stood still for {duration(freeze.duration_s)}"
     for outage in lane.outages:
         yield from _of_outage(outage)
-    for line in lane.incidents:
-        releases = given_back.get((lane.key, line.node), ())
-        # the sentence about what was given back says it as well
-        if line.event != "owner_returned" or all(abs(line.at - at) > SOON_S for at in releases):
-            yield line.at, *_of_incident(line, macs)
     for at, seconds in lane.clock_steps:
         verb = "back" if seconds < 0 else "forward"
         yield at, WARN, f"had its clock put {verb} by {duration(abs(seconds))}"
@@ -156,4 +136,4 @@ def _of_incident(line: Line, macs: Macs) -> tuple[str, str]:
         event = "own_conflict"
     elif event == "address_conflict" and line.fields.get("mac") in macs.get(line.node, ()):
         event = "owner_returned"
-    return _filled(INCIDENTS[event], line)
+    return _filled(model.INCIDENTS[event], line)

@@ -61,10 +61,10 @@ class Bench:
     """Everything that runs in the namespaces."""
 
     def __init__(self, lab: Lab, folder: Path, settings: Settings) -> None:
-        self._lab = lab
+        self.lab = lab
         self._folder = folder
         self.settings = settings
-        self._node = lab.node(2)
+        self.node = lab.node(2)
         self._master = Bundled(lab.master, settings.dead_after_s)
         self.onlooker = lab.add("onlooker", "10.9.0.101", "02:fc:00:00:01:65")
         for node in PRIORITIES:
@@ -73,7 +73,7 @@ class Bench:
 
     def _start_worker(self, node: int) -> None:
         Worker(
-            self._lab,
+            self.lab,
             node,
             self._folder / str(node),
             PING_INTERVAL=str(self.settings.ping_s),
@@ -93,13 +93,11 @@ class Bench:
         files = [f"--{name}={self._folder}/{name}{node}.pid" for name in ("pid", "vrrp_pid")]
         options = ["--dont-fork", "--vrrp", "--log-console", f"--use-file={config}", *files]
         quiet = subprocess.DEVNULL
-        self._lab.node(node).popen("keepalived", *options, stdout=quiet, stderr=quiet)
+        self.lab.node(node).popen("keepalived", *options, stdout=quiet, stderr=quiet)
 
     def all_at_home(self) -> bool:
         """Whether node 2 has its own address and keepalived's, and nobody else has one of them."""
-        held = {
-            node: {text.split("/")[0] for text in self._lab.node(node).addresses()} for node in PRIORITIES
-        }
+        held = {node: {text.split("/")[0] for text in self.lab.node(node).addresses()} for node in PRIORITIES}
         return (
             set(NAMES) <= held[2]
             and not set(NAMES) & (held[1] | held[3])
@@ -107,20 +105,7 @@ class Bench:
             and self._master.holder(2) is None
         )
 
-    def pings(self, ip: str) -> Pings:
-        return Pings(self._lab.client.ns, ip, 0.005)
-
-    def holders(self, ip: str) -> Holders:
-        eye = self.onlooker
-        return Holders(eye.ns, eye.mac, eye.ip, ip, 0.02)
-
     # the faults, all node 2's
-
-    def cut(self) -> None:
-        self._node.cut()
-
-    def mend(self) -> None:
-        self._node.mend()
 
     def kill(self) -> None:
         self._signal(signal.SIGKILL)
@@ -132,15 +117,15 @@ class Bench:
         self._start_worker(2)
 
     def freeze(self) -> None:
-        self._node.cut()
+        self.node.cut()
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
-        self._node.mend()
+        self.node.mend()
 
     def _signal(self, number: int) -> None:
-        for pid in self._node.pids():
+        for pid in self.node.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
@@ -157,7 +142,7 @@ class Fault:
 
 
 FAULTS = (
-    Fault("the cable is cut", Bench.cut, Bench.mend, 0.0, 1),
+    Fault("the cable is cut", lambda bench: bench.node.cut(), lambda bench: bench.node.mend(), 0.0, 1),
     Fault("its programs are killed", Bench.kill, Bench.start, 4.0, 2),
     Fault("the machine is frozen", Bench.freeze, Bench.thaw, 4.0, 2),
 )
@@ -167,9 +152,10 @@ Times = dict[str, tuple[float, float]]
 
 def one_round(bench: Bench, fault: Fault) -> Times:
     until(bench.all_at_home)
+    eye = bench.onlooker
     with contextlib.ExitStack() as stack:
-        holders = {ip: stack.enter_context(bench.holders(ip)) for ip in NAMES}
-        pings = {ip: stack.enter_context(bench.pings(ip)) for ip in NAMES}
+        holders = {ip: stack.enter_context(Holders(eye.ns, eye.mac, eye.ip, ip, 0.02)) for ip in NAMES}
+        pings = {ip: stack.enter_context(Pings(bench.lab.client.ns, ip, 0.005)) for ip in NAMES}
         until(lambda: all(len(one.answered) > 20 for one in pings.values()))
         # the caches have the owner, and neither's beat knows of the fault
         time.sleep(0.5 + random.uniform(0, 2 * max(bench.settings.ping_s, bench.settings.advert_s)))  # noqa: S311

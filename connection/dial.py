@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from connection.errors import Failure, explain, proxy_fault, proxy_refused
+from connection.errors import Failure, proxy_fault, proxy_refused
 from connection.proxies import Proxy, proxy_of
 from connection.resolve import Resolver, connect
 from connection.tls import client_context
@@ -76,30 +76,15 @@ class Dialer:
 
     def dial(self, *, tunnel: bool = True, limit_s: float = DAY_S) -> socket.socket:
         """A connected socket with TLS where the URL says https; through the proxy, where there is one: by a tunnel,
-        unless the request itself is made to the proxy. It may take `limit_s`. Raises Failure.
+        unless the request itself is made to the proxy. It may take `limit_s`. Raises OSError or Failure.
         """
         proxy, context, ends_s = self.proxy, self._context, time.monotonic() + limit_s
-        if proxy and proxy.scheme != "http":
-            raise proxy_refused(
-                str(proxy),
-                self.url,
-                f"it is a {proxy.scheme} one, and only http ones are known here",
-                answered=False,
-            )
-        try:
-            host, port = (proxy.host, proxy.port) if proxy else (self.host, self.port)
-            sock = self._connected(host, port, ends_s)
-            if proxy and tunnel:
-                self._tunnel(sock, proxy, ends_s)
-        except (OSError, HTTPException, Failure) as exc:
-            raise proxy_fault(str(proxy), self.url, exc) if proxy else explain(exc, self.url) from exc
-        if not proxy:
+        if proxy:
+            sock = self._proxied(proxy, ends_s, tunnel=tunnel)
+        else:
+            sock = self._connected(self.host, self.port, ends_s)
             self.local_ip = sock.getsockname()[0]
-        try:
-            return self._secured(sock, context, ends_s) if context else sock
-        except OSError as exc:
-            sock.close()
-            raise explain(exc, self.url) from exc
+        return self._secured(sock, context, ends_s) if context else sock
 
     def useless(self) -> None:
         """What answers at the address is no good: another one comes first next time."""
@@ -133,21 +118,29 @@ class Dialer:
     def _connected(self, host: str, port: int, ends_s: float) -> socket.socket:
         self.phase = f"looking up {host}"
         addresses = self._resolver.look_up(host, _left_s(ends_s), lambda: self.wanted)
-
-        def trying(address: str) -> None:
-            self.phase = f"connecting to {address}"
-
+        self.phase = f"connecting to {', '.join(addresses)}"
         try:
-            sock, address = connect(addresses, port, ends_s, lambda: self.wanted, trying)
+            sock, address = connect(addresses, port, ends_s, lambda: self.wanted)
         except OSError:
-            for address in addresses[:1]:
-                self._resolver.failed(host, address)
+            self._resolver.failed(host, addresses[0])
             raise
         self._address = (host, address)
         self.reached = True
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._keep(sock)
         sock.settimeout(_left_s(ends_s))
+        return sock
+
+    def _proxied(self, proxy: Proxy, ends_s: float, *, tunnel: bool) -> socket.socket:
+        if proxy.scheme != "http":
+            why = f"it is a {proxy.scheme} one, and only http ones are known here"
+            raise proxy_refused(str(proxy), self.url, why, answered=False)
+        try:
+            sock = self._connected(proxy.host, proxy.port, ends_s)
+            if tunnel:
+                self._tunnel(sock, proxy, ends_s)
+        except (OSError, HTTPException, Failure) as exc:
+            raise proxy_fault(str(proxy), self.url, exc) from None
         return sock
 
     def _tunnel(self, sock: socket.socket, proxy: Proxy, ends_s: float) -> None:

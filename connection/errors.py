@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from connection.payload import loads
+from connection.payload import first, loads
 from connection.protocol import EIO, MISMATCH, REMEDY
 
 Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_master", "frozen", "own_stop"]
@@ -141,9 +141,26 @@ def no_handshake(url: str, why: str) -> Failure:
     )
 
 
+def handshake(opened: bytes, url: str) -> tuple[float, int | None]:
+    """Of an Engine.IO handshake the seconds for which the master may be silent, and the bytes of the largest packet that
+    it takes, None: it does not say. Raises Failure: it is none that a master sends.
+    """
+    try:
+        said = first(opened[opened.index(b"{") :])
+        times = [said["pingInterval"], said["pingTimeout"]]
+        if not isinstance(said["sid"], str) or not isinstance(said["upgrades"], list):
+            raise KeyError("sid, upgrades")
+        if not all(isinstance(one, (int, float)) and 0 <= one <= 86_400_000 for one in times):
+            raise ValueError(f"its ping interval and time-out are {times} ms")
+    except (KeyError, TypeError, ValueError) as exc:
+        raise no_handshake(url, f"{type(exc).__name__}: {exc}") from exc
+    limit = said.get("maxPayload")
+    return sum(times) / 1000, limit if isinstance(limit, int) and limit > 0 else None
+
+
 def mismatch() -> Failure:
     """The master speaks the other version of Engine.IO."""
-    return Failure(MISMATCH, "not_a_master", permanent=True, remedy=REMEDY)
+    return Failure(f"{MISMATCH}: {REMEDY}", "not_a_master", permanent=True, remedy=REMEDY)
 
 
 def explain_answer(status: int, content_type: str, body: bytes, url: str) -> Failure:

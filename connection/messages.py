@@ -1,8 +1,9 @@
-"""What a session reports to its owner, as messages, and how."""
+"""What a session hears, and what it reports to its owner, as messages, and how."""
 
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ ORDER_LEVELS = 100
 """Levels of nesting of an order: what can be read can just fail to be written, or be read where the stack has less room."""
 CUT_BYTES = 1024
 """Of those that come back of an order that is refused for its size."""
+BINARY = ("5", "6")
+"""Types of Socket.IO packets that announce binary data."""
+HEADER = re.compile(r"([0-4])(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
+"""Of another: its type, its namespace, its number."""
 order_numbers = itertools.count(1)  # of this run's orders, whichever connection they come on
 
 
@@ -86,6 +91,24 @@ class Callbacks:
     post: Callable[[object], None]
     post_order: Callable[[OrderReceived, float], bool]
     acknowledged: Callable[[int], None]
+
+
+def parse(text: str) -> tuple[str, int | None, str]:
+    """A Socket.IO packet's type, number and JSON. Raises ValueError."""
+    if text.startswith(BINARY):
+        raise ValueError("it has binary data, as no order has")
+    header = HEADER.match(text)
+    if not header:
+        raise ValueError("it has no type that is known")
+    kind, namespace, number = header.groups()
+    raw = text[header.end() :]
+    if raw[:1].isdigit():
+        raise ValueError("it has a number of too many digits")
+    if namespace not in (None, "/"):
+        number = None
+        if kind != "2":
+            raise ValueError("it is of another namespace")
+    return kind, None if number is None else int(number), raw
 
 
 def order_of(

@@ -13,23 +13,12 @@ LARGE = 8192
 """Characters above which a message is logged as it came, even where it is no compact JSON."""
 CUT_CHARS = 64
 """Characters of a value that are too few to cut."""
-LONGEST_NUMBER = 4300
-"""Digits of a whole number that are converted, as in Python from 3.10.7 on: a million of them take minutes."""
-
-
-def _whole_number(text: str) -> int:
-    if len(text) > LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(text)} digits")
-    return int(text)
-
-
-_decoder = json.JSONDecoder(parse_int=_whole_number)
 
 
 def loads(text: str | bytes) -> Any:
-    """As json.loads, in a time that grows with the length alone. Raises ValueError, whatever is wrong."""
+    """As json.loads. Raises ValueError, whatever is wrong."""
     try:
-        return _decoder.decode(text if isinstance(text, str) else text.decode())
+        return json.loads(text)
     except RecursionError as exc:
         raise ValueError("it is nested too deep") from exc
 
@@ -37,7 +26,7 @@ def loads(text: str | bytes) -> Any:
 def first(data: bytes) -> Any:
     """The JSON value with which `data` begins, whatever follows. Raises ValueError."""
     try:
-        return _decoder.raw_decode(data.decode(errors="replace"))[0]
+        return json.JSONDecoder().raw_decode(data.decode(errors="replace"))[0]
     except RecursionError as exc:
         raise ValueError("it is nested too deep") from exc
 

@@ -53,7 +53,7 @@ def exchange(
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     *,
-    limit: int | None = HEAD_BYTES,
+    limit: int = HEAD_BYTES,
     dial_s: float = DAY_S,
     timeout_s: float | None = None,
     heard: Callable[[], None] = lambda: None,
@@ -61,8 +61,8 @@ def exchange(
     """One request, over a connection of its own: one that is kept may be closed by the other side just when it is used
     again.
 
-    The body is read until it has more than `limit` bytes, None: to its end; `heard` is called while it comes fast
-    enough. The connection may take `dial_s` to be made, then each read `timeout_s`, None: until the dialer is cut.
+    The body is read until it has more than `limit` bytes; `heard` is called while it comes fast enough. The
+    connection may take `dial_s` to be made, then each read `timeout_s`, None: until the dialer is cut.
     Raises OSError, http.client.HTTPException or Failure.
     """
     connection = http.client.HTTPConnection(dialer.host, dialer.port)
@@ -81,14 +81,12 @@ def exchange(
         with connection.getresponse() as answer:
             body, began_s = bytearray(), time.monotonic()
             try:
-                while piece := answer.read1(READ_BYTES):
+                while len(body) <= limit and (piece := answer.read1(READ_BYTES)):
                     body += piece
-                    if limit is not None and len(body) > limit:
-                        break
-                    if len(body) > MESSAGE_LIMIT:
-                        raise too_large()
                     if len(body) >= LEAST_RATE * (time.monotonic() - began_s):
                         heard()
+                if len(body) > MESSAGE_LIMIT:
+                    raise too_large()
                 return Answer(answer.status, answer.reason, answer.headers, bytes(body), certificate)
             finally:
                 body.clear()  # a failure's traceback keeps this frame, and may be collected late
@@ -108,50 +106,42 @@ class PollingSession(requests.Session):
 
     def request(self, method: Any, url: Any, *_: Any, **options: Any) -> requests.Response:
         """Raises Failure, which the library does not catch: it ends the thread of a connection that stands."""
-        handshake = "sid=" not in url
+        first = "sid=" not in url
+        limits = {"limit": MESSAGE_LIMIT, "dial_s": FURTHER_S, "timeout_s": options["timeout"]}
         try:
-            body = self._handshake(url) if handshake else self._further(method, url, **options)
-        except Exception as exc:
-            raise self._explained(exc, handshake=handshake) from exc
+            answer = self._exchange(
+                method, url, options.get("data"), options.get("headers"), **({} if first else limits)
+            )
+            if first:
+                self._check_handshake(answer)
+            else:
+                _check_further(answer, method)
+        except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
+            raise self._explained(exc, first=first) from None  # it may be the same: a circle would be kept
         self._heard()
         response = requests.Response()
-        response.status_code, response.raw = 200, BytesIO(body)
+        response.status_code, response.raw = 200, BytesIO(answer.body)
         return response
 
-    def _handshake(self, url: str) -> bytes:
-        """Raises Failure unless a first poll is answered with an Engine.IO handshake."""
-        answer = self._exchange("GET", url)
-        if not (200 <= answer.status < 300 and engineio_version(answer.body) == EIO):
-            kind = answer.headers.get("content-type", "")
-            failure = explain_answer(answer.status, kind, answer.body, self._dialer.url)
-            if self._dialer.proxy and not self._dialer.secure:
-                failure.text += f" (through the proxy {self._dialer.proxy})"
-                failure.cause = "network" if answer.status in (407, 502, 503, 504) else failure.cause
-            raise failure
-        self._opened(answer.body)
-        return answer.body
+    def _check_handshake(self, answer: Answer) -> None:
+        """Raises Failure unless a first poll was answered with an Engine.IO handshake."""
+        if 200 <= answer.status < 300 and engineio_version(answer.body) == EIO:
+            self._opened(answer.body)
+            return
+        kind = answer.headers.get("content-type", "")
+        failure = explain_answer(answer.status, kind, answer.body, self._dialer.url)
+        if self._dialer.proxy and not self._dialer.secure:
+            failure.text += f" (through the proxy {self._dialer.proxy})"
+            failure.cause = "network" if answer.status in (407, 502, 503, 504) else failure.cause
+        raise failure
 
-    def _further(
-        self, method: str, url: str, *, data: Any = None, headers: Any = None, timeout: float, **_: Any
-    ) -> bytes:
-        content = data.encode() if isinstance(data, str) else data
-        limits = {"limit": None, "dial_s": FURTHER_S, "timeout_s": timeout}
-        answer = self._exchange(method, url, content, headers, **limits)
-        if not 200 <= answer.status < 300:
-            name = f"HTTP {answer.status} {answer.reason}"
-            raise Failure(f"the master does not know this connection any more ({name})", "master_gone")
-        if method == "GET" and not _is_payload(answer.body):
-            raise Failure("the master sent what is no Engine.IO payload", "not_a_master")
-        return answer.body
-
-    def _exchange(
-        self, method: str, url: str, content: Any = None, headers: Any = None, **options: Any
-    ) -> Answer:
+    def _exchange(self, method: str, url: str, data: Any, headers: Any, **limits: Any) -> Answer:
         parts, headers = urlsplit(url), dict(headers or {})
+        content = data.encode() if isinstance(data, str) else data
         if self.cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         path = f"{parts.path}?{parts.query}"
-        answer = exchange(self._dialer, method, path, content, headers, heard=self._heard, **options)
+        answer = exchange(self._dialer, method, path, content, headers, heard=self._heard, **limits)
         for header in answer.headers.get_all("set-cookie", [])[:COOKIES]:
             with suppress(CookieError):
                 for name, morsel in SimpleCookie(header[:COOKIE_BYTES]).items():
@@ -159,18 +149,21 @@ class PollingSession(requests.Session):
                         self.cookies.set(name, morsel.coded_value)
         return answer
 
-    def _explained(self, exc: Exception, *, handshake: bool) -> Failure:
-        if not handshake and isinstance(exc, TimeoutError):
-            return Failure("nothing from the master in time", "no_answer")
-        if not handshake and isinstance(exc, (ConnectionError, http.client.HTTPException)):
+    def _explained(self, exc: Exception, *, first: bool) -> Failure:
+        if not first and isinstance(exc, (ConnectionError, http.client.HTTPException)):
             return Failure("the master closed the connection", "master_gone")
         proxy, url = self._dialer.proxy, self._dialer.url
         return proxy_fault(str(proxy), url, exc) if proxy and not self._dialer.secure else explain(exc, url)
 
 
-def _is_payload(body: bytes) -> bool:
-    """Whether Engine.IO's library can take an answer to a poll apart; its thread would die of some that it cannot."""
+def _check_further(answer: Answer, method: str) -> None:
+    """Raises Failure for an answer to a further request that is none, of which one would end the library's thread."""
+    if not 200 <= answer.status < 300:
+        name = f"HTTP {answer.status} {answer.reason}"
+        raise Failure(f"the master does not know this connection any more ({name})", "master_gone")
     try:
-        return EIO == 3 or all(packet[:1] in PACKET_TYPES for packet in body.decode().split("\x1e"))
-    except UnicodeDecodeError:
-        return False
+        packets = answer.body.decode().split("\x1e") if method == "GET" and EIO == 4 else []
+        if not all(packet[:1] in PACKET_TYPES for packet in packets):
+            raise ValueError("it has a packet of no known type")
+    except ValueError as exc:
+        raise Failure("the master sent what is no Engine.IO payload", "not_a_master") from exc

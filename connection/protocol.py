@@ -16,17 +16,17 @@ import socketio.packet
 import websocket
 
 EIO = 4 if hasattr(socketio.packet, "CONNECT_ERROR") else 3
-V3 = "Engine.IO v3 (Socket.IO 2, python-socketio 4, Flask-SocketIO 4)"
-V4 = "Engine.IO v4 (Socket.IO 3 and newer, python-socketio 5, Flask-SocketIO 5)"
-MISMATCH = {
-    4: f"the master speaks {V3}, this worker v4: upgrade the master to Socket.IO 3 or newer, python-socketio 5 or "
-    "Flask-SocketIO 5, or install requirements-eio3.txt for this worker",
-    3: f"the master speaks {V4}, this worker v3: install requirements.txt for this worker",
-}[EIO]
-REMEDY = {
-    4: "upgrade the master's library, or install requirements-eio3.txt for this worker",
-    3: "install requirements.txt for this worker",
-}[EIO]
+if EIO == 4:
+    MISMATCH = (
+        "the master speaks Engine.IO v3 (Socket.IO 2, python-socketio 4, Flask-SocketIO 4), this worker v4"
+    )
+    REMEDY = (
+        "upgrade the master to Socket.IO 3 or newer, python-socketio 5 or Flask-SocketIO 5, "
+        "or install requirements-eio3.txt for this worker"
+    )
+else:
+    MISMATCH = "the master speaks Engine.IO v4 (Socket.IO 3 and newer, python-socketio 5), this worker v3"
+    REMEDY = "install requirements.txt for this worker"
 
 _dialing = threading.local()
 _create_connection = websocket.create_connection
@@ -39,7 +39,7 @@ def _with_our_socket(url: str, **options: Any) -> Any:
 
 
 def make_client_v3(websocket_options: Callable[[], dict[str, Any]], **options: Any) -> Any:
-    """A client as connection/client.py wants it, to be connected by the calling thread; it has no place for `auth`."""
+    """A client as session.py wants it, to be connected by the calling thread; it has no place for `auth`."""
     websocket.create_connection = _with_our_socket
     _dialing.options = websocket_options
     return socketio.Client(ssl_verify=True, **options)

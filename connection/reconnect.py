@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from connection.delivery import JOIN_ACK_ID
 from connection.dial import Target
 from connection.errors import Failure, unanswered
 from connection.messages import Callbacks, Connected, Disconnected
+from connection.outbox import JOIN_ACK_ID
 from connection.payload import encode, shorten
 from connection.resolve import Resolver
 from connection.session import Session

@@ -28,8 +28,6 @@ STAGGER_S = 0.25
 """Seconds that an address has to itself before the next one is tried too (RFC 8305 §5)."""
 LOOK_S = 0.1
 """Seconds at most until a thread that connects notices that nobody wants the connection any more."""
-AGAIN_S, AT_ONCE = 5.0, 2
-"""A look-up that has hung for so many seconds gets a second one beside it; so many may hang at one time."""
 
 
 @dataclass
@@ -39,8 +37,7 @@ class _Family:
     found: tuple[str, ...] = ()
     error: OSError | None = None
     answered_s: float = -1.0
-    asked_s: float = -AGAIN_S
-    running: int = 0
+    running: bool = False
 
 
 @dataclass
@@ -69,7 +66,7 @@ class Resolver:
         began_s = time.monotonic()
         with self._changed:
             name = self._names.setdefault(host, _Name())
-            self._ask(host, name, began_s)
+            self._ask(host, name)
             while wanted():
                 now = time.monotonic()
                 answered = [one for one in name.families.values() if one.answered_s >= began_s]
@@ -100,11 +97,10 @@ class Resolver:
             if name:
                 name.failed_s[address] = time.monotonic()
 
-    def _ask(self, host: str, name: _Name, now: float) -> None:
+    def _ask(self, host: str, name: _Name) -> None:
         for family, one in name.families.items():
-            if one.running == 0 or (one.running < AT_ONCE and now - one.asked_s > AGAIN_S):
-                one.running += 1
-                one.asked_s = now
+            if not one.running:
+                one.running = True
                 arguments = (host, family, name)
                 threading.Thread(target=self._look_up, args=arguments, name="look-up", daemon=True).start()
 
@@ -120,7 +116,7 @@ class Resolver:
             error = socket.gaierror(socket.EAI_NONAME, f"no host name ({exc})")
         with self._changed:
             one = name.families[family]
-            one.running -= 1
+            one.running = False
             one.answered_s = time.monotonic()
             one.error = error
             if found:
@@ -145,16 +141,12 @@ class Resolver:
 
 
 def connect(
-    addresses: list[str],
-    port: int,
-    ends_s: float,
-    wanted: Callable[[], bool],
-    trying: Callable[[str], None],
+    addresses: list[str], port: int, ends_s: float, wanted: Callable[[], bool]
 ) -> tuple[socket.socket, str]:
     """A connected, non-blocking socket to the first address that answers, and that address.
 
-    `trying` hears each address before it is tried. Raises the most telling error, once all have failed;
-    TimeoutError at the monotonic time `ends_s`; ConnectionAbortedError when nobody wants it any more.
+    Raises the most telling error, once all have failed; TimeoutError at the monotonic time `ends_s`;
+    ConnectionAbortedError when nobody wants it any more.
     """
     waiting: dict[socket.socket, str] = {}
     errors: list[OSError] = []
@@ -170,7 +162,6 @@ def connect(
             if remaining and (now >= next_s or not waiting):
                 address = remaining.pop(0)
                 next_s = now + STAGGER_S
-                trying(address)
                 try:
                     sock = _begin(address, port)
                 except OSError as exc:
@@ -189,7 +180,7 @@ def connect(
     finally:
         for sock in waiting:
             sock.close()
-    raise min(errors, key=_rank) if errors else OSError("the name has no address")
+    raise min(errors, key=_rank)
 
 
 def _begin(address: str, port: int) -> socket.socket:

@@ -1,22 +1,27 @@
 """One connection to a master: made once, from the first packet to the last, and its end reported exactly once.
 
-Messages are handled in the order of their arrival: a full inbox makes TCP push back on the master.
+Engine.IO is spoken by the client library, of which only documented parts are used. What it would do in threads of its
+own is done here: every message is handled on the reading thread, in order, so that a full inbox makes TCP push back on
+the master, and all threads of a connection end together.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-import re
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
+import socketio
+from engineio.payload import Payload
+
 from connection import payload
-from connection.client import Client
-from connection.delivery import HASTE_S, JOIN_ACK_ID, Delivery
-from connection.dial import Target
-from connection.errors import MESSAGE_LIMIT, Failure, explain, mismatch, rejected, too_large
+from connection.dial import Dialer, Target
+from connection.errors import MESSAGE_LIMIT, Failure, explain, handshake, mismatch, rejected, too_large
 from connection.messages import (
+    BINARY,
     ORDERS,
     Callbacks,
     Connected,
@@ -24,26 +29,35 @@ from connection.messages import (
     JoinAcknowledged,
     order_numbers,
     order_of,
+    parse,
 )
-from connection.protocol import EIO, heard_v3
+from connection.outbox import HASTE_S, JOIN_ACK_ID, Outbox
+from connection.polling import PollingSession
+from connection.protocol import EIO, heard_v3, make_client_v3
 from connection.resolve import Resolver
+from connection.stream import Stream
 from logging_setup import EventLogger
 from logs.format import compact_json
 
+POLL_PACKETS = 200_000
+"""In one answer to a poll: the master's library sends there all that waits."""
 WAIT_S = 0.2
 """Seconds between two looks of a reader, waiting for the owner, whether its connection is still wanted."""
 BACKLOG, STUCK_S, LOOK_S = 500, 5.0, 0.005
 """Packets that wait to be sent, with which no order is taken; seconds in which one must go, and between two looks."""
 WEBSOCKET_SHARE = 0.4
 """Of an attempt's time, what a websocket's handshake may take where polling is tried after it."""
-HEADER = re.compile(r"([0-4])(?:(/[^,]{0,200}),?)?(\d{1,19}(?!\d))?")
-"""Of a Socket.IO packet without binary data: its type, its namespace, its number."""
+QUIET = logging.getLogger("connection.library")
+QUIET.setLevel(logging.CRITICAL)  # what the libraries have to say is in our own lines
 
 
-class Session(Client):
+class Session:
     """`start` begins; `Connected` is posted at most once, then or instead `Disconnected` exactly once, unless
     abandoned. `limit_s` is the time it has to be accepted; its owner abandons it past that. `fall_back`: polling is
     tried too where a websocket's handshake is swallowed or cut, which may be an accident the first time.
+
+    `max_payload` is the bytes of the largest packet that the master takes, None: it does not say; `last_packet_s` is
+    the monotonic time of its last sign of life.
     """
 
     def __init__(
@@ -56,14 +70,22 @@ class Session(Client):
         *,
         fall_back: bool = False,
     ) -> None:
-        super().__init__(target, resolver, limit_s)
+        self.target = target
+        self.limit_s = limit_s
+        self.dialer = Dialer(target, resolver)
+        self.last_packet_s = 0.0
+        self.max_payload: int | None = None
         self._callbacks = callbacks
         self._log = log
         self._fall_back = fall_back
         self._phase = ""
-        self._delivery = Delivery()
-        # guards the flags: the end is reported once, and so is the beginning
+        self._quiet_s = 0.0
+        self._outbox = Outbox()
+        self._eio: Any = None
+        self._stream: Stream | None = None
+        # guards the flags, since the beginning and the end are reported once, and the number of threads
         self._state = threading.Lock()
+        self._threads = 0
         self._ended = False
         self._undecided = False
         self._sid: str | None = None  # "": the master accepted, and said none
@@ -79,10 +101,14 @@ class Session(Client):
         return self._phase or self.dialer.phase
 
     @property
+    def waiting(self) -> int:
+        """Packets that wait to be sent."""
+        return self._outbox.qsize()
+
+    @property
     def on_the_way(self) -> tuple[object, ...]:
         """What was sent with `keep` and the master may not have read yet."""
-        with self._delivery.lock:
-            return self._delivery.undelivered(self.last_packet_s, HASTE_S, self.unsent)
+        return self._outbox.undelivered(self.last_packet_s, HASTE_S, up=self._is_up)
 
     def send(self, event: str, data: object, ack_id: int | None = None, keep: object | None = None) -> bool:
         """Send or queue an event; False: the connection is down, nothing was sent. Any thread.
@@ -105,7 +131,7 @@ class Session(Client):
     def leave(self, timeout_s: float) -> None:
         """Send what is queued and say goodbye, in at most `timeout_s`; then as `abandon`."""
         if self._send("1"):
-            self.flush(timeout_s)
+            self._outbox.flush(timeout_s)
         self.abandon()
 
     def end(self, failure: Failure, *, goodbye: bool = False) -> None:
@@ -116,23 +142,27 @@ class Session(Client):
             self._ended = True
         if goodbye:
             # what the master answered with it may not be noted as sent yet
-            self.flush(HASTE_S)
+            self._outbox.flush(HASTE_S)
         haste_s = 0.0 if goodbye else HASTE_S
-        with self._delivery.lock:
-            undelivered = self._delivery.undelivered(self.last_packet_s, haste_s, self.unsent)
+        undelivered = self._outbox.undelivered(self.last_packet_s, haste_s, up=self._is_up)
         self._callbacks.post(Disconnected(self, failure.bare(), undelivered))
         self.dialer.cut()
 
     def _send(self, text: str, ack_id: int | None = None, keep: object | None = None) -> bool:
-        with self._delivery.lock:
-            if self._ended or not self.is_up:
+        with self._outbox.sending:
+            if self._ended or not self._is_up:
                 return False
-            if self._delivery.has_room(self.waiting):
+            if self._outbox.has_room():
                 self._eio.send(text)
-                self._delivery.sent(len(text), ack_id, keep)
+                self._outbox.sent(len(text), ack_id, keep)
                 return True
         self._left_unread()
         return False
+
+    @property
+    def _is_up(self) -> bool:
+        """Whether the library takes packets for this connection."""
+        return self._eio is not None and self._eio.state == "connected"
 
     # making the connection
 
@@ -152,27 +182,121 @@ class Session(Client):
         polled = self._open("polling") if failure or EIO == 3 else None
         if polled:
             raise failure if failure and failure.permanent and not polled.permanent else polled
-        self._phase = self._phase or "waiting for the master to accept"
+        self._phase = "waiting for the master to accept"
 
     def _open(self, transport: str) -> Failure | None:
+        """Make the connection; why not, None: it stands, and the master may accept."""
+        Payload.max_decode_packets = POLL_PACKETS
         # in version 3 the first poll admits a node, and its transport may change yet
         self._undecided = EIO == 3
-        failure = self.open(transport, self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf)
+        self._stream = None
+        polling = PollingSession(self.dialer, self._heard, self._opened)
+        options = {"reconnection": False, "logger": QUIET, "engineio_logger": QUIET, "json": payload,
+                   "request_timeout": self.limit_s, "http_session": polling}  # fmt: skip
+        try:
+            if EIO == 3:
+                sio = make_client_v3(self._websocket, **options)
+                self._take_over(sio.eio)
+                sio.connect(self.target.url, namespaces=["/"])
+            else:
+                websocket = self._websocket() if transport == "websocket" else {}
+                sio = socketio.Client(websocket_extra_options=websocket, handle_sigint=False, **options)
+                self._take_over(sio.eio)
+                auth = self.target.auth
+                sio.connect(self.target.url, auth=auth, transports=[transport], namespaces=["/"], wait=False)
+        except Exception as exc:  # noqa: BLE001 - whatever an answer makes the libraries raise
+            failure = explain(exc, self.target.url).bare()
+            if self._eio:
+                self._eio.on("disconnect", lambda *_: None)
+                self._eio.disconnect(abort=True)
+            if self._stream:
+                self._stream.close()
+            return failure
+        if self._stream:
+            # from here on only Engine.IO's own silence ends it
+            self._stream.settimeout(self._quiet_s)
         with self._state:
             accepted = self._undecided and self._sid is not None
             self._undecided = False
-        if accepted and not failure:
+        if accepted:
             self._joined()
-        return failure
+        return None
 
-    # the reading thread's
+    def _websocket(self) -> dict[str, Any]:
+        """What websocket-client is given for one websocket: a connected socket of ours."""
+        sock = self.dialer.dial()
+        self.dialer.phase = "in the websocket handshake"
+        share_s = self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf
+        opened = self._opened if EIO == 4 else None
+        ends_s = time.monotonic() + share_s
+        self._stream = Stream(sock, self.dialer, ends_s, self._heard, opened, self._websocket_ended)
+        return self._stream.options()
 
-    def message(self, data: Any) -> None:
+    def _take_over(self, eio: Any) -> None:
+        self._eio = eio
+        eio.on("message", self._message)
+        eio.on("disconnect", self._disconnected)
+        eio.start_background_task = self._run
+        eio.create_queue = lambda: self._outbox
+        eio.queue = self._outbox
+
+    def _opened(self, opened: bytes) -> None:
+        self._quiet_s, self.max_payload = handshake(opened, self.target.url)
+
+    # the library's threads
+
+    def _run(self, target: Callable[..., None], *args: Any) -> Any:
+        """In place of the library's start_background_task: a message is handled here, at once."""
+        if args:
+            target(*args)
+            return None
+        thread = threading.Thread(target=self._loop, args=(target,), name="engine.io", daemon=True)
+        thread.start()
+        return thread
+
+    def _loop(self, target: Callable[[], None]) -> None:
+        """Of the threads that read, write and send heartbeats none outlives another: left to themselves, those that
+        go on would not know.
+        """
+        with self._state:
+            self._threads += 1
+        try:
+            target()
+        except Failure as exc:
+            self.end(exc)
+        except Exception as exc:  # noqa: BLE001 - the library's own code, on what the master sent
+            self.end(Failure(f"what the master sent ended it ({type(exc).__name__}: {exc})", "not_a_master"))
+        self.end(Failure("the connection broke", "master_gone"))
+        self.dialer.cut()
+        self._outbox.put(None)  # the thread that writes may wait for a packet
+        with self._state:
+            self._threads -= 1
+            last = not self._threads
+        if last:
+            self._eio.disconnect(abort=True)  # the library lists all that are connected
+            self.dialer.close()
+
+    def _websocket_ended(self, failure: Failure) -> None:
+        # one that the library does not use yet is an attempt
+        if self._eio.transport() == "websocket":
+            self.end(failure)
+
+    def _disconnected(self, *_reason: Any) -> None:
+        # where the library still counts itself as connected, it was not the master that said so
+        self.end(Failure("the master closed the connection", "master_gone"), goodbye=not self._is_up)
+
+    def _heard(self) -> None:
+        """The master is alive."""
+        self.last_packet_s = time.monotonic()
+
+    # the messages, on the reading thread
+
+    def _message(self, data: Any) -> None:
         """One Engine.IO message: a Socket.IO packet, or the binary data of one.
 
         The library itself would acknowledge an event at once; orders are acknowledged when they are obeyed.
         """
-        self.heard()
+        self._heard()
         if EIO == 3:
             heard_v3(self._eio)
         try:
@@ -191,23 +315,10 @@ class Session(Client):
             if self._attached > MESSAGE_LIMIT:
                 self.end(too_large())
             return
-        # a binary packet (of type 5 or 6) is logged, so its data, which comes next, need not be
-        self._attached = 0 if isinstance(data, str) and data[:1] in ("5", "6") else None
-        header = HEADER.match(data) if isinstance(data, str) else None
-        if not header:
-            has_data = self._attached is not None
-            raise ValueError(
-                "it has binary data, as no order has" if has_data else "it has no type that is known"
-            )
-        kind, namespace, number = header.groups()
-        raw = data[header.end() :]
-        if raw[:1].isdigit():
-            raise ValueError("it has a number of too many digits")
-        if namespace not in (None, "/"):
-            number = None
-            if kind != "2":
-                raise ValueError("it is of another namespace")
-        ack_id = None if number is None else int(number)
+        text = data if isinstance(data, str) else ""
+        # a binary packet is logged, so its data, which comes next, need not be
+        self._attached = 0 if text.startswith(BINARY) else None
+        kind, ack_id, raw = parse(text)
         match kind:
             case "0":
                 self._accepted(raw)
@@ -238,9 +349,8 @@ class Session(Client):
         if not self._sid:
             self.end(mismatch())
             return
-        self._phase = "connected"
         transport = str(self._eio.transport())
-        self._callbacks.post(Connected(self, self._sid, transport, self.dialer.local_ip, self.quiet_s))
+        self._callbacks.post(Connected(self, self._sid, transport, self.dialer.local_ip, self._quiet_s))
 
     def _event(self, raw: str, ack_id: int | None) -> None:
         said = payload.loads(raw)
@@ -255,7 +365,7 @@ class Session(Client):
             order = order_of(self, number, name, args, raw, ack_id)
             # what was read ahead when the connection ended is handed over all the same
             while not self._callbacks.post_order(order, 0.0 if self._ended else WAIT_S):
-                self.heard()  # it is not the master that is silent
+                self._heard()  # it is not the master that is silent
         elif ack_id is not None:
             self._send(f"3{ack_id}[]")
 
@@ -267,7 +377,7 @@ class Session(Client):
         while self.waiting >= BACKLOG and not self._ended:
             if self.waiting < waiting:
                 since_s = time.monotonic()
-                self.heard()
+                self._heard()
             elif time.monotonic() - since_s > STUCK_S:
                 self._left_unread()
             waiting = self.waiting
@@ -278,9 +388,9 @@ class Session(Client):
 
     def _acknowledged(self, ack_id: int, raw: str) -> None:
         # whatever else a mad master acknowledges would fill the inbox
-        asked = self._delivery.acknowledged(ack_id)
-        if ack_id == JOIN_ACK_ID:
-            if asked:
-                self._callbacks.post(JoinAcknowledged(self, payload.reason(raw)))
+        if not self._outbox.acknowledged(ack_id):
             return
-        self._callbacks.acknowledged(ack_id)
+        if ack_id == JOIN_ACK_ID:
+            self._callbacks.post(JoinAcknowledged(self, payload.reason(raw)))
+        else:
+            self._callbacks.acknowledged(ack_id)

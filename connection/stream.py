@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import websocket
 
-from connection.dial import READ_BYTES, Dialer, read_head
+from connection.dial import DAY_S, READ_BYTES, Dialer, read_head
 from connection.errors import MESSAGE_LIMIT, Failure, explain_answer, no_handshake, too_large
 
 T = TypeVar("T")
@@ -26,8 +26,6 @@ PACKET_TYPES = tuple("0123456b")
 LEAST_RATE = 1024
 """Bytes a second, from which on a message that has not ended yet counts as life."""
 REFUSAL_BYTES = 1 << 14
-LONGEST_S = 86_400.0
-"""The kernel takes no wait of a month."""
 
 
 class Stream:
@@ -61,6 +59,17 @@ class Stream:
         self._taken = self._arrived = 0
         self._began_s = 0.0
         sock.setblocking(False)
+
+    def options(self) -> dict[str, Any]:
+        """What websocket-client is given for one websocket."""
+        return {
+            "class_": WebSocket,
+            "socket": self,
+            "redirect_limit": 0,
+            "skip_utf8_validation": True,
+            # a browser's (RFC 6455 §4.1); behind a TLS proxy a master may take its scheme for a stranger's
+            "suppress_origin": True,
+        }
 
     def recv(self, size: int) -> bytes:
         """At most `size` bytes. The socket is read in large pieces: a burst costs as much as its system calls."""
@@ -186,7 +195,7 @@ class Stream:
 
 
 def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
-    """Whether a read or a write will not wait, after `limit_s` at most, of which it may take a part only.
+    """Whether a read or a write will not wait, after `limit_s` or a day at most: the kernel takes no wait of a month.
 
     Raises OSError: it was closed.
     """
@@ -196,7 +205,7 @@ def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
             selector.register(sock, selectors.EVENT_WRITE if write else selectors.EVENT_READ)
         except ValueError as exc:  # its number is -1
             raise ConnectionAbortedError("the socket was closed") from exc
-        return bool(selector.select(min(limit_s, LONGEST_S)))
+        return bool(selector.select(min(limit_s, DAY_S)))
 
 
 class WebSocket(websocket.WebSocket):  # type: ignore[misc]

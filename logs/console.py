@@ -7,14 +7,13 @@ import os
 import select
 import stat
 import sys
-import time
 
 from logs.writer import LineQueue
 
 QUEUE_LIMIT = 1 << 20
 """Bytes that wait for a stderr that nobody reads; further lines are dropped and counted."""
 FAREWELL_S = 0.3
-"""How long the end waits for a stderr that is slow to take the last lines."""
+"""How long the end waits for a stderr that takes none of the last lines."""
 _PIPE_BUF = 4096
 """A pipe or a socket that select calls writable takes this much without blocking (POSIX: write)."""
 
@@ -25,20 +24,15 @@ class Console(LineQueue):
     def __init__(self) -> None:
         super().__init__("stderr", QUEUE_LIMIT)
         self._fd = _open_stderr()
-        self._patient_until_s = 0.0
-
-    def drain(self, *, closing: bool) -> None:
-        self._patient_until_s = time.monotonic() + (FAREWELL_S if closing else 0)
-        super().drain(closing=closing)
 
     def write(self, data: bytes) -> int:
         """Write whole lines, or what is left of one, if stderr takes them without blocking."""
         if self._fd is None:
             return len(data)
-        if os.name == "posix":  # elsewhere that cannot be asked
-            wait_s = max(0.0, self._patient_until_s - time.monotonic())
-            if not select.select([], [self._fd], [], wait_s)[1]:
-                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        wait_s = FAREWELL_S if self.closing else 0
+        # elsewhere than on POSIX that cannot be asked
+        if os.name == "posix" and not select.select([], [self._fd], [], wait_s)[1]:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         return os.write(self._fd, data[: data.rfind(b"\n", 0, _PIPE_BUF) + 1])
 
     def failed(self, exc: Exception) -> None:

@@ -27,6 +27,7 @@ class LineQueue(ABC):
 
     def __init__(self, target: str, limit: int) -> None:
         self.lost_total = 0
+        self.closing = False
         self.retry_s = float("-inf")
         """Until when, by the monotonic clock, another try is not worthwhile."""
         self._target = target
@@ -57,6 +58,7 @@ class LineQueue(ABC):
 
         Lines that come meanwhile are left for the next time, since the other queues wait for the same thread.
         """
+        self.closing = closing
         self._write_waiting()
         with self._lock:
             lost, self._lost = self._lost, 0

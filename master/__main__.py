@@ -60,11 +60,11 @@ def _run(chosen: argparse.Namespace) -> int:
 
 def main() -> int:
     try:
-        from master.settings import SettingsError
+        from master.settings import CommandError
 
         try:
             return _run(parser().parse_args())
-        except SettingsError as exc:
+        except CommandError as exc:
             print(exc, file=sys.stderr)
             return exc.exit_code
     except KeyboardInterrupt:

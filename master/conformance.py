@@ -22,7 +22,8 @@ import socketio.exceptions
 
 from master import settings
 from master.cluster import ASK
-from master.status import Asker, AskError
+from master.settings import CommandError
+from master.status import Asker
 
 ELSEWHERE = (901, 902, 903)
 """For a master that does not say which numbers are used."""
@@ -328,23 +329,23 @@ def _list(things: Sequence[Any]) -> str:
 
 
 def _nodes(text: str | None, asker: Asker) -> tuple[int, int, int]:
-    """The three numbers to play. Raises AskError."""
+    """The three numbers to play. Raises CommandError."""
     if text is None:
         try:
             known = asker.json("/json")
             used = {number for part in ("active", "inactive") for number in known[part]}
-        except (AskError, KeyError, TypeError):
+        except (CommandError, KeyError, TypeError):
             return ELSEWHERE
         free = [number for number in range(9, 0, -1) if str(number) not in used][:3]
         if len(free) < 3:
-            raise AskError(
+            raise CommandError(
                 "fewer than three of the nodes 1 to 9 are unused; name three others: --nodes A,B,C"
             )
         return free[2], free[1], free[0]
     match = re.fullmatch(r"(\d{1,4}),(\d{1,4}),(\d{1,4})", text, re.ASCII)
     numbers = set(map(int, match.groups())) if match else set()
     if match is None or len(numbers) != 3 or 0 in numbers:
-        raise AskError(f"--nodes: {text!r}; expected three numbers, such as 7,8,9")
+        raise CommandError(f"--nodes: {text!r}; expected three numbers, such as 7,8,9")
     return int(match[1]), int(match[2]), int(match[3])
 
 
@@ -355,8 +356,8 @@ def conformance(arguments: argparse.Namespace) -> int:
         token = settings.own_token(values)
         nodes = _nodes(arguments.nodes, Asker(arguments.url, values))
         if not 0.1 <= arguments.limit <= 3600:
-            raise AskError("--limit: expected seconds from 0.1 to 3600")
-    except (AskError, ValueError) as exc:
+            raise CommandError("--limit: expected seconds from 0.1 to 3600")
+    except (CommandError, ValueError) as exc:
         print(exc, file=sys.stderr)
         return 2
     differences = 0

@@ -22,7 +22,7 @@ from master.intake import Http, WebSocket
 from master.listener import Listener
 from master.master import Master
 from master.routes import Routes
-from master.settings import Settings
+from master.settings import CommandError, Settings
 from settings.files import exposed_secret
 
 BACKLOG = 128
@@ -35,10 +35,6 @@ LAST_LINES_S = 1.0
 NOTIFY_S = 5.0
 COLLECT_S, COLLECTING_S = 5.0, 0.4
 """Seconds between collections of garbage, and for one."""
-
-
-class StartError(Exception):
-    """The text says why, and what to do."""
 
 
 class Server(uvicorn.Server):
@@ -130,23 +126,19 @@ def notify(state: str) -> None:
 
 
 def serve(settings: Settings) -> int:
-    """Until SIGTERM or SIGINT."""
+    """Until SIGTERM or SIGINT. Raises CommandError."""
     try:
         log = logs.set_up(settings.log_level, settings.log_dir)
     except OSError as exc:
-        print(f"--log-dir: {exc}", file=sys.stderr)
-        return 1
+        raise CommandError(f"--log-dir: {exc}") from None
     try:
         return _serve(settings, log.reopen)
-    except StartError as exc:
-        print(exc, file=sys.stderr)
-        return 1
     finally:
         log.writer.close(LAST_LINES_S)
 
 
 def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
-    """Raises StartError."""
+    """Raises CommandError."""
     tls = _tls(settings)
     sock = _listen(settings.host, settings.port)
     host = sock.getsockname()[0]
@@ -189,19 +181,19 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """Raises StartError."""
+    """Raises CommandError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         sock = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as exc:
         text = f"cannot listen on {host} port {port}: {exc.strerror or exc}; choose another --port or --host"
-        raise StartError(text) from None
+        raise CommandError(text) from None
     sock.setblocking(False)
     return sock
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
-    """Raises StartError."""
+    """Raises CommandError."""
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -209,7 +201,7 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
     except (OSError, ssl.SSLError) as exc:
-        raise StartError(f"--tls-cert and --tls-key: {exc}") from None
+        raise CommandError(f"--tls-cert and --tls-key: {exc}") from None
     return context
 
 

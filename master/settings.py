@@ -30,13 +30,13 @@ def default_env_file() -> Path:
     return INSTALLED_ENV_FILE if not beside.exists() and os.access(INSTALLED_ENV_FILE, os.R_OK) else beside
 
 
-class SettingsError(Exception):
-    """Something is wrong with the settings; one line a fault, without secrets."""
+class CommandError(Exception):
+    """A command cannot do what it should; the text says why, without secrets."""
 
-    def __init__(self, faults: list[str], is_usage: bool) -> None:
-        super().__init__("\n".join(faults))
-        self.exit_code = 2 if is_usage else 78
-        """2: a flag is wrong; 78: the environment or a file is (EX_CONFIG)."""
+    def __init__(self, text: str, exit_code: int = 1) -> None:
+        """`exit_code`: 2 where an argument is wrong, 78 (EX_CONFIG) where the environment or a file is."""
+        super().__init__(text)
+        self.exit_code = exit_code
 
 
 _SECONDS = seconds(0.02)
@@ -172,13 +172,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def environment(env_file: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """`.env` and the environment, which wins; an empty variable counts as unset.
 
-    Raises SettingsError.
+    Raises CommandError.
     """
     logging.getLogger("dotenv.main").setLevel(logging.CRITICAL)
     try:
         lines = dotenv_values(env_file, interpolate=False, encoding="utf-8-sig") if env_file.is_file() else {}
     except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError([f"{env_file}: {exc}"], is_usage=False) from None
+        raise CommandError(f"{env_file}: {exc}", 78) from None
     return {name: value for name, value in [*lines.items(), *environ.items()] if value}
 
 
@@ -202,7 +202,7 @@ def _parse(source: str, value_type: ValueType, text: str) -> Any:
 
 
 def load(arguments: argparse.Namespace) -> Settings:
-    """Raises SettingsError."""
+    """Raises CommandError with every fault, one a line."""
     values = environment(arguments.env_file)
     faults: list[str] = []
     is_usage = False
@@ -221,5 +221,5 @@ def load(arguments: argparse.Namespace) -> Settings:
     if (found.get("tls_cert") is None) != (found.get("tls_key") is None):
         faults.append("--tls-cert and --tls-key: expected both or none")
     if faults:
-        raise SettingsError(faults, is_usage)
+        raise CommandError("\n".join(faults), 2 if is_usage else 78)
     return Settings(**found)

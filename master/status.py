@@ -2,6 +2,7 @@
 
 import argparse
 import base64
+import contextlib
 import json
 import ssl
 import sys
@@ -17,30 +18,27 @@ from rich.table import Table
 from rich.text import Text
 
 from master import settings
+from master.settings import CommandError
 from settings.types import printable
 
 LIMIT_S = 10.0
-
-
-class AskError(Exception):
-    """The master did not answer as it should; the text says why."""
 
 
 class Asker:
     """A master, with the token and the CA that the environment or `.env` has for it."""
 
     def __init__(self, url: str | None, values: Mapping[str, str]) -> None:
-        """Raises AskError."""
+        """Raises CommandError."""
         self.url = (
             (url or values.get("MASTER_URL") or "http://127.0.0.1:5000").split(",")[0].strip().rstrip("/")
         )
         if not self.url.startswith(("http://", "https://")):
-            raise AskError(f"{self.url}: expected a URL such as http://127.0.0.1:5000")
+            raise CommandError(f"{self.url}: expected a URL such as http://127.0.0.1:5000")
         try:
             token = settings.own_token(values)
             context = ssl.create_default_context(cafile=values.get("MASTER_CA_FILE"))
         except (ValueError, OSError) as exc:
-            raise AskError(str(exc)) from None
+            raise CommandError(str(exc)) from None
         basic = base64.b64encode(f"master:{token}".encode()).decode()
         self._headers = {"Authorization": f"Basic {basic}"} if token else {}
         # never through a proxy of the environment, which would be sent the token
@@ -49,58 +47,51 @@ class Asker:
         )
 
     def open(self, path: str, method: str = "GET") -> Any:
-        """Raises AskError."""
+        """Raises CommandError."""
         request = urllib.request.Request(self.url + path, method=method, headers=self._headers)  # noqa: S310 - http or https, checked before
         try:
             return self._opener.open(request, timeout=LIMIT_S)
         except urllib.error.HTTPError as exc:
             with exc:
-                body = exc.read(10_000).decode("utf-8", "replace")
-            try:
-                reason = str(json.loads(body)["error"])
-            except (ValueError, KeyError, TypeError):
-                reason = body.strip()[:200] or exc.reason
+                reason = exc.read(10_000).decode("utf-8", "replace").strip() or exc.reason
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                reason = str(json.loads(reason)["error"])
             hint = "; set MASTER_TOKEN or MASTER_TOKEN_FILE" if exc.code == 401 else ""
-            raise AskError(f"{self.url}: {exc.code}: {printable(reason)}{hint}") from None
+            raise CommandError(f"{self.url}: {exc.code}: {printable(reason[:200])}{hint}") from None
         except (OSError, ValueError) as exc:
-            raise AskError(
-                f"{self.url} does not answer: {printable(str(getattr(exc, 'reason', exc)))}"
-            ) from None
+            reason = str(getattr(exc, "reason", exc))
+            raise CommandError(f"{self.url} does not answer: {printable(reason)}") from None
 
     def json(self, path: str, method: str = "GET") -> Any:
-        """Raises AskError."""
+        """Raises CommandError."""
         with self.open(path, method) as answer:
             try:
                 return json.loads(answer.read(10_000_000))
             except (OSError, ValueError):
-                raise AskError(f"{self.url}{path} is no JSON: is that a master of this kind?") from None
+                raise CommandError(f"{self.url}{path} is no JSON: is that a master of this kind?") from None
 
     def states(self) -> Iterator[dict[str, Any]]:
-        """What the dashboard is shown, until it raises AskError."""
+        """What the dashboard is shown, until it raises CommandError."""
         with self.open("/events") as stream:
             try:
                 while line := stream.readline(10_000_000):
                     if line.startswith(b"data: "):
                         yield json.loads(line[6:])
             except (OSError, ValueError) as exc:
-                raise AskError(f"{self.url}/events: {printable(str(exc))}") from None
-        raise AskError(f"{self.url} ended the connection")
+                raise CommandError(f"{self.url}/events: {printable(str(exc))}") from None
+        raise CommandError(f"{self.url} ended the connection")
 
 
 def status(arguments: argparse.Namespace) -> int:
     console = Console(highlight=False, markup=False)  # a name may look like markup
-    try:
-        asker = Asker(arguments.url, settings.environment(arguments.env_file))
-        if arguments.watch:
-            _watch(asker, console, arguments.json)
-        elif arguments.json:
-            print(json.dumps(asker.json("/json"), indent=1))
-        else:
-            console.print(_table(next(asker.states())))
-        return 0
-    except AskError as exc:
-        print(exc, file=sys.stderr)
-        return 1
+    asker = Asker(arguments.url, settings.environment(arguments.env_file))
+    if arguments.watch:
+        _watch(asker, console, arguments.json)
+    elif arguments.json:
+        print(json.dumps(asker.json("/json"), indent=1))
+    else:
+        console.print(_table(next(asker.states())))
+    return 0
 
 
 def _watch(asker: Asker, console: Console, is_json: bool) -> NoReturn:
@@ -113,21 +104,16 @@ def _watch(asker: Asker, console: Console, is_json: bool) -> NoReturn:
                 else:
                     console.clear()
                     console.print(_table(state))
-        except AskError as exc:
+        except CommandError as exc:
             print(f"The master is lost: {exc}", file=sys.stderr)
         time.sleep(1)
 
 
 def restore(arguments: argparse.Namespace) -> int:
-    try:
-        asker = Asker(arguments.url, settings.environment(arguments.env_file))
-        answer = asker.json(f"/restore/{arguments.node}", "POST")
-    except AskError as exc:
-        print(exc, file=sys.stderr)
-        return 1
-    print(
-        f"Node {answer['recovery_node']} is ordered to give the address of node {answer['restore_node']} back."
-    )
+    asker = Asker(arguments.url, settings.environment(arguments.env_file))
+    answer = asker.json(f"/restore/{arguments.node}", "POST")
+    by, node = answer["recovery_node"], answer["restore_node"]
+    print(f"Node {by} is ordered to give the address of node {node} back.")
     return 0
 
 

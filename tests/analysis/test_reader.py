@@ -294,6 +294,19 @@ def test_a_tail_follows_a_rotation_and_hears_the_last_words_of_a_writer_that_has
     assert sorted(tail.lines() + tail.lines()) == [b"2", b"3"]
 
 
+def test_a_tail_stays_with_a_moved_file_until_its_writer_has_left_it(tail, tmp_path):
+    os.replace(tmp_path / "x.log", tmp_path / "x.log.1")
+    write(tmp_path / "x.log")  # as logrotate's `create` makes it
+    assert tail.lines() == []
+    write(tmp_path / "x.log.1", "1")
+    assert tail.lines() == [b"1"]
+    write(tmp_path / "x.log.1", "2")
+    write(tmp_path / "x.log", "3")
+    assert tail.lines() == [b"2", b"3"]
+    write(tmp_path / "x.log", "4")
+    assert tail.lines() == [b"4"]
+
+
 def test_a_tail_reads_a_file_that_was_cut_anew(tail, tmp_path):
     write(tmp_path / "x.log", "1")
     assert tail.lines() == [b"1"]

@@ -223,7 +223,8 @@ def test_only_master_ca_file_says_whom_to_trust(work, serve, ca, transport, tmp_
 def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     files = (str(ca / "cert.pem"), str(ca / "key.pem")) if tls else None
     master = serve(Master(transports=["polling"], tls=files))
-    worker = work(master, MASTER_CA_FILE=ca / "right.pem", MASTER_TOKEN=TOKEN)
+    delays = {"RECONNECT_DELAY": 5, "RECONNECT_DELAY_MAX": 5}  # time to look between two attempts
+    worker = work(master, MASTER_CA_FILE=ca / "right.pem", MASTER_TOKEN=TOKEN, **delays)
     assert worker.wait("connected").fields["transport"] == "polling"
     assert master.wait("connect").data == {"token": TOKEN, "NODE_ID": 3}
     assert master.order("restore", {"restore_node": 2}) == [{"accepted": True}]
@@ -237,8 +238,8 @@ def test_a_master_without_websocket_is_served_by_polling(work, serve, ca, tls):
     until(lambda: worker.status("Threads") <= threads, 5)
     master.send(signal.SIGSTOP)
     worker.wait("disconnected", 2)
-    # the owner, the writer, the keep-alive, the watchdog and the next attempt; a TLS handshake cannot be cut
-    until(lambda: worker.status("Threads") <= 5, 6 if tls else 2)
+    # between two attempts: the owner, the log's writer, the status socket, the keep-alive and the watchdog
+    until(lambda: worker.status("Threads") <= 5)
     assert worker.stop() == 0
 
 

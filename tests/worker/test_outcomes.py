@@ -12,10 +12,10 @@ import time
 
 import pytest
 
-from connection.delivery import HASTE_S
 from connection.dial import Target
 from connection.errors import Failure
 from connection.messages import Callbacks, Connected, Disconnected, OrderReceived
+from connection.outbox import HASTE_S
 from connection.reconnect import ATTEMPT_S
 from connection.resolve import Resolver
 from connection.session import WAIT_S, Session
@@ -208,7 +208,7 @@ def test_a_master_that_acknowledges_nothing_has_read_what_was_sent_before_it_spo
     puppet.say(order % (6, 6))
     worker.wait("sent", 2, event="update node")
     relay.cut()
-    worker.wait("sent", 2, event="join")
+    until(lambda: sum("update node" in said for said in puppet.said) == 3)
     until(lambda seen=len(puppet.pings): len(puppet.pings) >= seen + 2)
     answers = [said for said in puppet.said if "update node" in said]
     assert [json.loads(said[2:])[1]["disconnected_node"] for said in answers] == [2, 6, 6]

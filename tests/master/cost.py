@@ -1,6 +1,6 @@
 """What many workers cost the master: 400 that have joined and ping every 2 s, all from this machine.
 
-    python -m bench.master [WORKERS]
+    python -m tests.master.cost [WORKERS]
 
 The CPU time of the master as a share of one core, and its memory. The workers are bare websockets in this process,
 which cost more than the master; the figures are the master's own.

@@ -1,6 +1,6 @@
 """What it costs to read days of logs of nine nodes back: time and peak memory of diagnose.py, the page included.
 
-    python -m bench.diagnose [DAYS]
+    python -m tests.analysis.cost [DAYS]
 
 First of one day, then of DAYS (default 4). A day is some 388,800 lines of pings and 13,000 others: each hour one node
 is killed, its neighbor takes its address and gives it back, and every third hour the master is restarted. Then hostile
