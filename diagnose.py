@@ -34,14 +34,11 @@ except ModuleNotFoundError as exc:
     sys.exit(f"diagnose.py: the library {exc.name} is not installed; install it with: {install}")
 
 EPILOG = """\
-Give the LOG_DIR of each worker; one without its neighbors' logs shows half of a failover. Give the
-folder of master.log too, where there is one. Folders of one node, such as archives, are read as one
-log, and a line that two of them hold counts once. Rotated and gzipped files are read too. Lines that
-do not fit are counted.
+Give the LOG_DIR of each worker, and the folder of master.log where there is one. Folders of one node,
+such as archives, are read as one log. Rotated and gzipped files are read too.
 
 TIME is such as 2026-11-24T22:47, "2026-11-24 22:47:01.123+0000" or 22:47, or how long ago, such as
-2h or 30m. One without an offset is this machine's local time. What began before --since or ends
-after --until is kept whole.
+2h or 30m; without an offset it is this machine's local time.
 
 Exit code: 0, or 1 where a folder or a file in it could not be read, or the page could not be
 written; the story of the others is printed all the same. 2 for a wrong call."""

@@ -92,8 +92,7 @@ def _lane(
             reason = f" ({visible(one.reason)})" if one.reason and not one.pending else ""
             marks.append([time(one.settled or one.received), kind, f"{words}: {what}{reason}", owner])
     return {
-        "name": capital(lane.name),
-        "summary": _summary(lane),
+        "name": capital(lane.name) if lane.folders else f"{capital(lane.name)}: no log given",
         "spans": [span for those in kinds.values() for span in _thinned(those, time.length / SPANS)],
         "holds": holds,
         "marks": marks,
@@ -140,15 +139,6 @@ def _points(lane: Lane, time: _Time) -> dict[str, object]:
         "high": [round(high, 1) for _, high in columns.values()],
         "break_s": max(3 * gaps[len(gaps) // 2] if gaps else 3.0, 2.5 * width),
     }
-
-
-def _summary(lane: Lane) -> str:
-    if not lane.folders:
-        return "no log given"
-    if lane.rtt is None:
-        return f"{lane.pings:,} pings, none answered" if lane.pings else "no pings logged"
-    missed = f", {lane.missed:,} missed" if lane.missed else ""
-    return f"{lane.pings:,} pings{missed}; median {lane.rtt.p50:g} ms, p99 {lane.rtt.p99:g}, max {lane.rtt.max:g}"
 
 
 def _thinned(spans: Sequence[Drawn], near_s: float) -> Iterable[Drawn]:

@@ -47,8 +47,7 @@ class Follower:
             tail.skip()
         folders = [Folder(path) for path in self._paths]
         self._logs += read(folders).logs
-        names = {folder.name: folder.path for folder in folders}
-        self._log_of = {names[name]: log for log in self._logs for name in log.folders}
+        self._log_of = {folder.path: log for log in self._logs for folder in log.folders}
         self._look()
         return [fault for folder in folders for fault in folder.faults]
 
@@ -85,8 +84,7 @@ class Follower:
     def _log(self, path: Path) -> NodeLog:
         log = self._log_of.get(path)
         if log is None:
-            folder = Folder(path)
-            log = self._log_of[path] = NodeLog([folder.name], folder.number)
+            log = self._log_of[path] = NodeLog([Folder(path)])
             self._logs.append(log)
         return log
 

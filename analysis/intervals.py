@@ -40,11 +40,6 @@ def subtract(spans: Spans, holes: Spans) -> Spans:
     return tuple(left)
 
 
-def length(spans: Spans) -> float:
-    """Seconds of them all."""
-    return sum(end - start for start, end in spans)
-
-
 def overlap(one: Spans, other: Spans) -> Spans:
     """What lies in both, in linear time."""
     return tuple(span for span in subtract(one, subtract(one, other)) if span[0] < span[1])

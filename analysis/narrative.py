@@ -166,13 +166,6 @@ def caveats(story: Story) -> Iterator[str]:
             yield f"No comms.log of {lane.name} was given: whether it had a master, and why not, is judged by its pings alone."
         if not lane.has_info:
             yield f"The logs of {lane.name} have no line of INFO: its LOG_LEVEL does not show a worker that is well."
-        if lane.clock_steps:
-            at, seconds = lane.clock_steps[0]
-            times = Times(story)
-            yield (
-                f"The clock of {lane.name} was put {'back' if seconds < 0 else 'forward'} by {duration(abs(seconds))} at "
-                f"{times.full(at)}: durations across that moment are not known."
-            )
         if lane.ahead_s:
             yield (
                 f"The clock of {lane.name} is {abs(lane.ahead_s):.1f} s {'ahead' if lane.ahead_s > 0 else 'behind'}, by "

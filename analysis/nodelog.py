@@ -17,6 +17,7 @@ from .intervals import last_before
 from .model import INCIDENTS, UNKNOWN, Attempt, Lane, Outage, Process, RoundTrips, Span, round_trips
 from .orders import OrderLog
 from .parser import Line, Ping, data_of, decimal, number
+from .reader import Folder
 
 SENT_KEPT = 8
 """Pings without an answer that are remembered in case one comes."""
@@ -83,10 +84,12 @@ class Pings:
 class NodeLog:
     """Lines are added in the order of time. Only those that are shown unchanged are kept whole."""
 
-    def __init__(self, folders: Sequence[str], number_in_name: int | None = None) -> None:
+    def __init__(self, folders: Sequence[Folder]) -> None:
+        """`folders`: of one machine."""
+        self.folders = folders
         self.pings = Pings()
-        self._seen = Lane(f"the node of {' and '.join(folders)}", tuple(folders))
-        self._number_in_name = number_in_name
+        names = tuple(folder.name for folder in folders)
+        self._seen = Lane(f"the node of {' and '.join(names)}", names)
         self._orders = OrderLog()
         # of the process that goes on
         self._down: Outage | None = None
@@ -94,14 +97,11 @@ class NodeLog:
         self._was_up = False
 
     @property
-    def folders(self) -> tuple[str, ...]:
-        return self._seen.folders
-
-    @property
     def node(self) -> int | None:
-        """Its number as its last process that says one does, else that of the folder's name."""
+        """Its number as its last process that says one does, else that of its folders' names."""
         told = (process.node for process in reversed(self._seen.processes) if process.node is not None)
-        return next(told, self._number_in_name)
+        named = {folder.number for folder in self.folders}
+        return next(told, named.pop() if len(named) == 1 else None)
 
     @property
     def is_empty(self) -> bool:

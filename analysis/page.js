@@ -175,13 +175,10 @@
       }
       label(layers.front, items, y + 14, arrows);
     });
-    // the lane's heading, on ground of its own where an arrow passes behind it
+    // the lane's name, on ground of its own where an arrow passes behind it
     const name = fit(lane.name, width - gutter - 8, "650 13px system-ui, sans-serif");
-    const nameWidth = measure(name, "650 13px system-ui, sans-serif");
-    const summary = fit(lane.summary, width - nameWidth - 16);
-    make(layers.front, "rect", { class: "behind", x: 0, y: top + 4, width: nameWidth + (summary ? measure(summary, "11px system-ui, sans-serif") + 14 : 4), height: HEAD - 5 });
+    make(layers.front, "rect", { class: "behind", x: 0, y: top + 4, width: measure(name, "650 13px system-ui, sans-serif") + 4, height: HEAD - 5 });
     make(layers.front, "text", { class: "name", x: 0, y: top + 17 }, name);
-    if (summary) make(layers.front, "text", { class: "small", x: nameWidth + 10, y: top + 17 }, summary);
   };
 
   // each text stands in its own bar, where it ends before the next thing and no arrow crosses it

@@ -75,7 +75,8 @@ def _of_lane(lane: Lane) -> Iterator[tuple[float, str, str]]:
         yield from _of_outage(outage)
     for at, seconds in lane.clock_steps:
         verb = "back" if seconds < 0 else "forward"
-        yield at, WARN, f"had its clock put {verb} by {duration(abs(seconds))}"
+        rest = "durations across that moment are not known"
+        yield at, WARN, f"had its clock put {verb} by {duration(abs(seconds))}: {rest}"
 
 
 def _of_outage(outage: Outage) -> Iterator[tuple[float, str, str]]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .formatting import Times, duration, milliseconds
-from .intervals import length, merge, subtract
-from .model import BAD, GOOD, PLAIN, WARN, Attempt, Failover, Lane, Outage, Story
-from .sentences import RELEASE_WORDS, sentences
+from .formatting import Times, duration
+from .model import BAD, PLAIN, Failover, Lane, Outage, Story
+from .sentences import sentences
 
-NODES = ("node", "from", "to", "pings", "missed", "p50 ms", "p99 ms", "max ms", "up %", "outages")
+NODES = ("node", "from", "to", "pings", "missed", "p50 ms", "p99 ms", "max ms", "outages")
 OUTAGES = ("node", "from", "to", "lasted", "cause", "reason")
 FAILOVERS = ("of", "address", "from", "to", "cause", "unserved", "by two", "orders")
-ORDERS = ("of", "received", "by", "outcome", "took", "held", "reason")
-NUMBERS = frozenset((*NODES[3:], "lasted", "unserved", "by two", "orders", "took"))
+NUMBERS = frozenset((*NODES[3:], "lasted", "unserved", "by two", "orders"))
 """The columns that stand at the right."""
 
 
@@ -35,13 +33,11 @@ class Table:
 
 
 def of(story: Story, times: Times) -> list[Table]:
-    """The nodes, the outages, the failovers and their orders; one without rows has nothing to show and is left out."""
-    attempts = [attempt for one in story.failovers for attempt in one.attempts]
+    """The nodes, the outages and the failovers; one without rows has nothing to show and is left out."""
     found = [
         Table("Nodes", NODES, [_node(lane, times) for lane in story.lanes]),
         Table("Without the master", OUTAGES, [_outage(lane, one, times) for lane, one in story.outages]),
         Table("Failovers", FAILOVERS, [_failover(one, times) for one in story.failovers]),
-        Table("Orders", ORDERS, [_order(one, times) for one in attempts]),
     ]
     return [table for table in found if table.rows]
 
@@ -62,21 +58,8 @@ def _end(one: Outage | Failover, times: Times) -> str:
 
 def _node(lane: Lane, times: Times) -> Row:
     rtt = [f"{ms:.1f}" for ms in lane.rtt] if lane.rtt else ["", "", ""]
-    counts = str(lane.pings), str(lane.missed), *rtt, _up(lane), str(len(lane.outages))
+    counts = str(lane.pings), str(lane.missed), *rtt, str(len(lane.outages))
     return Row((_name(lane), times.second(lane.first), times.second(lane.last), *counts))
-
-
-def _up(lane: Lane) -> str:
-    """Percent of the time in which it was to run and had a master, never 100 where something is missing."""
-    stops, downs = (
-        merge((one.start, one.until) for one in those)
-        for those in (lane.stops, (*lane.outages, *lane.silences))
-    )
-    wanted = subtract(((lane.first, lane.last),), stops)
-    if length(wanted) <= 0:
-        return ""
-    share = length(subtract(wanted, downs)) / length(wanted)
-    return "100" if share >= 1 else f"{int(share * 10000) / 100:.2f}"
 
 
 def _outage(lane: Lane, one: Outage, times: Times) -> Row:
@@ -103,18 +86,3 @@ def _failover(one: Failover, times: Times) -> Row:
         str(len(one.attempts)),
     )
     return Row(cells, BAD if one.end is None else PLAIN, one.start)
-
-
-def _order(one: Attempt, times: Times) -> Row:
-    tone = GOOD if one.outcome == "taken" else PLAIN if one.outcome == "withdrawn" or one.pending else BAD
-    held = "" if one.released is not None else "> "
-    cells = (
-        str(one.node),
-        times(one.received),
-        str(one.recovery_node if one.recovery_node is not None else "?"),
-        "not logged" if one.pending else one.outcome,
-        milliseconds(one.takeover_ms) if one.takeover_ms is not None else "",
-        held + duration(sum(hold.duration_s for hold in one.holds)) if one.holds else "",
-        one.reason or RELEASE_WORDS.get(one.release_reason, one.release_reason),
-    )
-    return Row(cells, WARN if tone == BAD and one.owner_heard is not None else tone, one.received)

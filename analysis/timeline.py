@@ -36,7 +36,7 @@ class Reading:
 
 def read(folders: Sequence[Folder]) -> Reading:
     """Read them, those of one machine as one log."""
-    by_number: dict[int | None, list[tuple[Folder, NodeLog]]] = {}
+    by_number: dict[int | None, list[NodeLog]] = {}
     master: list[Line] = []
     for folder in folders:
         log = _log_of([folder])
@@ -44,9 +44,9 @@ def read(folders: Sequence[Folder]) -> Reading:
         master += (line for line in lines if isinstance(line, Line) and line.event in MASTER_EVENTS)
         folder.finish()
         if not log.is_empty:
-            by_number.setdefault(log.node, []).append((folder, log))
+            by_number.setdefault(log.node, []).append(log)
     unreadable = sum(folder.unreadable for folder in folders)
-    nameless = [log for _, log in by_number.pop(None, [])]
+    nameless = by_number.pop(None, [])
     logs = [
         log for _, those in sorted(by_number.items(), key=lambda one: one[0] or 0) for log in _machines(those)
     ]
@@ -56,8 +56,7 @@ def read(folders: Sequence[Folder]) -> Reading:
 
 def _log_of(folders: Sequence[Folder]) -> NodeLog:
     """`folders`: of one machine; a line that two of them hold counts once."""
-    numbers = {folder.number for folder in folders}
-    log = NodeLog([folder.name for folder in folders], numbers.pop() if len(numbers) == 1 else None)
+    log = NodeLog(folders)
     for item in _merged(folders, "ping"):
         log.pings.add(item)
     log.pings.sort()
@@ -82,18 +81,19 @@ def _merged(folders: Sequence[Folder], name: str) -> Iterator[Ping | Line]:
             yield item
 
 
-def _machines(those: Sequence[tuple[Folder, NodeLog]]) -> list[NodeLog]:
+def _machines(those: Sequence[NodeLog]) -> list[NodeLog]:
     """Logs with one number: archives of one machine are read as one log, machines that ran at one time stand alone."""
-    groups: list[list[tuple[Folder, NodeLog]]] = []
-    for folder, log in those:
-        group = next(
-            (group for group in groups if not any(_at_one_time(log, other) for _, other in group)), None
-        )
+    groups: list[list[NodeLog]] = []
+    for log in those:
+        free = (group for group in groups if not any(_at_one_time(log, other) for other in group))
+        group = next(free, None)
         if group is None:
             groups.append(group := [])
-        group.append((folder, log))
+        group.append(log)
     return [
-        group[0][1] if len(group) == 1 else _log_of([Folder(folder.path) for folder, _ in group])
+        group[0]
+        if len(group) == 1
+        else _log_of([Folder(folder.path) for log in group for folder in log.folders])
         for group in groups
     ]
 

@@ -102,10 +102,8 @@ class Dialer:
 
     def close(self) -> None:
         """Close every socket: nobody uses one any more."""
-        with self._guard:
-            self._cut = True
-            sockets, self._sockets = self._sockets, []
-        for sock in sockets:
+        self.cut()
+        for sock in self._sockets:
             sock.close()
 
     def _keep(self, sock: socket.socket) -> None:

@@ -81,9 +81,8 @@ class Resolver:
                 if now >= ends_s:
                     break
                 self._changed.wait(min(LOOK_S, ends_s - now))
-            addresses = self._ordered(name)
-            if addresses:
-                return addresses
+            if addresses := self._all(name):
+                return sorted(addresses, key=lambda address: name.failed_s.get(address, 0.0))
             errors = [one.error for one in name.families.values() if one.error and one.answered_s >= began_s]
         if len(errors) == len(FAMILIES):
             # that a name server failed says more than that there is no IPv6 address
@@ -136,9 +135,6 @@ class Resolver:
         families = itertools.zip_longest(*(one.found for one in name.families.values()))
         return [address for pair in families for address in pair if address]
 
-    def _ordered(self, name: _Name) -> list[str]:
-        return sorted(self._all(name), key=lambda address: name.failed_s.get(address, 0.0))
-
 
 def connect(
     addresses: list[str], port: int, ends_s: float, wanted: Callable[[], bool]
@@ -163,11 +159,10 @@ def connect(
                 address = remaining.pop(0)
                 next_s = now + STAGGER_S
                 try:
-                    sock = _begin(address, port)
+                    waiting[_begin(address, port)] = address
                 except OSError as exc:
                     errors.append(exc)
                     continue
-                waiting[sock] = address
             limit_s = min(LOOK_S, max(0.0, next_s - now)) if remaining else LOOK_S
             _, ready, failed = select.select([], list(waiting), list(waiting), limit_s)
             for sock in {*ready, *failed}:

@@ -105,7 +105,7 @@ class Stream:
         match exc:
             case Failure():
                 failure = exc
-            case websocket.WebSocketTimeoutException():
+            case TimeoutError() | websocket.WebSocketTimeoutException():
                 failure = Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True)
             case ConnectionResetError():
                 failure = Failure("the connection was reset", "master_gone", blocked=True)

@@ -37,11 +37,7 @@ def client_context(ca_file: Path | None) -> ssl.SSLContext:
         context.load_default_certs()
         return context
     compiled_in = ssl.get_default_verify_paths()
-    cafile, capath = Path(compiled_in.openssl_cafile), Path(compiled_in.openssl_capath)
-    if cafile.is_file() or capath.is_dir():
-        context.load_verify_locations(
-            str(cafile) if cafile.is_file() else None, str(capath) if capath.is_dir() else None
-        )
-    else:
-        context.load_verify_locations(certifi.where())
+    cafile = compiled_in.openssl_cafile if Path(compiled_in.openssl_cafile).is_file() else None
+    capath = compiled_in.openssl_capath if Path(compiled_in.openssl_capath).is_dir() else None
+    context.load_verify_locations(cafile if cafile or capath else certifi.where(), capath)
     return context

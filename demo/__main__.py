@@ -6,6 +6,7 @@ No root: the addresses are simulated. Exit code 0 only if the logs tell exactly 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -128,7 +129,7 @@ class Demo:
             try:
                 with opener.open(f"{self._url}/json", timeout=5) as answer:
                     state: dict[str, Any] = json.load(answer)
-            except OSError as exc:
+            except (OSError, http.client.HTTPException) as exc:
                 raise DemoError(f"the master does not answer: {exc}") from exc
             if true(state):
                 return state

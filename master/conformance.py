@@ -8,7 +8,6 @@ on listing them as dead afterwards.
 import argparse
 import contextlib
 import re
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,20 +131,17 @@ class _NothingLeftToCheck(Exception):
     """What follows needs what just failed."""
 
 
+@dataclass
 class Conformance:
-    """`limit_s` is for how long an order may be waited for after its cause."""
+    url: str
+    token: str | None
+    nodes: tuple[int, int, int]
+    limit_s: float
+    """For how long an order may be waited for after its cause."""
+    quiet_s: float = QUIET_S
+    ca_file: str | None = None
 
-    def __init__(
-        self,
-        url: str,
-        token: str | None,
-        nodes: tuple[int, int, int],
-        limit_s: float,
-        quiet_s: float = QUIET_S,
-        ca_file: str | None = None,
-    ) -> None:
-        self._url, self._token, self._limit_s, self._quiet_s = url, token, limit_s, quiet_s
-        self._nodes, self._ca_file = nodes, ca_file
+    def __post_init__(self) -> None:
         self._heard: list[Heard] = []
         self._stack = contextlib.ExitStack()
 
@@ -162,21 +158,21 @@ class Conformance:
             yield _finding(not unknown, "events", "only those that a worker knows", wrong)
 
     def _admission(self) -> Iterator[Finding]:
-        if self._token:
-            stranger = self._new(self._nodes[0])
-            refused = stranger.connect(self._url, f"not {self._token}")
+        if self.token:
+            stranger = self._new(self.nodes[0])
+            refused = stranger.connect(self.url, f"not {self.token}")
             stranger.close()
             text = f"a wrong one is refused: {refused}"
             yield _finding(refused is not None, "token", text, "a worker with a wrong token was let in")
-        trio = self._a, self._b, self._c = [self._new(node) for node in self._nodes]
-        refused = next(filter(None, (played.connect(self._url, self._token) for played in trio)), None)
-        wrong = f"no connection to {self._url}: {refused}"
+        trio = self._a, self._b, self._c = [self._new(node) for node in self.nodes]
+        refused = next(filter(None, (played.connect(self.url, self.token) for played in trio)), None)
+        wrong = f"no connection to {self.url}: {refused}"
         yield _finding(refused is None, "connect", "accepts Socket.IO 5 on the namespace /", wrong)
         if refused is not None:
             raise _NothingLeftToCheck
         for played in trio:
             played.join()
-        time.sleep(self._quiet_s)
+        time.sleep(self.quiet_s)
         ended = [played.node for played in trio if not played.client.connected]
         wrong = f"the connection of node {_list(ended)} was ended after its join (it has a key more than the original's)"
         yield _finding(not ended, "join", "accepted, further keys too", wrong)
@@ -190,14 +186,14 @@ class Conformance:
         dead, mark = self._b, len(self._heard)
         dead.close()
         wrong = (
-            f"no neighbor got `recover` within {self._limit_s:g} s after node {dead.node}'s connection closed"
+            f"no neighbor got `recover` within {self.limit_s:g} s after node {dead.node}'s connection closed"
         )
         heard = self._wait(mark, "recover")
         yield _finding(heard is not None, "recover", "ordered when a node's connection closes", wrong)
         if heard is None:
             raise _NothingLeftToCheck
         yield self._recover_finding(heard)
-        time.sleep(self._quiet_s)
+        time.sleep(self.quiet_s)
         asked = sorted({heard.by for heard in self._since(mark, "recover")})
         wrong = f"nodes {_list(asked)} were ordered at once, before the first had answered"
         yield _finding(len(asked) == 1, "one at a time", "one neighbor is ordered, then waited for", wrong)
@@ -229,12 +225,12 @@ class Conformance:
             self._holder, self._other = self._other, self._holder
         self._take()
         # else the owner's join, which comes by another connection, may overtake it
-        time.sleep(self._quiet_s)
+        time.sleep(self.quiet_s)
 
     def _return(self) -> Iterator[Finding]:
         mark = len(self._heard)
         back, holder = self._new(self._b.node), self._holder
-        refused = back.connect(self._url, self._token)
+        refused = back.connect(self.url, self.token)
         if refused is not None:
             yield Finding("DIFFERS", "return", f"node {back.node} was not let in again: {refused}")
             raise _NothingLeftToCheck
@@ -253,9 +249,9 @@ class Conformance:
 
     def _new(self, node: int) -> Played:
         # TEST-NET-1 (RFC 5737): nobody's
-        ip = f"192.0.2.{self._nodes.index(node) + 1}"
-        neighbors = [other for other in self._nodes if other != node]
-        played = Played(node, ip, neighbors, self._heard, self._ca_file)
+        ip = f"192.0.2.{self.nodes.index(node) + 1}"
+        neighbors = [other for other in self.nodes if other != node]
+        played = Played(node, ip, neighbors, self._heard, self.ca_file)
         self._stack.callback(played.close)
         return played
 
@@ -268,7 +264,7 @@ class Conformance:
 
     def _wait(self, mark: int, event: str, by: Played | None = None) -> Heard | None:
         """The first such event since the mark, heard by that node or by any; None: not within the limit."""
-        end_s = time.monotonic() + self._limit_s
+        end_s = time.monotonic() + self.limit_s
         while time.monotonic() < end_s:
             for heard in self._since(mark, event):
                 if by is None or heard.by == by.node:
@@ -277,7 +273,7 @@ class Conformance:
         return None
 
     def _stays_quiet(self, mark: int, check: str, cause: str) -> Iterator[Finding]:
-        time.sleep(self._quiet_s)
+        time.sleep(self.quiet_s)
         ended = [played.node for played in (self._holder, self._other) if not played.client.connected]
         orders = self._since(mark, *ORDERS)
         what = f"orders {_list(orders)}" if orders else f"ended the connection of node {_list(ended)}"
@@ -336,12 +332,10 @@ def _nodes(text: str | None, asker: Asker) -> tuple[int, int, int]:
             used = {number for part in ("active", "inactive") for number in known[part]}
         except (CommandError, KeyError, TypeError):
             return ELSEWHERE
-        free = [number for number in range(9, 0, -1) if str(number) not in used][:3]
+        free = [number for number in range(1, 10) if str(number) not in used]
         if len(free) < 3:
-            raise CommandError(
-                "fewer than three of the nodes 1 to 9 are unused; name three others: --nodes A,B,C"
-            )
-        return free[2], free[1], free[0]
+            raise CommandError("fewer than three of the nodes 1 to 9 are unused; name three: --nodes A,B,C")
+        return free[-3], free[-2], free[-1]
     match = re.fullmatch(r"(\d{1,4}),(\d{1,4}),(\d{1,4})", text, re.ASCII)
     numbers = set(map(int, match.groups())) if match else set()
     if match is None or len(numbers) != 3 or 0 in numbers:
@@ -353,15 +347,14 @@ def conformance(arguments: argparse.Namespace) -> int:
     """0 where the master differs in nothing, else 1."""
     values = settings.environment(arguments.env_file)
     try:
-        token = settings.own_token(values)
-        nodes = _nodes(arguments.nodes, Asker(arguments.url, values))
+        asker = Asker(arguments.url, values)
+        nodes = _nodes(arguments.nodes, asker)
         if not 0.1 <= arguments.limit <= 3600:
             raise CommandError("--limit: expected seconds from 0.1 to 3600")
-    except (CommandError, ValueError) as exc:
-        print(exc, file=sys.stderr)
-        return 2
+    except CommandError as exc:
+        raise CommandError(str(exc), 2) from None
     differences = 0
-    check = Conformance(arguments.url, token, nodes, arguments.limit, ca_file=values.get("MASTER_CA_FILE"))
+    check = Conformance(asker.url, asker.token, nodes, arguments.limit, ca_file=values.get("MASTER_CA_FILE"))
     for finding in check.run():
         differences += finding.kind == "DIFFERS"
         print(f"{finding.kind:7} {finding.check}: {finding.text}", flush=True)

@@ -35,12 +35,12 @@ class Asker:
         if not self.url.startswith(("http://", "https://")):
             raise CommandError(f"{self.url}: expected a URL such as http://127.0.0.1:5000")
         try:
-            token = settings.own_token(values)
+            self.token = settings.own_token(values)
             context = ssl.create_default_context(cafile=values.get("MASTER_CA_FILE"))
         except (ValueError, OSError) as exc:
             raise CommandError(str(exc)) from None
-        basic = base64.b64encode(f"master:{token}".encode()).decode()
-        self._headers = {"Authorization": f"Basic {basic}"} if token else {}
+        basic = base64.b64encode(f"master:{self.token}".encode()).decode()
+        self._headers = {"Authorization": f"Basic {basic}"} if self.token else {}
         # never through a proxy of the environment, which would be sent the token
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)

@@ -139,11 +139,9 @@ def layout(cluster: Cluster) -> dict[str, int] | None:
 
 def _beside(number: int, columns: int, last: int) -> set[int]:
     """The numbers left, right, above and below in a grid."""
-    column = (number - 1) % columns
-    found = {number - columns, number + columns}
-    found |= {number - 1} if column > 0 else set()
-    found |= {number + 1} if column < columns - 1 else set()
-    return {n for n in found if 1 <= n <= last}
+    row = (number - 1) // columns
+    in_row = [n for n in (number - 1, number + 1) if (n - 1) // columns == row]
+    return {n for n in (number - columns, number + columns, *in_row) if 1 <= n <= last}
 
 
 def sentence(cluster: Cluster) -> str:

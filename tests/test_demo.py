@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from demo.__main__ import Demo, DemoError
 from tests.lab.processes import ROOT, Process, wait_until
 from tests.lab.waiting import SCALE
 
@@ -61,6 +64,21 @@ def test_it_says_what_went_wrong_and_exits_1(demo: Process) -> None:
     assert demo.wait() == 1
     assert "master" in demo.stderr[-1]
     assert "Traceback" not in demo.output()
+
+
+def test_a_master_that_dies_in_the_middle_of_an_answer_is_named() -> None:
+    def answer(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 469\r\n\r\n")
+
+    demo = Demo()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        demo._url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        threading.Thread(target=answer, args=(server,), daemon=True).start()
+        with pytest.raises(DemoError, match="the master does not answer"):
+            demo._wait("nothing", lambda state: state)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

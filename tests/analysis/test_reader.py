@@ -251,13 +251,14 @@ def test_every_line_of_any_bytes_is_counted_once(tmp_path_factory, pieces, end, 
 
 def test_a_ping_s_short_form_says_what_the_long_one_does(tmp_path):
     """One with a further field is read by the general parser."""
-    fields = {"seq": 7, "rtt_ms": 12.25, "late": True}
+    fields = {"seq": 7, "rtt_ms": 12.25}
     put(
         tmp_path / "ping.log",
-        *(format_line(at(3), "INFO", "ping", {**fields, **more}) for more in ({}, {"x": 1})),
+        *(format_line(at(3), "INFO", "ping", {**fields, **more}) for more in ({}, {"x": 1}, {"late": True})),
     )
-    short, long = read(tmp_path)[1]
-    assert short == long == Ping(at(3).timestamp(), timezone.utc, 12.25, True, "7")
+    short, long, late = read(tmp_path)[1]
+    assert short == long == Ping(at(3).timestamp(), timezone.utc, 12.25, False, "7")
+    assert late == short._replace(late=True)
 
 
 # a log that grows

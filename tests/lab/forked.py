@@ -1,4 +1,4 @@
-"""Processes as `subprocess.Popen` starts them, of Python alone: forked from one that has the libraries imported."""
+"""Processes as `subprocess` starts them, of Python alone: forked from one that has the libraries imported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab import template
+from tests.lab.waiting import PATIENCE_S
 
 if sys.platform != "win32":
     import resource
@@ -110,3 +112,27 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def run(
+    arguments: Sequence[str], env: Mapping[str, str], cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """What `python ARGUMENTS` says until it ends; `env` is the whole environment."""
+    if not can_be_forked(arguments, env):
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=2 * PATIENCE_S,
+        )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
+        child = Forked(arguments, cwd, env, out.fileno(), errors.fileno())
+        try:
+            code = child.wait(2 * PATIENCE_S)
+        finally:
+            child.kill()
+        out.seek(0)
+        errors.seek(0)
+        return subprocess.CompletedProcess(list(arguments), code, out.read(), errors.read())

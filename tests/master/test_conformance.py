@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,9 +11,8 @@ import socketio
 from werkzeug.serving import make_server
 
 from master.conformance import Conformance
+from tests.lab import forked
 from tests.lab.processes import free_port, start_master
-from tests.lab.waiting import PATIENCE_S
-from tests.lab.workers import REPOSITORY
 from tests.lab.wsgi import RequestHandler
 
 TOKEN = "hunter2hunter2"
@@ -170,14 +167,8 @@ FAULTS = {
 
 
 def run(*arguments, token=TOKEN):
-    return subprocess.run(
-        [sys.executable, "-m", "master", "conformance", *arguments, "--env-file", os.devnull],
-        env={**os.environ, "MASTER_TOKEN": token},
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_S,
-    )
+    environ = {**os.environ, "MASTER_TOKEN": token}
+    return forked.run(["-m", "master", "conformance", *arguments, "--env-file", os.devnull], environ)
 
 
 def bundled():

@@ -23,6 +23,7 @@ import socketio
 import trustme
 
 from master.view import layout
+from tests.lab import forked
 from tests.lab.processes import ROOT, Master, Process, start_master, wait_until
 from tests.lab.waiting import PATIENCE_S
 from tests.master.sse import states
@@ -38,14 +39,8 @@ def node(state: dict[str, Any], number: int) -> dict[str, Any]:
 
 
 def command(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "master", *arguments, "--env-file", os.devnull],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "200", **environ},
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_S,
-    )
+    environ = {**os.environ, "COLUMNS": "200", **environ}
+    return forked.run(["-m", "master", *arguments, "--env-file", os.devnull], environ)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from config import load
 from connection.dial import Target
 from connection.proxies import parse_proxy
 from network.sudo.process import PROMPT
+from tests.lab import forked
 from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
 from tests.lab.processes import start_master
@@ -46,21 +47,25 @@ def check(tmp_path):
 
     def run(url, /, *options, before=(), **settings):
         environ = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TZ") if name in os.environ}
-        done = subprocess.run(
-            [*before, sys.executable, "client.py", "--env-file", os.devnull, "--check", *options],
-            cwd=REPOSITORY,
-            env={
-                **environ,
-                "NODE_ID": "3",
-                "VIP_BACKEND": "simulated",
-                "LOG_DIR": str(tmp_path / "logs"),
-                "MASTER_URL": url,
-                **{name: str(value) for name, value in settings.items()},
-            },
-            capture_output=True,
-            text=True,
-            timeout=2 * PATIENCE_S,
-        )
+        environ |= {
+            "NODE_ID": "3",
+            "VIP_BACKEND": "simulated",
+            "LOG_DIR": str(tmp_path / "logs"),
+            "MASTER_URL": url,
+            **{name: str(value) for name, value in settings.items()},
+        }
+        arguments = ["client.py", "--env-file", os.devnull, "--check", *options]
+        if before:
+            done = subprocess.run(
+                [*before, sys.executable, *arguments],
+                cwd=REPOSITORY,
+                env=environ,
+                capture_output=True,
+                text=True,
+                timeout=2 * PATIENCE_S,
+            )
+        else:
+            done = forked.run(arguments, environ)
         assert TOKEN not in done.stdout + done.stderr
         return done
 
@@ -235,13 +240,7 @@ def test_wrong_settings(check):
 
 
 def test_json_goes_with_check_alone():
-    done = subprocess.run(
-        [sys.executable, "client.py", "--json"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        timeout=2 * PATIENCE_S,
-    )
+    done = forked.run(["client.py", "--json"], os.environ)
     assert done.returncode == 2
     assert "--json goes with --check" in done.stderr
 

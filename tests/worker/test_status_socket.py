@@ -136,10 +136,22 @@ def test_a_folder_that_was_removed_gets_a_socket_again(work, serve):
     until(lambda: status(worker.log_dir).returncode == 0)
 
 
+def listening(worker):
+    """The path of its socket, once it is complete."""
+    path = worker.log_dir / SOCKET_NAME
+
+    def answers():
+        with socket.socket(socket.AF_UNIX) as asker, contextlib.suppress(OSError):
+            asker.connect(str(path))
+            return True
+
+    until(answers)
+    return path
+
+
 def test_only_its_user_can_open_it(work, serve):
     worker = work(serve(Master()))
-    path = worker.log_dir / SOCKET_NAME
-    until(path.exists)
+    path = listening(worker)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -159,8 +171,7 @@ with socket.socket(socket.AF_UNIX) as asker:
 @pytest.mark.parametrize(("mode", "said"), [(0o600, "PermissionError"), (0o666, "0")])
 def test_another_user_is_told_nothing_even_where_the_mode_was_changed(work, serve, mode, said):
     worker = work(serve(Master()))
-    path = worker.log_dir / SOCKET_NAME
-    until(path.exists)
+    path = listening(worker)
     path.chmod(mode)
     done = subprocess.run(
         [sys.executable, "-c", ASK_AS_NOBODY, str(path)], capture_output=True, text=True, timeout=PATIENCE_S
@@ -195,8 +206,7 @@ def test_many_askers_do_not_delay_the_worker(work, serve):
     """Some read, some never do: pings go on, and an order among them is carried out."""
     master = serve(Master())
     worker = work(master, PING_INTERVAL=0.1, PING_TIMEOUT=2)
-    path = worker.log_dir / SOCKET_NAME
-    until(path.exists)
+    path = listening(worker)
     answers, over = [], threading.Event()
 
     def ask(reads):
