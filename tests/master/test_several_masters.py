@@ -67,6 +67,19 @@ def test_one_death_is_ordered_once_whoever_sees_it(tmp_path: Path, workers: Make
         assert len(decided) == 1, decided
 
 
+def test_a_user_of_redis_without_dangerous_commands_is_enough(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    try:
+        server.ask("ACL", "SETUSER", "failover", "on", ">secret", "~failover:*", "+@all", "-@dangerous")
+        url = server.url.replace("://", "://failover:secret@")
+        with start_master(REDIS_URL=url) as first, start_master(REDIS_URL=url) as second:
+            for master in (first, second):
+                master.wait_for_line(r"\[master_there ")
+                assert master.request("/healthz")[0] == 200
+    finally:
+        server.end()
+
+
 def test_of_two_that_decide_at_once_one_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The second one's turn comes in the middle of the first one's: that is made again, and says and sends nothing."""
     server = RedisServer(tmp_path)
