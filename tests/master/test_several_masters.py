@@ -17,6 +17,7 @@ import pytest
 from master import messages
 from master.cluster import Cluster
 from master.redis_store import RedisStore
+from master.state import FORM
 from master.store import Decision
 from tests.lab.processes import Master, Process, start_master, stays, wait_until
 from tests.lab.redis_server import RedisServer, needs_redis, start_several
@@ -278,7 +279,7 @@ def test_a_state_of_another_form_is_left_alone(tmp_path: Path) -> None:
         server.ask("SET", "failover:state", '7 {"form":1}')
         with start_master("--redis", server.url) as master:
             master.wait_for_line("failover:state")
-            master.wait_for_line("form 2")
+            master.wait_for_line(f"knows form {FORM}")
         assert '7 {"form":1}' in server.ask("GET", "failover:state")
     finally:
         server.end()
