@@ -32,7 +32,7 @@ from master.routes import Routes
 from master.tokens import Tokens
 from master.view import RecentEvents, layout
 from tests.lab import forked
-from tests.lab.processes import ROOT, Master, Process, start_master, wait_until
+from tests.lab.processes import ROOT, Master, Process, start_master, stays, wait_until
 from tests.lab.redis_server import needs_redis
 from tests.lab.waiting import PATIENCE_S
 from tests.master.sse import states
@@ -189,6 +189,19 @@ def test_status_and_restore(master: Master, workers: MakeWorker) -> None:
     ) == (1, 1)
     nowhere = command("status", "http://127.0.0.1:1")
     assert (nowhere.returncode, "does not answer" in nowhere.stderr) == (1, True)
+
+
+def test_a_watched_master_that_is_lost_is_said_once_and_waited_for() -> None:
+    with start_master() as master:
+        watching = Process([sys.executable, "-m", "master", "status", master.url, "--watch", "--json"])
+        with watching:
+            watching.wait_for_line('"nodes"')
+            master.kill()
+            watching.wait_for_line("The master is lost: .* does not answer")
+            before = len(watching.stdout)
+            stays(lambda: sum("does not answer" in line for line in watching.stderr) == 1, 2.5)
+            with start_master("--port", master.url.rpartition(":")[2]):
+                wait_until(lambda: len(watching.stdout) > before)
 
 
 def test_the_table_shows_names_as_they_are(master: Master, workers: MakeWorker) -> None:
