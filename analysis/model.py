@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone, tzinfo
@@ -16,7 +15,6 @@ CAUSES = ("master_gone", "network", "no_answer", "refused", "tls", "not_a_master
 """Why a connection was lost, as the worker's own lines say; version 1.0 did not, and its reasons are read instead."""
 SILENT, UNKNOWN = "silent", "unknown"
 """Further causes of an absence: nothing was logged, as after a kill or a power cut; no log shows why."""
-RESTORES_KEPT = 2000
 
 BAD, WARN, GOOD, PLAIN = "bad", "warn", "good", "plain"
 """How grave a sentence or a row is."""
@@ -225,7 +223,7 @@ class Lane:
     answered_ms: array[float] = field(default_factory=lambda: array("d"), repr=False)
     missed_at: array[float] = field(default_factory=lambda: array("d"), repr=False)
     masters: list[tuple[float, str]] = field(default_factory=list)
-    restores: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=RESTORES_KEPT))
+    restores: list[tuple[float, int]] = field(default_factory=list)
     clock_steps: list[tuple[float, float]] = field(default_factory=list)
     has_comms: bool = True
     has_info: bool = False

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from .causes import SAME_S
 from .formatting import Times, capital, count, duration, listed, milliseconds, node_name, visible
-from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Lane, Story
+from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Story
 
 CAVEATS = 20
 """Of a kind at most."""
 SHORTEST_S = 0.001
+HAND_OVER_S = 0.1
+"""For which two may have an address while it goes from one to the other; a client notices nothing of it."""
 OUTCOMES = ("taken", "refused", "failed", "withdrawn")
 
 
@@ -20,10 +22,8 @@ def counts(story: Story) -> str:
     parts = [count(len(story.lanes), "machine" if story.faults else "node")]
     if story.lanes:
         times = Times(story)
-        start, end = (
-            times.full(find(getattr(lane, edge) for lane in story.lanes))
-            for find, edge in ((min, "first"), (max, "last"))
-        )
+        start = times.full(min(lane.first for lane in story.lanes))
+        end = times.full(max(lane.last for lane in story.lanes))
         parts.append(f"{start} to {end[11:] if end[:10] == start[:10] else end} {times.offset}")
     outcomes = Counter(one.outcome for failover in story.failovers for one in failover.attempts)
     orders = ", ".join(f"{outcomes[outcome]} {outcome}" for outcome in OUTCOMES if outcomes[outcome])
@@ -95,7 +95,7 @@ def account(failover: Failover, times: Times) -> str:
     is_taken = any(one.outcome == "taken" for one in failover.attempts)
     if failover.unserved_s >= SHORTEST_S and not (is_taken and len(failover.gaps) == 1):
         text += f" Nobody answered for its address for {duration(failover.unserved_s)}."
-    if failover.doubled_s >= SHORTEST_S:
+    if failover.doubled_s >= HAND_OVER_S:
         text += f" Two machines had it at once for {duration(failover.doubled_s)}."
     return text
 
@@ -129,20 +129,6 @@ def _how_it_ended(failover: Failover, times: Times) -> str:
         return "it is not back where the logs end"
     holds = any(one.outcome == "taken" and one.released is None for one in failover.attempts)
     return "it is still held where the logs end" if holds else ""
-
-
-def one_number(lanes: Sequence[Lane]) -> Iterator[str]:
-    """For each number that several machines had at one time."""
-    by_number: dict[int | None, list[str]] = {}
-    for lane in lanes:
-        by_number.setdefault(lane.node, []).append(lane.folders[0])
-    for node, folders in by_number.items():
-        if node is not None and len(folders) > 1:
-            many = "Two" if len(folders) == 2 else str(len(folders))
-            yield (
-                f"{many} machines ran as node {node} at the same time ({listed(folders)}): give each its own NODE_ID. "
-                "Their failovers cannot be trusted."
-            )
 
 
 def caveats(story: Story) -> Iterator[str]:

@@ -68,9 +68,6 @@ class Pings:
             self.at, self.ms = array("d", (at for at, _ in pairs)), array("d", (ms for _, ms in pairs))
             self._is_sorted = True
 
-    def last_answer(self, at: float) -> float | None:
-        return last_before(self.at, at)
-
     def counts(self, since: float, until: float) -> tuple[int, int, RoundTrips | None]:
         """Of those between the two times: how many there are, how many were missed, and how long the others took."""
         low, high = bisect_left(self.at, since), bisect_right(self.at, until)
@@ -231,7 +228,7 @@ class NodeLog:
         self, line: Line, start: float, reason: str, cause: str = "", *, at_start: bool = False
     ) -> Outage:
         """An outage begins."""
-        last_answer = self.pings.last_answer(start)
+        last_answer = last_before(self.pings.at, start)
         self._down = Outage(start, None, start, line.zone, cause, reason, "", last_answer, at_start)
         self._errors = []
         return self._down
@@ -294,7 +291,7 @@ class NodeLog:
         elif how:
             # it woke so much later than it was to: it slept before that, and was last heard of earlier still
             overslept = line.at - float(how[2])
-            start = max(overslept - BEAT_S, self.pings.last_answer(overslept) or 0.0, process.first)
+            start = max(overslept - BEAT_S, last_before(self.pings.at, overslept) or 0.0, process.first)
             self._seen.freezes.append(Span(min(start, line.at), line.at, line.at, line.zone))
 
 

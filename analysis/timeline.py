@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from . import causes, clocks
 from .failovers import failovers_of
+from .formatting import listed
 from .model import MASTER_EVENTS, Attempt, Lane, Span, Story
-from .narrative import caveats, one_number
+from .narrative import caveats
 from .nodelog import NodeLog
 from .parser import Line, Ping
 from .reader import Folder
@@ -130,7 +130,7 @@ def tell(reading: Reading, since: float = float("-inf"), until: float = float("i
         lanes.append(lane)
         attempts += its
     attempts.sort(key=lambda attempt: attempt.received)
-    _name(lanes)
+    faults = tuple(_twins(lanes))
     clocks.compare(lanes, attempts)
     _find_silent_ends(lanes)
     causes.compare(lanes)
@@ -139,19 +139,27 @@ def tell(reading: Reading, since: float = float("-inf"), until: float = float("i
         failovers=failovers_of(lanes, attempts, reading.master),
         unreadable_lines=reading.unreadable,
         master=reading.master,
-        faults=tuple(one_number(lanes)),
+        faults=faults,
         since=since,
         until=until,
     )
     return replace(story, caveats=tuple(caveats(story)))
 
 
-def _name(lanes: Sequence[Lane]) -> None:
-    """Two machines with one number are distinguished by their folders."""
-    numbers = Counter(lane.node for lane in lanes)
+def _twins(lanes: Sequence[Lane]) -> Iterator[str]:
+    """Machines that had one number at one time are told apart by their folders; the fault of each such number."""
+    by_number: dict[int | None, list[Lane]] = {}
     for lane in lanes:
-        if lane.node is not None and numbers[lane.node] > 1:
-            lane.name = f"{lane.name} ({lane.folders[0]})"
+        by_number.setdefault(lane.node, []).append(lane)
+    for node, those in by_number.items():
+        if node is not None and len(those) > 1:
+            for lane in those:
+                lane.name = f"{lane.name} ({lane.folders[0]})"
+            many = "Two" if len(those) == 2 else str(len(those))
+            yield (
+                f"{many} machines ran as node {node} at the same time ({listed([lane.folders[0] for lane in those])}): "
+                "give each its own NODE_ID. Their failovers cannot be trusted."
+            )
 
 
 def _find_silent_ends(lanes: Sequence[Lane]) -> None:

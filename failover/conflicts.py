@@ -21,10 +21,7 @@ FILTER_AFTER_S = 0.02
 
 @dataclass
 class ConflictDetector:
-    """`entries` are the addresses of the table, `apply` takes the event that a packet means for one of them.
-
-    `filtered` are the probes that the network is to filter, and `filter_due_s` when it learns of them.
-    """
+    """`apply` takes the event that a packet means for one of `entries`; `filter_due_s` is when the network gets `filtered`."""
 
     node: Node
     network: Network

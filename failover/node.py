@@ -75,11 +75,12 @@ class Node:
         if self._configured:
             names = [self._configured]
         else:
-            fitting = [own for own in here if own.owner is None and ip in own.ip.network]
+            own = (there for there in here if there.owner is None and not there.another_worker)
+            fitting = [there for there in own if ip in there.ip.network]
             if not fitting:
                 raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
-            longest = max(own.ip.network.prefixlen for own in fitting)
-            names = [own.interface for own in fitting if own.ip.network.prefixlen == longest]
+            longest = max(there.ip.network.prefixlen for there in fitting)
+            names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
         found = [self._network.interface(name) for name in names]
         # either of two interfaces on one segment will do
         best = next((one for one in found if one.fault is None), found[0])

@@ -41,9 +41,8 @@ class OwnerMacs:
         self._writing = threading.Lock()
 
     def identify(self, entry: VipState, network: Network) -> LastSeen:
-        """Find out the owner's MAC, to know its probe when it comes back; returns what the network knows.
-
-        What the master said in the order comes first, then what it said earlier, then who was seen to use the address.
+        """Find out the owner's MAC, to know its probe: what the master says in the order, else what it said earlier, else
+        who was seen to use the address. Returns what the network knows.
         """
         owner, vip = entry.vip.owner, entry.vip
         try:

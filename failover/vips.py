@@ -26,10 +26,8 @@ OUTCOMES = (
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer to the master, to the order with that number.
-
-    With `owner` it is a success, and `extra` goes on top of the join data as they are when it is sent. It says that the
-    owner's address is held, or is not held any more, and is not to be sent once that is no longer so.
+    """An answer to the master. With `owner` it is a success, and `extra` goes on top of the join data as they are when it
+    is sent: the owner's address is held, or not any more. It is not to be sent once that is no longer so.
     """
 
     event: str

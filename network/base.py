@@ -45,12 +45,13 @@ class Interface:
 class Address:
     """An IPv4 address as an interface of this machine holds it.
 
-    `owner` is the node for which this worker holds it, None: the machine's own, an operator's, or another worker's.
+    `owner` is the node for which this worker holds it, None: the machine's own, an operator's, or `another_worker`'s.
     """
 
     interface: str
     ip: IPv4Interface
     owner: int | None = None
+    another_worker: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

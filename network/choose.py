@@ -41,9 +41,7 @@ def open_network(config: Config) -> Network:
 
 
 def open_local(name: str, node_id: int, lease_s: int, journal_dir: str) -> Network:
-    """The backend of that name, for sudo the one that its helper opens. A file in `journal_dir` says which addresses are
-    virtual ones where the kernel keeps no label. Raises NetworkError where this system has no such backend.
-    """
+    """The backend of that name, for sudo the one that its helper opens. Raises NetworkError where there is none."""
     if name == "simulated":
         from network.simulated import Simulated
 

@@ -37,10 +37,8 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Journal:
-    """The virtual addresses of one node, a JSON array in `path`.
-
-    It is written whole, beside the old one and then in its place, so that it is never half written, and never through a
-    symbolic link. Methods raise NetworkError; a file that can't be read is never taken for an empty one.
+    """The virtual addresses of one node, where the kernel keeps no label: a JSON array in `path`, never half written and
+    never through a symbolic link. Methods raise NetworkError; a file that can't be read is not an empty one.
     """
 
     def __init__(self, path: Path) -> None:

@@ -45,9 +45,7 @@ class MacOS(System):
         return tuple(found)
 
     def ask(self, ip: IPv4Address) -> str | None:
-        """The MAC that answers for `ip` now; None: silence. A ping makes the system ask by ARP; whether anything answers the
-        ping itself is no matter.
-        """
+        """The MAC that answers for `ip` now; None: silence. A ping makes the system ask by ARP, answered or not."""
         # The entry of a host that died would pass for its answer.
         self._run(["/usr/sbin/arp", "-d", str(ip)], (0, 1))
         self._run(["/sbin/ping", "-n", "-c", "1", "-t", "1", str(ip)], (0, 2))

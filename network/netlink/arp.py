@@ -102,9 +102,7 @@ class Wire:
         return parse(frame, interface)
 
     def send(self, interface: str, *frames: bytes) -> None:
-        """Send frames out of an interface. Raises NetworkError; but the kernel takes a frame for an interface
-        without a link or without ARP, and drops it in silence.
-        """
+        """Raises NetworkError; but for an interface without a link or ARP the kernel drops frames in silence."""
         try:
             for frame in frames:
                 self._sock.sendto(frame, (interface, _ETHERTYPE))

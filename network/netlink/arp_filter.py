@@ -42,10 +42,9 @@ def script(table: str, probes: Probes) -> str:
 
 
 class ProbeFilter:
-    """Brings the table in line with what was last `set`; it begins by removing what a killed worker left.
+    """Its thread brings the table in line with what was last `set`; it begins by removing what a killed worker left.
 
-    Its thread runs nft. `failed` is called from it with the reason, once for each reason, when probes that should be
-    filtered are not.
+    `failed` is called from it, once for each reason, when probes that should be filtered are not.
     """
 
     def __init__(self, node_id: int, failed: Callable[[str], None]) -> None:

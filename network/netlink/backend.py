@@ -67,7 +67,9 @@ class Netlink:
 
     def addresses(self, interface: str | None = None) -> tuple[Address, ...]:
         return tuple(
-            Address(there.interface, there.ip, there.owner if there.holder == self._node_id else None)
+            Address(there.interface, there.ip, there.owner)
+            if there.holder in (None, self._node_id)
+            else Address(there.interface, there.ip, another_worker=True)
             for there in self._read(interface)
         )
 

@@ -32,8 +32,7 @@ def reasons(what: str) -> Iterator[None]:
 class NetlinkSocket:
     """Requests to the kernel, one at a time, by one thread; with `groups`, its notifications instead.
 
-    Methods raise OSError, whose errno is the kernel's where it refused, and ValueError for an answer that can't
-    be read; no answer within 0.8 s is a TimeoutError.
+    Methods raise OSError, with the kernel's errno, TimeoutError after 0.8 s, ValueError for what can't be read.
     """
 
     def __init__(self, groups: int = 0) -> None:

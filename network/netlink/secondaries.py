@@ -36,9 +36,8 @@ class SecondaryGuard:
         self.put_back(route)
 
     def remove_leading(self, route: NetlinkSocket, holder: int, index: int = 0) -> None:
-        """Remove the virtual addresses of `holder`, on one interface or all, that have come to stand before the
-        machine's own address. That happens where promote_secondaries is set and the machine's address is taken off:
-        without it, the kernel removes the virtual address by itself. Raises NetworkError.
+        """Remove the virtual addresses of `holder`, on one interface or all, that have come to stand before the machine's
+        own: where it is taken off, and promote_secondaries keeps the kernel from removing them too. Raises NetworkError.
         """
         addresses = read(route, index)
         for there in addresses:

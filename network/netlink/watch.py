@@ -74,9 +74,8 @@ def _keep(memory: dict[Any, Any], key: object, value: object) -> None:
 
 
 class RateLimiter:
-    """Says which events of a flood are passed on. Claims and questions are counted apart, so that a host
-    whom many ask does not lose sight of one who claims, and each question of this machine's own makes room
-    for its answers anew: in a flood too, silence must mean that nobody answered.
+    """Says which events of a flood are passed on. Claims and questions are counted apart, so that who claims is heard
+    among many who ask, and each of this machine's own questions makes room for its answers: silence must mean silence.
     """
 
     def __init__(self) -> None:
@@ -101,10 +100,7 @@ class RateLimiter:
 
 
 class Watch:
-    """One thread, which alone reads both sockets; `watch`, `send` and `last_seen` are for the owner's thread.
-
-    `on_removed` is KernelEvents's. Raises NetworkError, and PermissionError without CAP_NET_RAW.
-    """
+    """One thread, which alone reads both sockets; the methods are for the owner's. Raises NetworkError, PermissionError."""
 
     def __init__(self, post: Callable[[NetworkEvent], None], on_removed: OnRemoved) -> None:
         self._post = post

@@ -35,6 +35,9 @@ def test_the_interface_for_an_address(lab, node):
     assert node.interface_for(IP) == "eth0"
     with pytest.raises(NetworkError, match=r"no interface .* contains 10\.7\.0\.1"):
         node.interface_for(IPv4Address("10.7.0.1"))
+    node.host.sh("ip addr add 10.6.0.2/24 dev eth0 label eth0:f4.2")
+    with pytest.raises(NetworkError, match=r"no interface .* contains 10\.6\.0\.9"):
+        node.interface_for(IPv4Address("10.6.0.9"))
     lab.plug(node.host, "n3b", "eth1", "02:fc:00:00:01:03")
     node.host.sh("ip addr add 10.9.1.3/16 dev eth1")
     assert node.interface_for(IP) == "eth0"
