@@ -12,6 +12,8 @@ from .model import CAUSE_WORDS, SILENT, UNKNOWN, Failover, Story
 CAVEATS = 20
 """Of a kind at most."""
 SHORTEST_S = 0.001
+HAND_OVER_S = 0.1
+"""For which two may have an address while it goes from one to the other; a client notices nothing of it."""
 OUTCOMES = ("taken", "refused", "failed", "withdrawn")
 
 
@@ -93,7 +95,7 @@ def account(failover: Failover, times: Times) -> str:
     is_taken = any(one.outcome == "taken" for one in failover.attempts)
     if failover.unserved_s >= SHORTEST_S and not (is_taken and len(failover.gaps) == 1):
         text += f" Nobody answered for its address for {duration(failover.unserved_s)}."
-    if failover.doubled_s >= SHORTEST_S:
+    if failover.doubled_s >= HAND_OVER_S:
         text += f" Two machines had it at once for {duration(failover.doubled_s)}."
     return text
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import websocket
+
 from connection.payload import first, loads
 from connection.protocol import EIO, MISMATCH, REMEDY
 
@@ -115,6 +117,9 @@ def _known(exc: BaseException, url: str) -> Failure | None:
             return Failure(f"no answer from {url}", "no_answer", blocked=True)
         case http.client.HTTPException():
             return no_handshake(url, f"no HTTP: {exc}")
+        case websocket.WebSocketException() if type(exc) is websocket.WebSocketException:
+            # such as an answer from whose head a middlebox took what is meant for one hop only
+            return replace(no_handshake(url, f"no websocket: {exc}"), answered=True)
     return None
 
 
@@ -209,7 +214,10 @@ def proxy_fault(proxy: str, url: str, exc: BaseException | str) -> Failure:
             why = f"it speaks no HTTP: {exc}"
         case _:
             why = str(exc)
-    return Failure(f"the proxy {proxy}, on the way to {url}: {why}", "network", remedy=_CHECK_PROXY)
+    # a tunnel was swallowed or cut
+    blocked = isinstance(exc, (ConnectionResetError, TimeoutError))
+    text = f"the proxy {proxy}, on the way to {url}: {why}"
+    return Failure(text, "network", blocked=blocked, remedy=_CHECK_PROXY)
 
 
 def proxy_refused(proxy: str, url: str, why: str, *, answered: bool) -> Failure:

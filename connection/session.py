@@ -8,7 +8,6 @@ the master, and all threads of a connection end together.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import socketio
 from engineio.payload import Payload
 
 from connection import payload
-from connection.dial import Dialer, Target
+from connection.dial import DAY_S, Dialer, Target
 from connection.errors import MESSAGE_LIMIT, Failure, explain, handshake, mismatch, rejected, too_large
 from connection.messages import (
     BINARY,
@@ -224,9 +223,10 @@ class Session:
 
     def _websocket(self) -> dict[str, Any]:
         """What websocket-client is given for one websocket: a connected socket of ours."""
-        sock = self.dialer.dial()
+        share_s = self.limit_s * WEBSOCKET_SHARE if self._fall_back else DAY_S
+        # a tunnel may be swallowed as a handshake may
+        sock = self.dialer.dial(limit_s=share_s if self.dialer.proxy else DAY_S)
         self.dialer.phase = "in the websocket handshake"
-        share_s = self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf
         opened = self._opened if EIO == 4 else None
         ends_s = time.monotonic() + share_s
         self._stream = Stream(sock, self.dialer, ends_s, self._heard, opened, self._websocket_ended)

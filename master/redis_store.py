@@ -131,7 +131,8 @@ class RedisStore(Store):
 
     async def _look(self) -> None:
         """See which masters are there."""
-        keys: Any = await self._redis.keys(f"{MASTERS}*")
+        # not KEYS, which holds up all of Redis, and which a user without dangerous commands may not use
+        keys = [key async for key in self._redis.scan_iter(f"{MASTERS}*", count=1000)]
         present = {self.name} | {key.decode("utf-8", "replace").removeprefix(MASTERS) for key in keys}
         if time.monotonic() < self._forgetful_until:
             present |= self._present

@@ -36,7 +36,7 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-LOOK_S, REPEAT_S = 0.1, 0.8
+LOOK_S, REPEAT_S = 0.1, 0.5
 """Seconds between looks for events, which are sent at once, and after which the state is sent without one."""
 MOST_READERS = 32
 """Pages that are open at once."""
@@ -48,7 +48,7 @@ class Routes:
     def __init__(self, master: Master, admitted: Tokens) -> None:
         self._master, self._tokens = master, admitted
         self._readers = 0
-        self._state, self._looked_at = "", float("-inf")
+        self._state, self._looked_at, self._looked_after = "", float("-inf"), 0
         pages = [
             *(Route(path, self._guarded(self._file)) for path in FILES),
             Route("/json", self._guarded(self._json)),
@@ -102,15 +102,15 @@ class Routes:
                 events = self._master.events.since(last_id)
                 if events or time.monotonic() - sent_at >= REPEAT_S:
                     last_id, sent_at = events[-1]["id"] if events else last_id, time.monotonic()
-                    yield f'event: state\ndata: {{{self._look()},"events":{json.dumps(events)}}}\n\n'.encode()
+                    yield f'event: state\ndata: {{{self._look(last_id)},"events":{json.dumps(events)}}}\n\n'.encode()
                 await asyncio.sleep(LOOK_S)
         finally:
             self._readers -= 1
 
-    def _look(self) -> str:
-        """The state as the inside of a JSON object; one look serves every reader."""
-        if time.monotonic() - self._looked_at >= LOOK_S:
-            cluster, self._looked_at = self._master.cluster, time.monotonic()
+    def _look(self, last_id: int) -> str:
+        """The state after that event, as the inside of a JSON object; one look serves every reader."""
+        if time.monotonic() - self._looked_at >= LOOK_S or last_id > self._looked_after:
+            cluster, self._looked_at, self._looked_after = self._master.cluster, time.monotonic(), last_id
             state = {
                 "at": view.iso(time.time()),
                 "nodes": view.nodes(cluster),

@@ -149,7 +149,8 @@ def _serve(settings: Settings, reopen_logs: Callable[[], None]) -> int:
         hint = "everybody who reaches it can join and give orders; set MASTER_TOKEN or --token-file"
         logs.warning("no_token", host=host, reason=hint)
     if settings.token_file and settings.token_file.file:
-        for hint in exposed_secret(settings.token_file.file, "the token file", -1):
+        account = os.geteuid() if os.name == "posix" else -1
+        for hint in exposed_secret(settings.token_file.file, "the token file", account):
             logs.warning("token_file_readable", reason=hint)
     app = socketio.ASGIApp(master.sio, Routes(master, settings.tokens).app)
     guard = Guard(app, listener, master.sessions, settings.allowed_hosts)

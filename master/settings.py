@@ -67,7 +67,7 @@ def _redis(text: str) -> str:
     from redis import Redis  # its import takes 0.2 s
 
     try:
-        Redis.from_url(text)
+        Redis.from_url(text).connection_pool.make_connection()  # which connects to nothing yet
     except (ValueError, TypeError):
         raise InvalidValue("") from None
     return text
@@ -146,7 +146,7 @@ class Settings:
     )
     max_connections: int = _option("MASTER_MAX_CONNECTIONS", whole(16, 100_000), "1024", "connections in all")
     log_dir: Path | None = _option("MASTER_LOG_DIR", _folder, None, "also log to master.log in this folder")
-    log_level: str = _option("MASTER_LOG_LEVEL", _level, "INFO", "the lowest level that is logged")
+    log_level: str = _option("MASTER_LOG_LEVEL", _level, "INFO", _level.expected)
 
     @property
     def tokens(self) -> Tokens:

@@ -11,7 +11,7 @@ from typing import Any
 from master.members import Connection, Member, Pulse
 from master.messages import Join
 
-FORM = 2
+FORM = 3
 """Of the text; counted up with each change that an older master could not read."""
 
 

@@ -95,17 +95,21 @@ def status(arguments: argparse.Namespace) -> int:
 
 
 def _watch(asker: Asker, console: Console, is_json: bool) -> NoReturn:
-    """Until Ctrl-C; a master that is lost is waited for."""
+    """Until Ctrl-C; a master that is lost is waited for, and the same reason said once."""
+    reason = ""
     while True:
         try:
             for state in asker.states():
+                reason = ""
                 if is_json:
                     print(json.dumps(state), flush=True)
                 else:
                     console.clear()
                     console.print(_table(state))
         except CommandError as exc:
-            print(f"The master is lost: {exc}", file=sys.stderr)
+            if str(exc) != reason:
+                reason = str(exc)
+                print(f"The master is lost: {reason}", file=sys.stderr)
         time.sleep(1)
 
 

@@ -252,7 +252,8 @@ class Worker:
                 self._connection.drop(reason)
             case ReopenLogs():
                 self._logs.reopen()
-                self._status.reloading()
+                if self._joined:  # else READY=1 is still to come
+                    self._status.reloading()
             case DumpState():
                 self._status.dump(now)
             case StatusAsked():

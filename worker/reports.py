@@ -55,6 +55,8 @@ class Reports:
         self._interval_s = interval_s
         self._log = log
         self._answers: deque[_Waiting] = deque()
+        # not summed up at each answer: there may be a hundred thousand
+        self._bytes = 0
         # the last join on this connection, None: there was none
         self._last_join: dict[str, Any] | None = None
         self._joined_s = self._refused_s = -math.inf
@@ -67,9 +69,11 @@ class Reports:
 
     def answer(self, reply: Reply) -> None:
         """Send it, after the next join."""
-        self._answers.append(_Waiting(replace(reply, extra={}), encode(dict(reply.extra))))
-        while sum(len(one.data) for one in self._answers) > WAITING_BYTES:
-            self._give_up(self._answers.popleft(), f"answers of more than {WAITING_BYTES >> 20} MiB wait")
+        waiting = _Waiting(replace(reply, extra={}), encode(dict(reply.extra)))
+        self._answers.append(waiting)
+        self._bytes += len(waiting.data)
+        while self._bytes > WAITING_BYTES:
+            self._give_up(self._take(), f"answers of more than {WAITING_BYTES >> 20} MiB wait")
 
     def answer_again(self, kept: Iterable[object], ended_by: Failure) -> None:
         """Queue what a connection that is over may not have delivered, before the answers that wait.
@@ -84,7 +88,7 @@ class Reports:
             if one.ends >= TRIES and time.monotonic() - one.first_end_s >= TRIED_S:
                 self._give_up(one, f"{one.ends} connections ended when it was sent; the last: {ended_by}")
             else:
-                self._answers.appendleft(one)
+                self._put_back(one)
 
     def join_acknowledged(self, error: str | None, now: float) -> None:
         """The master has read a join; `error` is why it refuses this node. The same is logged once a minute."""
@@ -116,7 +120,7 @@ class Reports:
             on_the_way = self._connection.on_the_way
             if on_the_way and any(one.ends >= SUSPECT for one in (self._answers[0], *on_the_way)):
                 break
-            waiting = self._answers.popleft()
+            waiting = self._take()
             if self._failover.is_stale(waiting.reply):
                 continue
             data = loads(waiting.data)
@@ -125,10 +129,19 @@ class Reports:
                 data = {**join, **data}
                 self._last_join = join
             if not self._connection.send(waiting.reply.event, data, keep=waiting, order=waiting.reply.order):
-                self._answers.appendleft(waiting)
+                self._put_back(waiting)
                 return
         if self._failover.steady and self._last_join != self._node.join_data(self._failover.held):
             self._join(now)
+
+    def _take(self) -> _Waiting:
+        waiting = self._answers.popleft()
+        self._bytes -= len(waiting.data)
+        return waiting
+
+    def _put_back(self, waiting: _Waiting) -> None:
+        self._answers.appendleft(waiting)
+        self._bytes += len(waiting.data)
 
     def _give_up(self, waiting: _Waiting, reason: str) -> None:
         self._log.error(

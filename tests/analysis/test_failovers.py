@@ -48,6 +48,16 @@ def test_a_failover_is_one_thing_across_nodes(story_of):
     )
 
 
+def test_a_hand_over_within_a_tenth_of_a_second_is_no_news(story_of):
+    taker = Worker(1).start(0).ping(1, 39).take(10, 2, ordered=9.7).release(30.09, 2)
+    story = story_of(taker, silent(2, 9, 30))
+    assert 0 < as_json(story)["failovers"][0]["doubled_s"] < 0.1
+    assert (
+        headline(story)
+        == "Node 2 died at 22:47:09; node 1 answered for it 1.0 s later; it came back at 22:47:30."
+    )
+
+
 def one_of(story):
     (one,) = story.failovers
     return one

@@ -71,6 +71,20 @@ def test_where_websockets_do_not_come_through_polling_does(work, serve, how):
     assert worker.wait("connected", 2).fields["transport"] == "polling"
 
 
+def test_where_the_answer_to_a_websocket_comes_without_its_headers_polling_does(work, serve):
+    """They are meant for one hop only (RFC 9110 §7.6.1)."""
+
+    def strip(direction, data):
+        headers = rb"(?i)\r\n(upgrade: websocket|connection: upgrade)"
+        return re.sub(headers, b"", data) if direction == DOWN else data
+
+    box = serve(Relay(serve(Master())))
+    box.alter = strip
+    worker = work(box)
+    assert worker.wait("connected").fields["transport"] == "polling"
+    assert not worker.all("connect_failed")
+
+
 def test_a_handshake_that_is_cut_once_is_no_reason_for_polling(work, serve):
     box = serve(Middlebox(serve(Master()), "closes"))
     cut = []
@@ -419,6 +433,14 @@ def test_a_proxy_s_password_reaches_no_log(work, serve, password):
     assert f"the proxy http://127.0.0.1:{port}" in error
     assert password not in worker.comms.path.read_text() + worker.said
     assert "pa" not in error.replace("pass", "").split("5000")[-1]
+
+
+def test_what_sends_a_proxy_s_credentials_back_has_no_part_of_them_logged(work, serve):
+    proxy = serve(Raw(lambda sock, head: sock.sendall(head)))
+    worker = work("http://m.test:5000", http_proxy=proxy.url.replace("//", "//me:hunter2@"))
+    failed = worker.wait("connect_failed")
+    assert "it speaks no HTTP: 'CONNECT m.test:5000 HTTP/1.1'" in failed.fields["error"]
+    assert "authorization" not in failed.fields["error"].lower()
 
 
 def test_a_token_that_goes_through_a_proxy_is_warned_of(work):

@@ -279,7 +279,7 @@ TestWrittenHistories.settings = settings(max_examples=60, stateful_step_count=30
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", '{"form": 1}', '{"form": 2, "members": 5, "takeovers": {}}']
+    "text", ["", "{}", "[]", '{"form": 2}', '{"form": 3, "members": 5, "takeovers": {}}']
 )
 def test_a_text_that_is_no_state_is_refused(text: str) -> None:
     with pytest.raises(StateError):

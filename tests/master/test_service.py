@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import http.client
@@ -16,15 +17,23 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import socketio
 import trustme
 
-from master.view import layout
+from logs.handler import Message
+from master import messages
+from master.cluster import Cluster
+from master.logs import LOG
+from master.routes import Routes
+from master.tokens import Tokens
+from master.view import RecentEvents, layout
 from tests.lab import forked
-from tests.lab.processes import ROOT, Master, Process, start_master, wait_until
+from tests.lab.processes import ROOT, Master, Process, start_master, stays, wait_until
+from tests.lab.redis_server import needs_redis
 from tests.lab.waiting import PATIENCE_S
 from tests.master.sse import states
 from tests.master.test_master import LOG_LINE, MakeWorker, Worker, workers
@@ -99,6 +108,30 @@ def test_a_refused_join_stays_visible(master: Master, workers: MakeWorker) -> No
     assert "10.9.0.77" in node(next(states(master)), 1)["conflict"]
 
 
+def test_a_page_is_told_of_an_event_with_what_it_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another page was told of the state just before."""
+    cluster, events = Cluster(lambda *_: None, 2.5, 40, 0), RecentEvents()
+    of_the_page = Routes(
+        SimpleNamespace(cluster=cluster, events=events, is_lost=False, is_stopping=False), Tokens()
+    )
+    monkeypatch.setattr("master.routes.LOOK_S", 0.2)
+
+    async def tell() -> dict[str, Any]:
+        first, second = of_the_page._states(), of_the_page._states()
+        await anext(second)
+        later = asyncio.ensure_future(anext(second))
+        await asyncio.sleep(0.15)
+        await anext(first)
+        join = {"system": "host", "NODE_ID": 1, "neighbors": ["2"], "primary_ip": "10.9.0.1"}
+        cluster.joined("sid", messages.join(join), 0)
+        events.emit(LOG.makeRecord("", 20, "", 0, Message("node_alive", {"node": 1}), (), None))
+        return json.loads((await later).decode().partition("data: ")[2])
+
+    told = asyncio.run(tell())
+    assert [event["event"] for event in told["events"]] == ["node_alive"]
+    assert node(told, 1)["alive"]
+
+
 @pytest.mark.parametrize(
     ("neighbors", "expected"),
     [
@@ -110,10 +143,10 @@ def test_a_refused_join_stays_visible(master: Master, workers: MakeWorker) -> No
     ],
 )
 def test_the_layout_is_that_of_the_neighborhoods(neighbors: dict[int, list[int]], expected: object) -> None:
-    from types import SimpleNamespace as Some
-
-    members = [Some(number=n, join=Some(neighbors=beside)) for n, beside in neighbors.items()]
-    assert layout(Some(members=members)) == expected
+    members = [
+        SimpleNamespace(number=n, join=SimpleNamespace(neighbors=beside)) for n, beside in neighbors.items()
+    ]
+    assert layout(SimpleNamespace(members=members)) == expected
 
 
 def test_metrics_count_what_happens(master: Master, workers: MakeWorker) -> None:
@@ -156,6 +189,19 @@ def test_status_and_restore(master: Master, workers: MakeWorker) -> None:
     ) == (1, 1)
     nowhere = command("status", "http://127.0.0.1:1")
     assert (nowhere.returncode, "does not answer" in nowhere.stderr) == (1, True)
+
+
+def test_a_watched_master_that_is_lost_is_said_once_and_waited_for() -> None:
+    with start_master() as master:
+        watching = Process([sys.executable, "-m", "master", "status", master.url, "--watch", "--json"])
+        with watching:
+            watching.wait_for_line('"nodes"')
+            master.kill()
+            watching.wait_for_line("The master is lost: .* does not answer")
+            before = len(watching.stdout)
+            stays(lambda: sum("does not answer" in line for line in watching.stderr) == 1, 2.5)
+            with start_master("--port", master.url.rpartition(":")[2]):
+                wait_until(lambda: len(watching.stdout) > before)
 
 
 def test_the_table_shows_names_as_they_are(master: Master, workers: MakeWorker) -> None:
@@ -224,6 +270,16 @@ def test_a_token_file_that_others_can_read_is_a_warning_in_the_log(tmp_path: Pat
     file.chmod(0o644)
     with start_master("--token-file", str(file)) as master:
         assert LOG_LINE.fullmatch(master.wait_for_line(r".*WARNING\] - \[token_file_readable .*").group())
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives a file to another user")
+def test_the_warning_says_what_helps_where_another_user_owns_the_token_file(tmp_path: Path) -> None:
+    file = tmp_path / "tokens"
+    file.write_text("shared-one\n")
+    file.chmod(0o600)
+    os.chown(file, 4321, -1)
+    with start_master("--token-file", str(file)) as master:
+        master.wait_for_line(rf"\[token_file_readable .* fix this with: chown 0 {file}")
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "x two\n", "2 a b\n", "0 zero\n"])
@@ -310,6 +366,15 @@ def test_no_command_shows_a_token_in_place_of_its_file(arguments: list[str]) -> 
 @pytest.mark.parametrize("variable", ["MASTER_TOKEN_FILE", "REDIS_URL_FILE", "MASTER_TLS_KEY"])
 def test_a_file_that_is_missing_is_named(variable: str) -> None:
     assert f'{variable}: invalid value "/no/such"' in command("serve", **{variable: "/no/such"}).stderr
+
+
+@needs_redis
+@pytest.mark.parametrize("url", ["redis://:geheim@127.0.0.1:1/0?none=1", "redis://:geheim@127.0.0.1:none/0"])
+def test_a_url_that_redis_s_client_cannot_use_is_a_wrong_setting(url: str) -> None:
+    done = command("serve", REDIS_URL=url)
+    assert done.returncode == 78
+    assert "REDIS_URL: invalid value (not shown)" in done.stderr
+    assert "geheim" not in done.stdout + done.stderr
 
 
 def test_tls(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 from master import messages
 from master.cluster import Cluster
 from master.redis_store import RedisStore
+from master.state import FORM
 from master.store import Decision
 from tests.lab.processes import Master, Process, start_master, stays, wait_until
 from tests.lab.redis_server import RedisServer, needs_redis, start_several
@@ -65,6 +66,19 @@ def test_one_death_is_ordered_once_whoever_sees_it(tmp_path: Path, workers: Make
         stays(lambda: len(a.events("recover")) == 1, 1)
         decided = [line for master in masters for line in master.stderr if "[takeover_ordered node=2" in line]
         assert len(decided) == 1, decided
+
+
+def test_a_user_of_redis_without_dangerous_commands_is_enough(tmp_path: Path) -> None:
+    server = RedisServer(tmp_path)
+    try:
+        server.ask("ACL", "SETUSER", "failover", "on", ">secret", "~failover:*", "+@all", "-@dangerous")
+        url = server.url.replace("://", "://failover:secret@")
+        with start_master(REDIS_URL=url) as first, start_master(REDIS_URL=url) as second:
+            for master in (first, second):
+                master.wait_for_line(r"\[master_there ")
+                assert master.request("/healthz")[0] == 200
+    finally:
+        server.end()
 
 
 def test_of_two_that_decide_at_once_one_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -265,7 +279,7 @@ def test_a_state_of_another_form_is_left_alone(tmp_path: Path) -> None:
         server.ask("SET", "failover:state", '7 {"form":1}')
         with start_master("--redis", server.url) as master:
             master.wait_for_line("failover:state")
-            master.wait_for_line("form 2")
+            master.wait_for_line(f"knows form {FORM}")
         assert '7 {"form":1}' in server.ask("GET", "failover:state")
     finally:
         server.end()

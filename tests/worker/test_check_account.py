@@ -86,3 +86,13 @@ def test_a_credential_need_not_be_readable(unit, settings, tmp_path):
     unit(GRANTED)
     (bad,) = [item for item in check_machine.account_items(settings, None) if not item.ok]
     assert bad.text.startswith("MASTER_TOKEN_FILE: nobody cannot read ")
+
+
+def test_an_account_that_cannot_be_taken_on_is_one_item_and_no_traceback(settings, monkeypatch, capfd):
+    def may_not(_uid):
+        raise PermissionError("not in this namespace")
+
+    monkeypatch.setattr(check_machine, "_become", may_not)
+    items = list(check_machine.account_items(settings, None))
+    assert {item.remedy for item in items if not item.ok} == {"run --check as that user"}
+    assert capfd.readouterr() == ("", "")

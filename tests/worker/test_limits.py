@@ -10,10 +10,13 @@ import time
 
 import pytest
 
+from failover.vips import Reply
+from logging_setup import NoLog
 from tests.lab.masters import OPEN, Master, Puppet, Raw, frame, http, read_frame, upgrade
 from tests.lab.processes import stays
 from tests.lab.waiting import PATIENCE_S, until
 from tests.worker import hang
+from worker.reports import Reports
 from worker.watchdog import LOOKS, stacks
 
 GROWTH_KB = 40 * 1024
@@ -260,3 +263,18 @@ def test_a_burst_by_polling_is_read_whole(work, serve):
     master.burst("n", 10_000, 1)
     until(lambda: sum(e.fields["event"] == "n" for e in worker.all("received")) == 10_000)
     assert not worker.all("disconnected")
+
+
+def test_an_answer_costs_as_much_however_many_wait():
+    reports = Reports(None, None, None, 0, NoLog())
+
+    def cost_s():
+        began_s = time.thread_time()
+        for _ in range(1000):
+            reports.answer(Reply("restore node", {"restore_node": 9, "status": True}))
+        return time.thread_time() - began_s
+
+    few_s = cost_s()
+    for _ in range(60):
+        cost_s()
+    assert cost_s() < 20 * few_s

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.lab.manager import Manager
 from tests.lab.masters import Master, Puppet, free_port
 from tests.lab.waiting import until
 from tests.lab.workers import REPOSITORY
+from worker import loop
+from worker.inbox import ReopenLogs
 from worker.systemd import SystemdNotifier
 
 TOKEN = "hunter2hunter2"
@@ -64,6 +67,20 @@ def test_a_life_as_the_manager_sees_it(work, serve, manager):
     assert worker.stop() == 0
     manager.wait("STOPPING", "1", since=since)
     assert not manager.all("WATCHDOG")  # nobody asked for it
+
+
+def test_a_sighup_before_the_first_join_makes_the_worker_not_ready():
+    reopened = []
+    worker = SimpleNamespace(
+        _joined=False,
+        _logs=SimpleNamespace(reopen=lambda: reopened.append("logs")),
+        _status=SimpleNamespace(reloading=lambda: reopened.append("ready")),
+    )
+    loop.Worker._handle(worker, ReopenLogs(), 0.0)
+    assert reopened == ["logs"]
+    worker._joined = True
+    loop.Worker._handle(worker, ReopenLogs(), 0.0)
+    assert reopened == ["logs", "logs", "ready"]
 
 
 def test_an_abstract_socket(work, serve, tmp_path):
