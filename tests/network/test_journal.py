@@ -33,13 +33,14 @@ def test_what_is_noted_is_read(tmp_path, noted):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
-def test_the_journal_is_for_its_user_alone(tmp_path):
-    before = os.umask(0)
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_the_journal_that_root_wrote_can_be_read_and_not_changed_by_the_worker_s_user(tmp_path, umask):
+    before = os.umask(umask)
     try:
         Journal(tmp_path / "j.json").add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "j.json").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "j.json").stat().st_mode) == 0o644
 
 
 def test_one_virtual_address_for_an_address(tmp_path):
