@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import re
+import sys
 import threading
 import time
 import tracemalloc
@@ -285,6 +286,22 @@ def test_a_mad_master_s_numbers_of_many_digits_hold_nobody_up(work, serve):
     worker.wait("received", event="after")
     assert not worker.all("disconnected")
     assert len(worker.all("received")) == 7
+
+
+@pytest.mark.parametrize("read", [payload.loads, lambda text: payload.first(text.encode())])
+def test_a_number_of_many_digits_is_refused_where_python_has_no_limit(read):
+    """As Python before 3.10.7 has none."""
+    if not hasattr(sys, "set_int_max_str_digits"):
+        pytest.skip("this Python has no limit that could be lifted")
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        for text in ("7" * 20_000, f'["x",{{"a":-{"7" * 20_000}}}]'):
+            with pytest.raises(ValueError, match="digits"):
+                read(text)
+        assert read(f'["x",{"7" * 4000}]')[1] == int("7" * 4000)
+    finally:
+        sys.set_int_max_str_digits(limit)
 
 
 def test_a_packet_that_no_parser_survives_is_logged_and_no_more(work, serve):
