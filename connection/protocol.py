@@ -52,3 +52,9 @@ def make_client_v3(websocket_options: Callable[[], dict[str, Any]], **options: A
 def heard_v3(eio: Any) -> None:
     """The library would end a connection whose answer to its heartbeat waits behind a burst."""
     eio.pong_received = True
+
+
+def end_v3(eio: Any) -> None:
+    """The library's heartbeat would notice an end at its next beat only."""
+    if eio.ping_loop_event:
+        eio.ping_loop_event.set()

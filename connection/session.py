@@ -32,7 +32,7 @@ from connection.messages import (
 )
 from connection.outbox import HASTE_S, JOIN_ACK_ID, Outbox
 from connection.polling import PollingSession
-from connection.protocol import EIO, heard_v3, make_client_v3
+from connection.protocol import EIO, end_v3, heard_v3, make_client_v3
 from connection.resolve import Resolver
 from connection.stream import Stream
 from logging_setup import EventLogger
@@ -215,7 +215,7 @@ class Session:
             # from here on only Engine.IO's own silence ends it
             self._stream.settimeout(self._quiet_s)
         with self._state:
-            accepted = self._undecided and self._sid is not None
+            accepted = self._undecided and self._sid is not None and not self._ended
             self._undecided = False
         if accepted:
             self._joined()
@@ -269,6 +269,8 @@ class Session:
         self.end(Failure("the connection broke", "master_gone"))
         self.dialer.cut()
         self._outbox.put(None)  # the thread that writes may wait for a packet
+        if EIO == 3:
+            end_v3(self._eio)
         with self._state:
             self._threads -= 1
             last = not self._threads

@@ -371,6 +371,26 @@ def test_a_master_of_2020_behind_a_proxy_that_knows_no_websocket_is_polled(answe
     master.close()
 
 
+@pytest.mark.skipif(not NEEDS["socketio-2020"], reason="socketio-2020 is not installed")
+def test_a_polled_connection_to_a_master_of_2020_ends_with_all_its_threads(tmp_path):
+    """The library's heartbeat would go on until its next beat, after 25 s."""
+
+    def act(sock, head):
+        if b"sid=" not in head.partition(b"\r\n")[0]:
+            return sock.sendall(http("200 OK", welcome()))
+        if head.startswith(b"POST"):
+            return sock.sendall(http("200 OK", b"ok"))
+        time.sleep(0.1)
+        return sock.sendall(http("400 Bad Request"))
+
+    master = Raw(act)
+    with running(master, tmp_path, python("socketio-2020", "worker")) as process:
+        tmp_path.joinpath("pid").write_text(str(process.pid))
+        until(lambda: len(lines(tmp_path, "comms.log", "disconnected")) >= 5)
+        assert threads(tmp_path) <= 9  # with the next attempt's
+    master.close()
+
+
 @pytest.mark.parametrize(
     ("master", "kind", "remedy"),
     [
