@@ -85,6 +85,16 @@ def test_where_the_answer_to_a_websocket_comes_without_its_headers_polling_does(
     assert not worker.all("connect_failed")
 
 
+@pytest.mark.parametrize("said", [b"ICAP/1.0 500 Error\r\n\r\n", b"x" * 60_000 + b"\r\n\r\n"])
+def test_where_a_websocket_is_answered_by_no_http_polling_is_tried(work, serve, said):
+    master = serve(Raw(lambda sock, head: sock.sendall(said)))
+    failed = work(master).wait("connect_failed")
+    assert "no Socket.IO master (no HTTP: " in failed.fields["error"]
+    assert len(failed.fields["error"]) < 300
+    assert failed.fields["error"].isprintable()
+    assert [b"websocket" in head for head in master.heads[:2]] == [True, False]
+
+
 def test_a_handshake_that_is_cut_once_is_no_reason_for_polling(work, serve):
     box = serve(Middlebox(serve(Master()), "closes"))
     cut = []
