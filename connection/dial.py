@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from connection.errors import Failure, proxy_fault, proxy_refused
+from connection.errors import SHOWN, Failure, proxy_fault, proxy_refused
 from connection.proxies import Proxy, proxy_of
 from connection.resolve import Resolver, connect
 from connection.tls import client_context
@@ -180,7 +180,7 @@ def _left_s(ends_s: float) -> float:
 
 def _first_line(data: bytes) -> str:
     """Its start: what sends a request back would have the credentials for a proxy shown."""
-    return data.partition(b"\r\n")[0][:100].decode(errors="replace")
+    return data.partition(b"\r\n")[0][:SHOWN].decode(errors="replace")
 
 
 def read_head(receive: Callable[[], bytes]) -> tuple[bytes, bytes]:
@@ -193,7 +193,7 @@ def read_head(receive: Callable[[], bytes]) -> tuple[bytes, bytes]:
         piece = receive()
         data += piece
         if not data.startswith(b"HTTP/"[: len(data)]):
-            raise BadStatusLine(repr(_first_line(data)))
+            raise BadStatusLine(_first_line(data))
         if not piece:
             raise ConnectionResetError("closed in the head of an answer")
         if len(data) > HEAD_BYTES and b"\r\n\r\n" not in data[:HEAD_BYTES]:

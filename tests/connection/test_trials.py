@@ -15,7 +15,7 @@ import pytest
 
 from connection import payload
 from connection.dial import Target
-from connection.messages import Callbacks, order_of
+from connection.messages import ORDER_BYTES, Callbacks, order_of
 from connection.reconnect import Connection
 from logging_setup import NoLog
 from tests.lab.masters import (
@@ -83,6 +83,16 @@ def test_where_the_answer_to_a_websocket_comes_without_its_headers_polling_does(
     worker = work(box)
     assert worker.wait("connected").fields["transport"] == "polling"
     assert not worker.all("connect_failed")
+
+
+@pytest.mark.parametrize("said", [b"ICAP/1.0 500 Error\r\n\r\n", b"x" * 60_000 + b"\r\n\r\n"])
+def test_where_a_websocket_is_answered_by_no_http_polling_is_tried(work, serve, said):
+    master = serve(Raw(lambda sock, head: sock.sendall(said)))
+    failed = work(master).wait("connect_failed")
+    assert "no Socket.IO master (no HTTP: " in failed.fields["error"]
+    assert len(failed.fields["error"]) < 300
+    assert failed.fields["error"].isprintable()
+    assert [b"websocket" in head for head in master.heads[:2]] == [True, False]
 
 
 def test_a_handshake_that_is_cut_once_is_no_reason_for_polling(work, serve):
@@ -479,6 +489,18 @@ def test_an_order_is_read_with_less_room_on_the_stack_than_it_was_heard_with(for
 
     kept = json.dumps(deeper(300)).count("[")
     assert (kept, bool(order.fault)) == ((levels, False) if levels < 100 else (0, True))
+
+
+@pytest.mark.parametrize(
+    "pad", ['"' + "\u00e9" * 30_000 + '"', "[" + "1e15," * 12_000 + "1]", '"\\ud800"', '"\ud800"']
+)
+def test_an_order_waits_as_the_bytes_that_came(pad):
+    """Written anew it may take four times as many."""
+    raw = f'["recover",{{"pad":{pad}}}]'
+    args = tuple(payload.loads(raw)[1:])
+    order = order_of(None, 1, "recover", args, raw, None)
+    assert order.data == args[0]
+    assert len(order.raw) <= ORDER_BYTES
 
 
 @pytest.mark.parametrize("form", ['[{"pad":%s}]', '[{"ip":%s}]', "[%s]", "[1,%s]"])
