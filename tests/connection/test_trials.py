@@ -15,7 +15,7 @@ import pytest
 
 from connection import payload
 from connection.dial import Target
-from connection.messages import Callbacks, order_of
+from connection.messages import ORDER_BYTES, Callbacks, order_of
 from connection.reconnect import Connection
 from logging_setup import NoLog
 from tests.lab.masters import (
@@ -489,6 +489,18 @@ def test_an_order_is_read_with_less_room_on_the_stack_than_it_was_heard_with(for
 
     kept = json.dumps(deeper(300)).count("[")
     assert (kept, bool(order.fault)) == ((levels, False) if levels < 100 else (0, True))
+
+
+@pytest.mark.parametrize(
+    "pad", ['"' + "\u00e9" * 30_000 + '"', "[" + "1e15," * 12_000 + "1]", '"\\ud800"', '"\ud800"']
+)
+def test_an_order_waits_as_the_bytes_that_came(pad):
+    """Written anew it may take four times as many."""
+    raw = f'["recover",{{"pad":{pad}}}]'
+    args = tuple(payload.loads(raw)[1:])
+    order = order_of(None, 1, "recover", args, raw, None)
+    assert order.data == args[0]
+    assert len(order.raw) <= ORDER_BYTES
 
 
 @pytest.mark.parametrize("form", ['[{"pad":%s}]', '[{"ip":%s}]', "[%s]", "[1,%s]"])
