@@ -116,7 +116,8 @@ class Dialer:
     def _connected(self, host: str, port: int, ends_s: float) -> socket.socket:
         self.phase = f"looking up {host}"
         addresses = self._resolver.look_up(host, _left_s(ends_s), lambda: self.wanted)
-        self.phase = f"connecting to {', '.join(addresses)}"
+        whose = f" of the proxy {self.proxy}" if self.proxy else ""
+        self.phase = f"connecting to {', '.join(addresses)}{whose}"
         try:
             sock, address = connect(addresses, port, ends_s, lambda: self.wanted)
         except OSError:

@@ -435,6 +435,13 @@ def test_a_proxy_that_is_not_there_is_named(work):
     assert error.startswith(f"the proxy http://127.0.0.1:{port}, on the way to http://master.invalid:5000: ")
 
 
+def test_a_proxy_whose_address_swallows_everything_is_named(work, serve):
+    hole = serve(BlackHole("127.0.0.2"))
+    worker = work("http://master.invalid:5000", http_proxy=hole.url.replace("//", "//me:hunter2@"))
+    error = worker.wait("connect_failed").fields["error"]
+    assert error.endswith(f"connecting to 127.0.0.2 of the proxy {hole.url}")
+
+
 @pytest.mark.parametrize("password", ["pa/ss", "pa#ss", "pa?ss", "pa@ss"])
 def test_a_proxy_s_password_reaches_no_log(work, serve, password):
     port = free_port()
