@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from connection.errors import Failure, proxy_fault, proxy_refused
+from connection.errors import SHOWN, Failure, proxy_fault, proxy_refused
 from connection.proxies import Proxy, proxy_of
 from connection.resolve import Resolver, connect
 from connection.tls import client_context
@@ -157,9 +157,9 @@ class Dialer:
         head, _ = read_head(receive)  # the master does not speak first
         status = re.match(rb"HTTP/1\.[01] (\d{3})\b", head)
         if not status or not status[1].startswith(b"2"):
-            said = head.partition(b"\r\n")[0][:100].decode(errors="replace")
             # for a master without TLS polling needs no tunnel
-            raise proxy_refused(str(proxy), self.url, f"it says {said!r}", answered=not self.secure)
+            why = f"it says {_first_line(head)!r}"
+            raise proxy_refused(str(proxy), self.url, why, answered=not self.secure)
 
     def _secured(self, sock: socket.socket, context: ssl.SSLContext, ends_s: float) -> ssl.SSLSocket:
         self.phase = "in the TLS handshake"
@@ -178,6 +178,11 @@ def _left_s(ends_s: float) -> float:
     return left_s
 
 
+def _first_line(data: bytes) -> str:
+    """Its start: what sends a request back would have the credentials for a proxy shown."""
+    return data.partition(b"\r\n")[0][:SHOWN].decode(errors="replace")
+
+
 def read_head(receive: Callable[[], bytes]) -> tuple[bytes, bytes]:
     """The head of an HTTP answer, its blank line included, and what came with it.
 
@@ -188,7 +193,7 @@ def read_head(receive: Callable[[], bytes]) -> tuple[bytes, bytes]:
         piece = receive()
         data += piece
         if not data.startswith(b"HTTP/"[: len(data)]):
-            raise BadStatusLine(repr(data[:100]))
+            raise BadStatusLine(_first_line(data))
         if not piece:
             raise ConnectionResetError("closed in the head of an answer")
         if len(data) > HEAD_BYTES and b"\r\n\r\n" not in data[:HEAD_BYTES]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import websocket
+
 from connection.payload import first, loads
 from connection.protocol import EIO, MISMATCH, REMEDY
 
@@ -19,6 +21,8 @@ Cause = Literal["master_gone", "network", "no_answer", "refused", "tls", "not_a_
 
 MESSAGE_LIMIT = 8 << 20
 """Bytes of one message. A master that sends more has gone mad, or is none: the connection ends before memory does."""
+SHOWN = 100
+"""Characters of what answers and speaks no HTTP."""
 _SET_URL = "set MASTER_URL to the master's own address"
 _CHECK_PROXY = "correct or start the proxy, or name the master's host in no_proxy"
 
@@ -29,7 +33,7 @@ class Failure(Exception):
 
     Attributes:
         permanent: Waiting does not help: the master refused this node, or a setting is wrong.
-        answered: A websocket was asked for, and HTTP answered; polling may get through.
+        answered: A websocket was asked for, and something else answered; polling may get through.
         blocked: The handshake was swallowed or cut; if that is no accident, polling may get through.
         remedy: What a person can do about it.
     """
@@ -114,8 +118,15 @@ def _known(exc: BaseException, url: str) -> Failure | None:
         case TimeoutError():
             return Failure(f"no answer from {url}", "no_answer", blocked=True)
         case http.client.HTTPException():
-            return no_handshake(url, f"no HTTP: {exc}")
+            return replace(no_handshake(url, f"no HTTP: {_start(exc)}"), answered=True)
+        case websocket.WebSocketException() if type(exc) is websocket.WebSocketException:
+            # such as an answer from whose head a middlebox took what is meant for one hop only
+            return replace(no_handshake(url, f"no websocket: {exc}"), answered=True)
     return None
+
+
+def _start(exc: http.client.HTTPException) -> str:
+    return repr(str(exc).strip()[:SHOWN])
 
 
 def unanswered(url: str, limit_s: float, phase: str) -> Failure:
@@ -206,10 +217,13 @@ def proxy_fault(proxy: str, url: str, exc: BaseException | str) -> Failure:
         case OSError():
             why = exc.strerror or "it closed the connection"
         case http.client.HTTPException():
-            why = f"it speaks no HTTP: {exc}"
+            why = f"it speaks no HTTP: {_start(exc)}"
         case _:
             why = str(exc)
-    return Failure(f"the proxy {proxy}, on the way to {url}: {why}", "network", remedy=_CHECK_PROXY)
+    # a tunnel was swallowed or cut
+    blocked = isinstance(exc, (ConnectionResetError, TimeoutError))
+    text = f"the proxy {proxy}, on the way to {url}: {why}"
+    return Failure(text, "network", blocked=blocked, remedy=_CHECK_PROXY)
 
 
 def proxy_refused(proxy: str, url: str, why: str, *, answered: bool) -> Failure:

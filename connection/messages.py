@@ -55,7 +55,7 @@ class OrderReceived:
     """An event of the master that is for the owner.
 
     `number` is its own in this run. `ack_id` is None where no acknowledgement is asked for. `fault` says why the order
-    is refused whatever it holds, and then only its own keys are here, cut.
+    is refused whatever it holds, and then only its own keys are here, cut. `raw` is the event's JSON.
     """
 
     session: object
@@ -68,8 +68,11 @@ class OrderReceived:
 
     @property
     def data(self) -> Any:
-        """What the master sent with it, decoded. It waits as bytes, whose number is bounded, as objects' is not."""
-        return payload.loads(self.raw)
+        """What the master sent with it, decoded. It waits as the bytes that came, whose number is bounded: as objects, or
+        written anew, it may take several times as many.
+        """
+        args = payload.loads(self.raw.decode(errors="surrogatepass"))[1:]
+        return args[0] if len(args) == 1 else args or None
 
 
 @dataclass(frozen=True)
@@ -124,9 +127,9 @@ def order_of(
     elif _is_deep(data):
         fault = f"the order is nested more than {ORDER_LEVELS} levels deep"
     if fault:
-        data = _cut_to_keys(data, ORDERS[event])
-    encoded = payload.encode(data).encode()
-    return OrderReceived(session, event, encoded, ack_id, time.monotonic(), number, fault)
+        raw = payload.encode([event, _cut_to_keys(data, ORDERS[event])])
+    kept = raw.encode(errors="surrogatepass")
+    return OrderReceived(session, event, kept, ack_id, time.monotonic(), number, fault)
 
 
 def _cut_to_keys(data: object, keys: tuple[str, ...]) -> dict[str, Any] | None:

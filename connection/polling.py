@@ -150,6 +150,8 @@ class PollingSession(requests.Session):
         return answer
 
     def _explained(self, exc: Exception, *, first: bool) -> Failure:
+        if not first and isinstance(exc, TimeoutError):
+            return Failure(f"no answer from {self._dialer.url}")  # a proxy that is silent was named already
         if not first and isinstance(exc, (ConnectionError, http.client.HTTPException)):
             return Failure("the master closed the connection", "master_gone")
         proxy, url = self._dialer.proxy, self._dialer.url

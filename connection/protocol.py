@@ -35,7 +35,11 @@ _create_connection = websocket.create_connection
 def _with_our_socket(url: str, **options: Any) -> Any:
     """websocket.create_connection with the options that version 3 of the library cannot be given."""
     ours: Callable[[], dict[str, Any]] | None = getattr(_dialing, "options", None)
-    return _create_connection(url, **{**options, **(ours() if ours else {})})
+    try:
+        return _create_connection(url, **{**options, **(ours() if ours else {})})
+    except Exception as exc:
+        # after this the library goes on by polling, which stands already
+        raise ConnectionError(str(exc)) from exc
 
 
 def make_client_v3(websocket_options: Callable[[], dict[str, Any]], **options: Any) -> Any:
@@ -48,3 +52,9 @@ def make_client_v3(websocket_options: Callable[[], dict[str, Any]], **options: A
 def heard_v3(eio: Any) -> None:
     """The library would end a connection whose answer to its heartbeat waits behind a burst."""
     eio.pong_received = True
+
+
+def end_v3(eio: Any) -> None:
+    """The library's heartbeat would notice an end at its next beat only."""
+    if eio.ping_loop_event:
+        eio.ping_loop_event.set()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import itertools
+import math
 import os
 import select
 import socket
@@ -28,16 +29,22 @@ STAGGER_S = 0.25
 """Seconds that an address has to itself before the next one is tried too (RFC 8305 §5)."""
 LOOK_S = 0.1
 """Seconds at most until a thread that connects notices that nobody wants the connection any more."""
+AGAIN_S = 5.0
+"""A look-up that has hung for so many seconds gets another one beside it; the more hang, the longer that takes."""
 
 
 @dataclass
 class _Family:
-    """One family's addresses of a name: the last that were found, and the answer of the last look-up."""
+    """One family's addresses of a name: the last that were found, and the answer of the last look-up.
+
+    `running` is the number of look-ups that have not ended: some never do.
+    """
 
     found: tuple[str, ...] = ()
     error: OSError | None = None
-    answered_s: float = -1.0
-    running: bool = False
+    asked_s: float = -math.inf
+    answered_s: float = -math.inf
+    running: int = 0
 
 
 @dataclass
@@ -97,13 +104,16 @@ class Resolver:
                 name.failed_s[address] = time.monotonic()
 
     def _ask(self, host: str, name: _Name) -> None:
+        now = time.monotonic()
         for family, one in name.families.items():
-            if not one.running:
-                one.running = True
-                arguments = (host, family, name)
+            # doubled each time, so that they stay few, and none that hangs for good is in the way for good
+            if one.answered_s >= one.asked_s or now - one.asked_s >= AGAIN_S * 2 ** (one.running - 1):
+                arguments = (host, family, name, now)
                 threading.Thread(target=self._look_up, args=arguments, name="look-up", daemon=True).start()
+                one.asked_s = now
+                one.running += 1
 
-    def _look_up(self, host: str, family: int, name: _Name) -> None:
+    def _look_up(self, host: str, family: int, name: _Name, asked_s: float) -> None:
         error: OSError | None = None
         found: tuple[str, ...] = ()
         try:
@@ -115,7 +125,9 @@ class Resolver:
             error = socket.gaierror(socket.EAI_NONAME, f"no host name ({exc})")
         with self._changed:
             one = name.families[family]
-            one.running = False
+            one.running -= 1
+            if asked_s < one.asked_s <= one.answered_s:
+                return  # it hung, and a later one has answered
             one.answered_s = time.monotonic()
             one.error = error
             if found:

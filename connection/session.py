@@ -8,7 +8,6 @@ the master, and all threads of a connection end together.
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +17,7 @@ import socketio
 from engineio.payload import Payload
 
 from connection import payload
-from connection.dial import Dialer, Target
+from connection.dial import DAY_S, Dialer, Target
 from connection.errors import MESSAGE_LIMIT, Failure, explain, handshake, mismatch, rejected, too_large
 from connection.messages import (
     BINARY,
@@ -33,7 +32,7 @@ from connection.messages import (
 )
 from connection.outbox import HASTE_S, JOIN_ACK_ID, Outbox
 from connection.polling import PollingSession
-from connection.protocol import EIO, heard_v3, make_client_v3
+from connection.protocol import EIO, end_v3, heard_v3, make_client_v3
 from connection.resolve import Resolver
 from connection.stream import Stream
 from logging_setup import EventLogger
@@ -216,7 +215,7 @@ class Session:
             # from here on only Engine.IO's own silence ends it
             self._stream.settimeout(self._quiet_s)
         with self._state:
-            accepted = self._undecided and self._sid is not None
+            accepted = self._undecided and self._sid is not None and not self._ended
             self._undecided = False
         if accepted:
             self._joined()
@@ -224,9 +223,10 @@ class Session:
 
     def _websocket(self) -> dict[str, Any]:
         """What websocket-client is given for one websocket: a connected socket of ours."""
-        sock = self.dialer.dial()
+        share_s = self.limit_s * WEBSOCKET_SHARE if self._fall_back else DAY_S
+        # a tunnel may be swallowed as a handshake may
+        sock = self.dialer.dial(limit_s=share_s if self.dialer.proxy else DAY_S)
         self.dialer.phase = "in the websocket handshake"
-        share_s = self.limit_s * WEBSOCKET_SHARE if self._fall_back else math.inf
         opened = self._opened if EIO == 4 else None
         ends_s = time.monotonic() + share_s
         self._stream = Stream(sock, self.dialer, ends_s, self._heard, opened, self._websocket_ended)
@@ -269,6 +269,8 @@ class Session:
         self.end(Failure("the connection broke", "master_gone"))
         self.dialer.cut()
         self._outbox.put(None)  # the thread that writes may wait for a packet
+        if EIO == 3:
+            end_v3(self._eio)
         with self._state:
             self._threads -= 1
             last = not self._threads

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import websocket
 
 from connection.dial import DAY_S, READ_BYTES, Dialer, read_head
-from connection.errors import MESSAGE_LIMIT, Failure, explain_answer, no_handshake, too_large
+from connection.errors import MESSAGE_LIMIT, Failure, explain, explain_answer, no_handshake, too_large
 
 T = TypeVar("T")
 PACKET_TYPES = tuple("0123456b")
@@ -106,13 +106,17 @@ class Stream:
             case Failure():
                 failure = exc
             case TimeoutError() | websocket.WebSocketTimeoutException():
-                failure = Failure(f"nothing from the master for {self._timeout_s:.0f} s", blocked=True)
+                # the kernel has limits of its own
+                limit = f" for {self._timeout_s:.0f} s" if self._timeout_s else ""
+                failure = Failure(f"nothing from the master{limit}", blocked=True)
             case ConnectionResetError():
                 failure = Failure("the connection was reset", "master_gone", blocked=True)
             case OSError() | websocket.WebSocketConnectionClosedException():
                 failure = Failure("the master closed the connection", "master_gone", blocked=True)
-            case _:
+            case websocket.WebSocketException() | ValueError():
                 failure = Failure(f"the master sent what is no websocket's frame: {exc}", "not_a_master")
+            case _:
+                failure = explain(exc, self._dialer.url)
         self._ended(failure)
         return failure
 

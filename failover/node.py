@@ -81,6 +81,7 @@ class Node:
                 raise NetworkError(f"no interface of this machine has a subnet that contains {ip}")
             longest = max(there.ip.network.prefixlen for there in fitting)
             names = [there.interface for there in fitting if there.ip.network.prefixlen == longest]
+            names = list(dict.fromkeys(names))  # one may have a thousand addresses
         found = [self._network.interface(name) for name in names]
         # either of two interfaces on one segment will do
         best = next((one for one in found if one.fault is None), found[0])

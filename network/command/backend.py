@@ -76,7 +76,11 @@ class Journal:
         beside = self._path.with_name(self._path.name + ".new")
         try:
             beside.unlink(missing_ok=True)  # of a run that was killed, or a link that somebody laid
-            with open(beside, "x", encoding="utf-8") as file:
+            descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                if hasattr(os, "fchmod"):
+                    # whatever the umask: the worker's user reads what the sudo helper writes as root
+                    os.fchmod(descriptor, 0o644)
                 json.dump(entries, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -16,6 +16,7 @@ from ipaddress import IPv4Interface
 
 from network.base import NetworkError
 from network.netlink import messages as nl
+from network.netlink.links import name_of
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 
 _LABEL_LENGTH = 15
@@ -75,10 +76,11 @@ def read(route: NetlinkSocket, index: int = 0) -> tuple[KernelAddress, ...]:
         if index not in {0, of}:
             continue  # a kernel that does not narrow down what it dumps
         if of not in names:
-            try:
-                names[of] = socket.if_indextoname(of)
-            except OSError:  # it went away since; so did its addresses
+            with reasons("the addresses of this machine could not be read"):
+                name = name_of(route, of)
+            if name is None:  # it went away since; so did its addresses
                 continue
+            names[of] = name
         ip = _interface(answer.attributes[nl.IFA_LOCAL], prefix)
         holder, owner = parse_label(answer.text(nl.IFA_LABEL), names[of])
         found.append(KernelAddress(of, names[of], ip, holder, owner, bool(flags & _IFA_F_SECONDARY)))

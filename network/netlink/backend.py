@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv4Interface
 from network.base import (
     Address,
     FilterFailed,
+    InterfaceMissing,
     LastSeen,
     NetworkError,
     NetworkEvent,
@@ -79,13 +80,19 @@ class Netlink:
     def _read(self, interface: str | None = None) -> tuple[rtnl.KernelAddress, ...]:
         """The addresses of an interface, None: of all; the virtual ones among them are remembered."""
         try:
-            index = 0 if interface is None else socket.if_nametoindex(interface)
-        except OSError:
+            index = 0 if interface is None else self._index(interface)
+        except InterfaceMissing:
             return ()
         found = rtnl.read(self._route, index)
         ours = {(there.index, there.ip.ip) for there in found if there.holder == self._node_id}
         self._vips = frozenset(ours | {vip for vip in self._vips if index not in {0, vip[0]}})
         return found
+
+    def _index(self, interface: str) -> int:
+        try:
+            return socket.if_nametoindex(interface)
+        except OSError:  # it is gone, or no descriptor is left to ask with
+            return self.interface(interface).index
 
     def _on_removed(self, requests: NetlinkSocket, index: int, removed: IPv4Interface | None) -> None:
         """In the watch's thread, since each millisecond counts: a virtual address that has come to stand before the

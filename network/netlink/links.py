@@ -3,7 +3,6 @@
 import errno
 import socket
 import struct
-from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -81,6 +80,20 @@ def find(route: NetlinkSocket, name: str) -> Link:
             raise
 
 
+def name_of(route: NetlinkSocket, index: int) -> str | None:
+    """The name of the interface with that index, None: there is none. Raises OSError, ValueError."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:  # it went away, or no descriptor is left to ask with
+        pass
+    try:
+        return parse_link(_get(route, index, [])).name
+    except OSError as exc:
+        if exc.errno not in _NO_SUCH_NAME:
+            raise
+        return None
+
+
 def promotes_secondaries(route: NetlinkSocket, index: int) -> bool:
     """Whether the interface's own promote_secondaries is set. Raises OSError, ValueError."""
     families = attributes(_get(route, index, []).attributes.get(nl.IFLA_AF_SPEC, b""))
@@ -125,9 +138,11 @@ def default_routes(route: NetlinkSocket) -> tuple[tuple[str, IPv4Address | None]
     for one in found:
         hops = nl.next_hops(one.attributes.get(nl.RTA_MULTIPATH, b""))
         for index, hop in ((one.number(nl.RTA_OIF), one.attributes), *hops):
-            with suppress(OSError):  # it went away since, or it is a route of several hops
+            with reasons("the routes of this machine could not be read"):
+                name = name_of(route, index)
+            if name:  # else it went away since, or it is a route of several hops
                 gateway = IPv4Address(hop[nl.RTA_GATEWAY]) if nl.RTA_GATEWAY in hop else None
-                routes.append((socket.if_indextoname(index), gateway))
+                routes.append((name, gateway))
     return tuple(routes)
 
 

@@ -9,7 +9,7 @@ where its mask is not the own address's, or its primary went away.
 import threading
 
 from network.netlink.addresses import KernelAddress, read, remove, stands_behind
-from network.netlink.links import promotes_secondaries, set_promote_secondaries
+from network.netlink.links import name_of, promotes_secondaries, set_promote_secondaries
 from network.netlink.netlink_socket import NetlinkSocket, reasons
 
 
@@ -52,6 +52,6 @@ class SecondaryGuard:
                 if any(one.holder is not None and not one.secondary for one in there):
                     continue
                 self._changed.discard(index)
-                if there:
-                    with reasons(f"promote_secondaries of {there[0].interface} could not be put back"):
+                with reasons("promote_secondaries could not be put back"):
+                    if name_of(route, index):  # else the interface is gone, and its settings with it
                         set_promote_secondaries(route, index, False)

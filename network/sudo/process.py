@@ -13,7 +13,7 @@ from network.base import NetworkError, NetworkEvent
 from network.sudo.protocol import decode
 
 PROMPT = "[failover worker: password for sudo]\n"
-"""It ends its line, so that lines are all there is to read."""
+"""It ends its line, so that lines are all there is to read; on that line a lecture, a bell or sudo-rs may come before it."""
 _REQUEST_S = 2.0
 """Seconds within which the helper has to answer a request."""
 _KEPT = 300
@@ -22,7 +22,7 @@ _REMEDY = "set PASSWORD_FILE (or PASSWORD), or let sudo run without a password f
 
 
 class PasswordError(NetworkError):
-    """sudo asked for the password a second time. It is not given again, so that the account is not locked."""
+    """sudo refused the password. It is not given again, so that the account is not locked."""
 
 
 class HelperProcess:
@@ -87,7 +87,8 @@ class HelperProcess:
     def _failure(self, ready: dict[str, Any] | None, limit_s: float) -> NetworkError:
         if ready:
             return NetworkError(f"the sudo helper could not open the network: {ready.get('error')}")
-        if self._prompts > 1:
+        # asked for again, or, where sudo asks only once, `sudo: 1 incorrect password attempt`, as sudo-rs's words are
+        if self._prompts > 1 or (self._prompts and "incorrect" in self._said):
             return PasswordError(f"sudo refused the password, which is not tried again: {_REMEDY}")
         if ready is None:
             return NetworkError(f"sudo did not start the helper within {limit_s:.0f} s")
@@ -111,7 +112,7 @@ class HelperProcess:
     def _read(self) -> None:
         with cast("IO[str]", self._process.stdout) as output:
             for line in output:
-                if line == PROMPT:
+                if line.endswith(PROMPT):
                     self._on_prompt()
                 else:
                     self._on_line(line)

@@ -108,7 +108,10 @@ def test_a_disk_of_1_mb_that_fills(tmp_path, disk):
         for entry in comms.read()
         if "error" not in entry.fields.get("data", "")
     }
-    assert lost(comms) == sent - len(numbers) + len(set(order) - lines) > 50
+    missing = sent - len(numbers) + len(set(order) - lines)
+    # on a machine that stood still there are more that may be lost: that it did, and that it joins again for that
+    stood_still = len(master.all("join")) - 1
+    assert 50 < missing <= lost(comms) <= missing + 3 * stood_still
 
 
 if __name__ == "__main__":

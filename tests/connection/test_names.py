@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import socket
 import subprocess
 import sys
+import threading
+import time
+from unittest.mock import Mock
 
 import pytest
 
+from connection import resolve
 from connection.resolve import Resolver
 from tests.lab.masters import BlackHole, Master, NameServer, Raw, silent
+from tests.lab.waiting import until
 from tests.lab.workers import REPOSITORY
 
 NAME = "master.test"
@@ -142,3 +149,82 @@ def test_a_name_that_is_no_name_is_unknown():
     with pytest.raises(socket.gaierror) as raised:
         Resolver().look_up("a..b", 5, lambda: True)
     assert raised.value.errno == socket.EAI_NONAME
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """What is said to look-ups for IPv4 addresses, one after the other: an address each, or an event, which is waited
+    for first, and an address. No IPv6 address is known. What waits in the end does so no more.
+    """
+    queued = []
+    awaited = []
+
+    def getaddrinfo(_host, _port, family, *_):
+        if family == socket.AF_INET6:
+            raise socket.gaierror(socket.EAI_NONAME, "unknown")
+        said = queued.pop(0)
+        if not isinstance(said, str):
+            event, said = said
+            awaited.append(event)
+            event.wait()
+        return [(family, socket.SOCK_STREAM, 0, "", (said, 0))]
+
+    monkeypatch.setattr(resolve.socket, "getaddrinfo", getaddrinfo)
+    monkeypatch.setattr(resolve, "AGAIN_S", 0.05)
+    yield queued
+    for event in awaited:
+        event.set()
+    until(lambda: not hanging())
+
+
+def look_up(resolver):
+    with contextlib.suppress(TimeoutError):
+        return resolver.look_up(NAME, 0.1, lambda: True)
+
+
+def hanging():
+    return sum(thread.name == "look-up" for thread in threading.enumerate())
+
+
+def test_look_ups_that_hang_for_good_lock_nobody_out(answers):
+    """glibc waits without a limit for a name server that went away after it was asked by TCP."""
+    never = (threading.Event(), "127.0.0.1")
+    answers += [never] * 4 + ["127.0.0.2"] * 100
+    resolver = Resolver()
+    assert until(lambda: look_up(resolver)) == ["127.0.0.2"]
+    assert hanging() == 4
+    # nor do they delay what comes after them
+    answers[:] = ["127.0.0.3"]
+    assert look_up(resolver) == ["127.0.0.3"]
+
+
+def test_look_ups_that_hang_stay_few(answers):
+    answers += [(threading.Event(), "127.0.0.1")] * 100
+    resolver = Resolver()
+    began_s = time.monotonic()
+    for _ in range(10):
+        look_up(resolver)
+    waits = (time.monotonic() - began_s) / resolve.AGAIN_S
+    assert 2 <= hanging() <= 2 + math.log2(waits)
+
+
+def test_what_a_look_up_that_hung_says_in_the_end_is_out_of_date(answers):
+    late = threading.Event()
+    answers += [(late, "127.0.0.1")] + ["127.0.0.2"] * 100
+    resolver = Resolver()
+    until(lambda: look_up(resolver))
+    late.set()
+    until(lambda: not hanging())
+    answers[:] = [(threading.Event(), "127.0.0.3")]
+    assert look_up(resolver) == ["127.0.0.2"]
+
+
+def test_a_look_up_whose_thread_cannot_be_started_is_made_the_next_time(answers, monkeypatch):
+    answers += ["127.0.0.1"]
+    resolver = Resolver()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        for _ in range(3):
+            with pytest.raises(RuntimeError):
+                look_up(resolver)
+    assert look_up(resolver) == ["127.0.0.1"]

@@ -7,7 +7,11 @@ import base64
 import pytest
 import trustme
 
-from tests.lab.masters import Master
+from connection.dial import Dialer, Target
+from connection.errors import Failure
+from connection.polling import PollingSession
+from connection.resolve import Resolver
+from tests.lab.masters import Master, Raw, silent
 from tests.lab.proxy import Proxy
 from tests.lab.waiting import until
 
@@ -45,6 +49,25 @@ def test_a_proxy_that_allows_no_tunnel_is_good_for_polling(work, serve):
     worker = work("http://master.invalid:5000", http_proxy=proxy.url)
     assert worker.wait("connected").fields["transport"] == "polling"
     assert master.order("restore", RESTORE) == [{"accepted": True}]
+
+
+@pytest.mark.parametrize("how", ["closes", "drips"])
+def test_a_proxy_that_swallows_or_cuts_a_tunnel_is_good_for_polling(work, serve, how):
+    proxy = serve(Proxy(serve(Master()).port, **{how: True}))
+    worker = work("http://master.invalid:5000", http_proxy=proxy.url)
+    assert worker.wait("connected").fields["transport"] == "polling"
+    (failed,) = worker.all("connect_failed")  # the first time it may be an accident
+    assert proxy.url in failed.fields["error"]
+
+
+def test_a_poll_that_is_not_answered_is_not_the_proxy_s_fault(serve, monkeypatch):
+    monkeypatch.setenv("http_proxy", serve(Raw(silent)).url)
+    dialer = Dialer(Target("http://master.invalid:5000", None, None), Resolver())
+    polling = PollingSession(dialer, lambda: None, lambda _: None)
+    with pytest.raises(Failure) as raised:
+        polling.request("GET", f"{dialer.url}/socket.io/?sid=x", timeout=0.1)
+    assert (str(raised.value), raised.value.cause) == (f"no answer from {dialer.url}", "no_answer")
+    dialer.close()
 
 
 def test_without_a_tunnel_there_is_no_way_by_tls(work, serve):

@@ -176,6 +176,23 @@ def test_who_shuts_a_socket_down_wakes_its_reader(tls_pair):
     assert read == [b""]
 
 
+@pytest.mark.parametrize(
+    ("exc", "said"),
+    [
+        (TimeoutError(110, "Connection timed out"), "nothing from the master"),  # the kernel's own limit
+        (ValueError("bad"), "the master sent what is no websocket's frame: bad"),
+        (
+            AttributeError("gone"),
+            "a fault of this worker or of a library it uses, on the way to https://localhost",
+        ),
+    ],
+)
+def test_why_no_message_came(tls_pair, exc, said):
+    client, _ = tls_pair
+    client.settimeout(0)
+    assert str(client.failed(exc)).startswith(said)
+
+
 @pytest.mark.parametrize("poll", [True, False])
 def test_wait_ready(monkeypatch, poll):
     """Both ways to ask: not every system has the better one."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import queue
 import re
+import sys
 import threading
 import time
 import tracemalloc
@@ -14,7 +15,7 @@ import pytest
 
 from connection import payload
 from connection.dial import Target
-from connection.messages import Callbacks, order_of
+from connection.messages import ORDER_BYTES, Callbacks, order_of
 from connection.reconnect import Connection
 from logging_setup import NoLog
 from tests.lab.masters import (
@@ -68,6 +69,30 @@ def test_where_websockets_do_not_come_through_polling_does(work, serve, how):
     # that is remembered; between two polls there is nothing to cut
     until(lambda: box.cut() or worker.all("disconnected"))
     assert worker.wait("connected", 2).fields["transport"] == "polling"
+
+
+def test_where_the_answer_to_a_websocket_comes_without_its_headers_polling_does(work, serve):
+    """They are meant for one hop only (RFC 9110 §7.6.1)."""
+
+    def strip(direction, data):
+        headers = rb"(?i)\r\n(upgrade: websocket|connection: upgrade)"
+        return re.sub(headers, b"", data) if direction == DOWN else data
+
+    box = serve(Relay(serve(Master())))
+    box.alter = strip
+    worker = work(box)
+    assert worker.wait("connected").fields["transport"] == "polling"
+    assert not worker.all("connect_failed")
+
+
+@pytest.mark.parametrize("said", [b"ICAP/1.0 500 Error\r\n\r\n", b"x" * 60_000 + b"\r\n\r\n"])
+def test_where_a_websocket_is_answered_by_no_http_polling_is_tried(work, serve, said):
+    master = serve(Raw(lambda sock, head: sock.sendall(said)))
+    failed = work(master).wait("connect_failed")
+    assert "no Socket.IO master (no HTTP: " in failed.fields["error"]
+    assert len(failed.fields["error"]) < 300
+    assert failed.fields["error"].isprintable()
+    assert [b"websocket" in head for head in master.heads[:2]] == [True, False]
 
 
 def test_a_handshake_that_is_cut_once_is_no_reason_for_polling(work, serve):
@@ -263,6 +288,22 @@ def test_a_mad_master_s_numbers_of_many_digits_hold_nobody_up(work, serve):
     assert len(worker.all("received")) == 7
 
 
+@pytest.mark.parametrize("read", [payload.loads, lambda text: payload.first(text.encode())])
+def test_a_number_of_many_digits_is_refused_where_python_has_no_limit(read):
+    """As Python before 3.10.7 has none."""
+    if not hasattr(sys, "set_int_max_str_digits"):
+        pytest.skip("this Python has no limit that could be lifted")
+    limit = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(0)
+    try:
+        for text in ("7" * 20_000, f'["x",{{"a":-{"7" * 20_000}}}]'):
+            with pytest.raises(ValueError, match="digits"):
+                read(text)
+        assert read(f'["x",{"7" * 4000}]')[1] == int("7" * 4000)
+    finally:
+        sys.set_int_max_str_digits(limit)
+
+
 def test_a_packet_that_no_parser_survives_is_logged_and_no_more(work, serve):
     puppet = serve(Puppet())
     worker = work(puppet)
@@ -404,6 +445,14 @@ def test_a_proxy_s_password_reaches_no_log(work, serve, password):
     assert "pa" not in error.replace("pass", "").split("5000")[-1]
 
 
+def test_what_sends_a_proxy_s_credentials_back_has_no_part_of_them_logged(work, serve):
+    proxy = serve(Raw(lambda sock, head: sock.sendall(head)))
+    worker = work("http://m.test:5000", http_proxy=proxy.url.replace("//", "//me:hunter2@"))
+    failed = worker.wait("connect_failed")
+    assert "it speaks no HTTP: 'CONNECT m.test:5000 HTTP/1.1'" in failed.fields["error"]
+    assert "authorization" not in failed.fields["error"].lower()
+
+
 def test_a_token_that_goes_through_a_proxy_is_warned_of(work):
     worker = work(
         "http://localhost:5000", http_proxy="http://proxy.invalid:3128", MASTER_TOKEN="hunter2-token"
@@ -440,6 +489,18 @@ def test_an_order_is_read_with_less_room_on_the_stack_than_it_was_heard_with(for
 
     kept = json.dumps(deeper(300)).count("[")
     assert (kept, bool(order.fault)) == ((levels, False) if levels < 100 else (0, True))
+
+
+@pytest.mark.parametrize(
+    "pad", ['"' + "\u00e9" * 30_000 + '"', "[" + "1e15," * 12_000 + "1]", '"\\ud800"', '"\ud800"']
+)
+def test_an_order_waits_as_the_bytes_that_came(pad):
+    """Written anew it may take four times as many."""
+    raw = f'["recover",{{"pad":{pad}}}]'
+    args = tuple(payload.loads(raw)[1:])
+    order = order_of(None, 1, "recover", args, raw, None)
+    assert order.data == args[0]
+    assert len(order.raw) <= ORDER_BYTES
 
 
 @pytest.mark.parametrize("form", ['[{"pad":%s}]', '[{"ip":%s}]', "[%s]", "[1,%s]"])

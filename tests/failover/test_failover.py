@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+from ipaddress import IPv4Address, IPv4Interface
 from types import SimpleNamespace
 from typing import Any
 
@@ -1275,6 +1276,16 @@ def test_own_address_that_comes_back_with_its_interface_is_announced():
     desk.wire.own.append(OWN)
     desk.node.find(None)
     assert len(own_announcements(desk)) == 2
+
+
+def test_an_interface_with_a_thousand_addresses_is_looked_up_once_for_an_order():
+    desk = Desk()
+    asked = []
+    look_up = desk.wire.interface
+    desk.wire.interface = lambda name: asked.append(name) or look_up(name)
+    here = tuple(Address("eth0", IPv4Interface((0x0A090000 + n, 16))) for n in range(1, 1001))
+    assert desk.node.interface_for(IPv4Address("10.9.200.1"), here) == "eth0"
+    assert asked == ["eth0"]
 
 
 def test_a_configured_interface_that_could_not_be_read_is_not_missing():

@@ -67,6 +67,13 @@ def test_a_release_removes_the_virtual_address_alone(node, promoted, case, order
     assert promote(node.host) == promoted
 
 
+def test_the_setting_is_put_back_when_the_interface_loses_its_last_address(node, promoted):
+    node.hold(vip(25))
+    node.host.sh("ip addr del 10.9.0.3/24 dev eth0")
+    assert until(lambda: node.host.addresses() == [])
+    until(lambda: promote(node.host) == promoted)
+
+
 def test_the_end_of_a_lease_removes_the_virtual_address_alone(lab, promoted):
     host = lab.node(3)
     node = Node(host, lease_s=1).open()

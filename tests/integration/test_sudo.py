@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -200,6 +201,38 @@ def test_a_wrong_password_is_tried_once(lab, asked):
     assert helpers(lab) == {}
 
 
+@contextlib.contextmanager
+def sudoers(user, text):
+    """One more file of rules for a user."""
+    rule = users.SUDOERS / f"{user.name}-too"
+    rule.write_text(text)
+    rule.chmod(0o440)
+    try:
+        yield
+    finally:
+        rule.unlink()
+
+
+def test_a_wrong_password_is_tried_once_where_sudo_asks_but_once(lab, asked):
+    asked.sudo_log.unlink(missing_ok=True)
+    with sudoers(asked, f"Defaults:{asked.name} passwd_tries=1\n"):
+        worker = Worker(lab.node(3), asked, "Pa55word")
+        reason = worker.error("net.start(events.append)")
+        assert "sudo refused the password" in reason
+        worker.value("setattr(net, '_again_s', net._again_s - 60)")
+        assert worker.error("net.hold(vip)") == reason
+    assert asked.sudo_log.read_text().count("incorrect password attempt") == 1
+
+
+def test_a_lecture_that_does_not_end_its_line(lab, asked):
+    lecture = asked.project.parent / "lecture"
+    lecture.write_text("We trust you. ")
+    with sudoers(asked, f"Defaults:{asked.name} lecture=always, lecture_file={lecture}\n"):
+        worker = Worker(lab.node(3), asked, PASSWORD)
+        worker.value("(net.start(events.append), net.hold(vip))")
+    assert "10.9.0.2/24" in lab.node(3).addresses()
+
+
 def test_without_a_password_where_sudo_asks(lab, asked):
     worker = Worker(lab.node(3), asked, None)
     reason = worker.error("net.start(events.append)")
@@ -208,14 +241,9 @@ def test_without_a_password_where_sudo_asks(lab, asked):
 
 @pytest.mark.parametrize("password", [None, PASSWORD], ids=["none given", "one given"])
 def test_passwordless_sudo(lab, asked, password):
-    rule = users.SUDOERS / f"{asked.name}-too"
-    rule.write_text(f"{asked.name} ALL=(root) NOPASSWD: ALL\n")
-    rule.chmod(0o440)
-    try:
+    with sudoers(asked, f"{asked.name} ALL=(root) NOPASSWD: ALL\n"):
         worker = Worker(lab.node(3), asked, password)
         worker.value("(net.start(events.append), net.hold(vip))")
-    finally:
-        rule.unlink()
     assert "10.9.0.2/24" in lab.node(3).addresses()
 
 

@@ -10,15 +10,15 @@ import time
 
 
 class Proxy:
-    """`allows` False: no CONNECT, as many proxies say to all ports but 443; `drips`, which may be changed: it answers one byte at a
-    time, and never to the end. `heads` is what it was asked.
+    """`allows` False: no CONNECT, as many proxies say to all ports but 443; `closes`: it says nothing to that; `drips`,
+    which may be changed: it answers one byte at a time, and never to the end. `heads` is what it was asked.
     """
 
-    def __init__(self, port, *, allows=True, drips=False):
+    def __init__(self, port, *, allows=True, closes=False, drips=False):
         self.heads = []
         self.dripping = 0
         self._target = ("127.0.0.1", port)
-        self._allows, self.drips = allows, drips
+        self._allows, self._closes, self.drips = allows, closes, drips
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -45,6 +45,8 @@ class Proxy:
                 self._pass_on(client, head)
             elif self.drips:
                 self._drip(client)
+            elif self._closes:
+                return
             elif self._allows:
                 client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
                 self._pass_on(client)

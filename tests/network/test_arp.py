@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 import sys
 from ipaddress import IPv4Address
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 
 if sys.platform != "linux":
     pytest.skip("the netlink backend is for Linux", allow_module_level=True)
+
+import resource
 
 from network.base import ArpSeen, InterfaceMissing, NetworkError
 from network.netlink import arp
@@ -118,3 +122,22 @@ def test_an_interface_that_cannot_be_asked_for_is_not_missing(net):
 
 def test_loopback_speaks_no_arp(net):
     assert net.interface("lo").mac is None
+
+
+def test_a_machine_without_a_free_descriptor_still_has_its_addresses(net):
+    """The library's names of interfaces take one; without it they are not known, which is not "gone"."""
+    before = (net.addresses("lo"), net.addresses(), net.default_routes())
+    assert before[0]
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        assert (net.addresses("lo"), net.addresses(), net.default_routes()) == before
+        assert net.addresses("nosuch0") == ()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)

@@ -17,7 +17,7 @@ import pytest
 
 from network.base import AddressesChanged, NetworkError
 from network.sudo import helper
-from network.sudo.process import HelperProcess
+from network.sudo.process import PROMPT, HelperProcess
 from tests.lab.waiting import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,27 @@ def _waiting(pipe) -> int:
 def parent_of(script: str, post=lambda event: None) -> HelperProcess:
     """The parent of a helper that says what the script prints."""
     return HelperProcess([sys.executable, "-u", "-c", script], None, post, PATIENCE_S)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        ("We trust you have received the usual lecture: ", ""),
+        ("\a", ""),
+        ("[sudo: ", "] Password: "),  # as sudo-rs does
+    ],
+)
+def test_the_password_is_given_whatever_else_stands_on_the_line_of_the_prompt(before, after):
+    script = f"""if True:
+        import sys
+        sys.stdout.write({before + PROMPT + after!r})
+        right = input() == "p\u00e4ss"
+        print()
+        print('{{"ready": true}}' if right else "wrong")
+        input()
+        """
+    HelperProcess([sys.executable, "-u", "-X", "utf8", "-c", script], "p\u00e4ss", print, PATIENCE_S).close()
 
 
 def test_what_is_no_object_is_no_answer_and_no_event():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from ipaddress import IPv4Interface
 
 import pytest
@@ -29,6 +30,17 @@ def test_what_is_noted_is_read(tmp_path, noted):
         journal.remove(vip)
     assert journal.read() == ()
     assert os.listdir(tmp_path) == (["j.json"] if noted else os.listdir(tmp_path))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX's")
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_the_journal_that_root_wrote_can_be_read_and_not_changed_by_the_worker_s_user(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        Journal(tmp_path / "j.json").add(Vip(2, IPv4Interface("10.9.0.2/24"), "en0"))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "j.json").stat().st_mode) == 0o644
 
 
 def test_one_virtual_address_for_an_address(tmp_path):

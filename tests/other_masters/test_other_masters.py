@@ -312,8 +312,9 @@ def packed(*packets):
     )
 
 
-def welcome(interval_ms=25000):
-    return packed(f'0{{"sid":"x","upgrades":[],"pingInterval":{interval_ms},"pingTimeout":60000}}', "40")
+def welcome(interval_ms=25000, upgrades="[]"):
+    opened = f'{{"sid":"x","upgrades":{upgrades},"pingInterval":{interval_ms},"pingTimeout":60000}}'
+    return packed(f"0{opened}", "40")
 
 
 HOSTILE = {
@@ -349,6 +350,44 @@ def test_a_hostile_master_of_2020_ends_its_own_connection_alone(case, tmp_path):
         (line,) = until(lambda: lines(tmp_path, "comms.log", event)[:1], 10)
         assert said in " ".join(line.fields.values())
         assert not lines(tmp_path, "comms.log", "crashed")
+    master.close()
+
+
+@pytest.mark.skipif(not NEEDS["socketio-2020"], reason="socketio-2020 is not installed")
+@pytest.mark.parametrize("answer", [http("400 Bad Request"), http("502 Bad Gateway"), b"no HTTP\r\n\r\n"])
+def test_a_master_of_2020_behind_a_proxy_that_knows_no_websocket_is_polled(answer, tmp_path):
+    def act(sock, head):
+        if b"transport=websocket" in head:
+            return sock.sendall(answer)
+        if b"sid=" not in head.partition(b"\r\n")[0]:
+            return sock.sendall(http("200 OK", welcome(upgrades='["websocket"]')))
+        return sock.sendall(http("200 OK", b"ok")) if head.startswith(b"POST") else silent(sock, head)
+
+    master = Raw(act)
+    with running(master, tmp_path, python("socketio-2020", "worker")):
+        (line,) = until(lambda: lines(tmp_path, "comms.log", "connected")[:1], 10)
+        assert line.fields["transport"] == "polling"
+        assert any(b"transport=websocket" in head for head in master.heads)
+    master.close()
+
+
+@pytest.mark.skipif(not NEEDS["socketio-2020"], reason="socketio-2020 is not installed")
+def test_a_polled_connection_to_a_master_of_2020_ends_with_all_its_threads(tmp_path):
+    """The library's heartbeat would go on until its next beat, after 25 s."""
+
+    def act(sock, head):
+        if b"sid=" not in head.partition(b"\r\n")[0]:
+            return sock.sendall(http("200 OK", welcome()))
+        if head.startswith(b"POST"):
+            return sock.sendall(http("200 OK", b"ok"))
+        time.sleep(0.1)
+        return sock.sendall(http("400 Bad Request"))
+
+    master = Raw(act)
+    with running(master, tmp_path, python("socketio-2020", "worker")) as process:
+        tmp_path.joinpath("pid").write_text(str(process.pid))
+        until(lambda: len(lines(tmp_path, "comms.log", "disconnected")) >= 5)
+        assert threads(tmp_path) <= 9  # with the next attempt's
     master.close()
 
 

@@ -11,7 +11,7 @@ from worker.inbox import ORDERS, Inbox, Stop
 
 
 def order(number):
-    return OrderReceived(None, "restore", str(number).encode(), None, 0.0)
+    return OrderReceived(None, "restore", f'["restore",{number}]'.encode(), None, 0.0)
 
 
 def test_messages_come_in_their_order_and_none_at_the_limit():
