@@ -8,6 +8,8 @@ on listing them as dead afterwards.
 import argparse
 import contextlib
 import re
+import select
+import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -51,6 +53,22 @@ class Heard:
     """The node that heard it."""
 
 
+class _OneAtATime(ssl.SSLSocket):
+    """TLS does not always survive that one thread reads while another writes, as the library's do."""
+
+    _turn = threading.Lock()
+
+    def recv(self, *arguments: Any) -> bytes:
+        if not self.pending() and not select.select([self], [], [], self.gettimeout())[0]:
+            raise TimeoutError("nothing came")
+        with self._turn:
+            return super().recv(*arguments)
+
+    def send(self, *arguments: Any) -> int:
+        with self._turn:
+            return super().send(*arguments)
+
+
 class Played:
     """A worker that is only played: it says on the wire what a worker says, and takes no address."""
 
@@ -66,7 +84,14 @@ class Played:
         session = requests.Session()  # for both transports
         session.trust_env = False
         session.verify = ca_file or True
-        self.client = socketio.Client(reconnection=False, handle_sigint=False, http_session=session)
+        tls = ssl.create_default_context(cafile=ca_file)
+        tls.sslsocket_class = _OneAtATime
+        self.client = socketio.Client(
+            reconnection=False,
+            handle_sigint=False,
+            http_session=session,
+            websocket_extra_options={"sslopt": {"context": tls}},
+        )
         self.client.on("*", self._hear)
         self.client.on("connect_error", self._refuse)
 

@@ -398,7 +398,7 @@ def test_tls(tmp_path: Path) -> None:
         with contextlib.suppress(ConnectionError):
             assert idle.recv(1) == b""
         done = command("conformance", master.url, "--limit", "6", MASTER_CA_FILE=str(tmp_path / "ca.pem"))
-        assert "This master speaks the protocol" in done.stdout, done.stdout + done.stderr
+        assert "This master speaks the protocol" in done.stdout, done.stdout + done.stderr + master.output()
 
 
 def test_it_logs_to_a_file_too_in_the_format_of_the_worker(tmp_path: Path, workers: MakeWorker) -> None:
