@@ -277,4 +277,5 @@ def test_an_answer_costs_as_much_however_many_wait():
     few_s = cost_s()
     for _ in range(60):
         cost_s()
-    assert cost_s() < 20 * few_s
+    # summed anew each time it is a thousand times as much; one of the three may meet the garbage collector
+    assert min(cost_s() for _ in range(3)) < 20 * few_s
