@@ -40,13 +40,13 @@ from tests.lab.masters import (
     Raw,
     answering,
     frame,
-    free_port,
     http,
     read_frame,
     silent,
     trickling,
     upgrade,
 )
+from tests.lab.ports import free_port
 from tests.lab.relay import UP, Relay
 from tests.lab.waiting import PATIENCE_S, stays, until
 from tests.lab.workers import REPOSITORY

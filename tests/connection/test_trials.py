@@ -26,11 +26,11 @@ from tests.lab.masters import (
     Raw,
     answering,
     frame,
-    free_port,
     http,
     read_frame,
     upgrade,
 )
+from tests.lab.ports import free_port
 from tests.lab.relay import DOWN, Relay
 from tests.lab.waiting import PATIENCE_S, stays, until
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.processes import Process, free_port, start_master
+from tests.lab.ports import free_port
+from tests.lab.processes import Process, start_master
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Worker
 

@@ -18,7 +18,8 @@ import pytest
 
 from tests.lab.masters import Master
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
-from tests.lab.processes import Process, free_port
+from tests.lab.ports import free_port
+from tests.lab.processes import Process
 from tests.lab.relay import Relay
 from tests.lab.waiting import PATIENCE_S, until
 

@@ -25,6 +25,7 @@ import pytest
 import socketio
 from werkzeug.serving import make_server
 
+from tests.lab.ports import free_port
 from tests.lab.waiting import until
 
 # a process that has the libraries loaded and is forked for each master: they start in milliseconds
@@ -42,12 +43,6 @@ class Heard:
     event: str
     sid: str
     data: Any
-
-
-def free_port(host="127.0.0.1"):
-    with socket.socket() as sock:
-        sock.bind((host, 0))
-        return sock.getsockname()[1]
 
 
 class Master:

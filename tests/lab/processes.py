@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -30,12 +29,6 @@ T = TypeVar("T")
 def wait_until(condition: Callable[[], T], what: str = "", deadline_s: float = 0.0) -> T:
     """As `until`, with the description before the limit."""
     return until(condition, deadline_s, what)
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listened on just now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Process:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.processes import Master, Process, free_port, start_master
+from tests.lab.ports import free_port
+from tests.lab.processes import Master, Process, start_master
 from tests.lab.waiting import PATIENCE_S, until
 
 

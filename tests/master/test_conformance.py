@@ -12,7 +12,8 @@ from werkzeug.serving import make_server
 
 from master.conformance import Conformance
 from tests.lab import forked
-from tests.lab.processes import free_port, start_master
+from tests.lab.ports import free_port
+from tests.lab.processes import start_master
 from tests.lab.wsgi import RequestHandler
 
 TOKEN = "hunter2hunter2"

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.lab.lateness import at_most
-from tests.lab.processes import Master, Process, free_port, start_master, stays, wait_until
+from tests.lab.ports import free_port
+from tests.lab.processes import Master, Process, start_master, stays, wait_until
 from tests.lab.redis_server import Several, needs_redis, start_several
 from tests.lab.waiting import PATIENCE_S
 

@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 
-from tests.lab.processes import free_port
+from tests.lab.ports import free_port
 from tests.lab.waiting import PATIENCE_S, until
 
 CONFIG = """

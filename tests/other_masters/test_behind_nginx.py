@@ -8,9 +8,10 @@ import time
 
 import pytest
 import trustme
-from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, worker
+from test_other_masters import NEEDS, RECOVER, Master, lines, worker
 from test_other_masters import test_behavior as behave
 
+from tests.lab.ports import free_port
 from tests.lab.waiting import until
 from tests.other_masters.nginx import Nginx
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.masters import Raw, http, silent
+from tests.lab.ports import free_port
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import Tail
 
@@ -62,12 +63,6 @@ NEEDS = {
 def python(kind, part):
     """The interpreter whose libraries speak to masters of that kind; `part` is worker or masters."""
     return str(EIO3 / part / "bin/python") if kind in OF_2020 else sys.executable
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Master:

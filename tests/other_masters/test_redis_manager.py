@@ -5,8 +5,9 @@ import time
 
 import pytest
 from test_behind_nginx import received
-from test_other_masters import NEEDS, RECOVER, Master, free_port, lines, worker
+from test_other_masters import NEEDS, RECOVER, Master, lines, worker
 
+from tests.lab.ports import free_port
 from tests.lab.redis_server import RedisServer, needs_redis
 from tests.lab.waiting import until
 from tests.other_masters.nginx import Nginx

@@ -23,8 +23,9 @@ from connection.dial import Target
 from connection.proxies import parse_proxy
 from network.sudo.process import PROMPT
 from tests.lab import forked
-from tests.lab.masters import Master, Puppet, Raw, answering, free_port, http
+from tests.lab.masters import Master, Puppet, Raw, answering, http
 from tests.lab.netns import Lab, in_namespace, needs_namespaces
+from tests.lab.ports import free_port
 from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.relay import Relay

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from tests.lab.masters import Master, free_port
+from tests.lab.masters import Master
+from tests.lab.ports import free_port
 from tests.lab.waiting import PATIENCE_S
 from tests.lab.workers import REPOSITORY
 

@@ -14,7 +14,8 @@ import threading
 
 import pytest
 
-from tests.lab.masters import Master, Raw, answering, free_port, http
+from tests.lab.masters import Master, Raw, answering, http
+from tests.lab.ports import free_port
 from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S, until
 from tests.lab.workers import REPOSITORY

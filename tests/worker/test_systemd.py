@@ -15,7 +15,8 @@ import pytest
 
 from tests.lab.lateness import Lateness
 from tests.lab.manager import Manager
-from tests.lab.masters import Master, Puppet, free_port
+from tests.lab.masters import Master, Puppet
+from tests.lab.ports import free_port
 from tests.lab.waiting import until
 from tests.lab.workers import REPOSITORY
 from worker import loop

@@ -21,11 +21,11 @@ from tests.lab.masters import (
     Puppet,
     Raw,
     answering,
-    free_port,
     http,
     silent,
     trickling,
 )
+from tests.lab.ports import free_port
 from tests.lab.processes import start_master
 from tests.lab.waiting import PATIENCE_S, until
 
