@@ -103,7 +103,9 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View]) -> Outage:
     kept = [
         other.lane.name
         for other in others
-        if other.answered(first + MARGIN_S, last - MARGIN_S) and other.was_at(url, last)
+        if other.answered(first + MARGIN_S, last - MARGIN_S)
+        and other.was_at(url, last)
+        and not other.lost_it(start)  # else it is back sooner
     ]
     if kept:
         names = listed(kept) if len(kept) < 4 else f"{len(kept)} other nodes"

@@ -191,3 +191,10 @@ def test_of_several_masters_those_who_had_the_same_one_are_asked(story_of):
 def test_an_answer_of_the_next_master_is_none_of_the_one_that_is_gone(story_of):
     story = story_of(lost(on(1, (0, A), last=17), 19, CLOSED, back=30), on(2, (0, A), (19.5, B), last=41))
     assert causes(story)[0] == [("master_gone", "the others lost it too")]
+
+
+def test_who_is_back_sooner_had_lost_the_master_too(story_of):
+    first, second = (on(node, (0, A), last=9).say(10, "disconnected", reason=CLOSED) for node in (1, 2))
+    first.say(10.5, "connected", master=A).ping(11, 41)
+    second.say(20, "connected", master=A).ping(21, 41)
+    assert causes(story_of(first, second)) == [[("master_gone", "the others lost it too")]] * 2
