@@ -18,7 +18,7 @@ MARGIN_S = 0.3
 _TEXTS = {
     "tls": r"\bTLS\b|\bSSL\b|certificate",
     "refused": r"refused this node|namespaces failed to connect|\btoken\b|disconnected this node",
-    "not_a_master": r"engine\.io v\d|no socket\.io master",
+    "not_a_master": r"engine\.io v\d|no socket\.io master|redirect|proxy did not",
     "network": r"unreachable|no route to host|resolved|resolution|network is down",
     "master_gone": r"refused|clos|reset|abort|broken pipe|HTTP 5|unexpected status code",
     "no_answer": r"no answer|without an answer|nothing from the master|time[d-]? ?out",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -35,6 +35,9 @@ class _Time:
     def __call__(self, at: float) -> float:
         """Seconds from its left edge."""
         return round(min(self.length, max(0.0, at - self.start)), 3)
+
+    def shows(self, start: float, end: float) -> bool:
+        return end - self.start >= 0.0 and start - self.start <= self.length
 
 
 def chart(story: Story) -> dict[str, object]:
@@ -78,28 +81,31 @@ def _lane(
     """One without folders is of a node whose logs were not given."""
     kinds: dict[str, list[Drawn]] = {}
     for kind, span, text in _spans(lane, failovers):
-        kinds.setdefault(kind, []).append((kind, time(span.start), time(span.until), visible(text)))
+        if time.shows(span.start, span.until):
+            kinds.setdefault(kind, []).append((kind, time(span.start), time(span.until), visible(text)))
     width = time.length / time.columns
+    missed = {int(time(at) / width) for at in lane.missed_at if time.shows(at, at)}
     holds, marks = [], []
     for one in attempts[-SPANS:]:
         what, owner = f"{visible(one.address or 'address')} of node {one.node}", places.get(one.node, -1)
         for hold in one.holds:
+            if not time.shows(hold.start, hold.until):
+                continue
             goes_on, is_back = hold.end is None, hold.end is not None and hold is one.holds[-1]
             holds.append([time(hold.start), time(hold.until), goes_on, what, owner, is_back])
-        if not one.holds:
+        settled = one.settled or one.received
+        if not one.holds and time.shows(settled, settled):
             kind = "pending" if one.pending else one.outcome
             words = {"pending": "ordered to take", "withdrawn": "not needed"}.get(kind, kind)
             reason = f" ({visible(one.reason)})" if one.reason and not one.pending else ""
-            marks.append([time(one.settled or one.received), kind, f"{words}: {what}{reason}", owner])
+            marks.append([time(settled), kind, f"{words}: {what}{reason}", owner])
     return {
         "name": capital(lane.name) if lane.folders else f"{capital(lane.name)}: no log given",
         "spans": [span for those in kinds.values() for span in _thinned(those, time.length / SPANS)],
         "holds": holds,
         "marks": marks,
         "points": _points(lane, time),
-        "missed": [
-            round(column * width, 3) for column in sorted({int(time(at) / width) for at in lane.missed_at})
-        ],
+        "missed": [round(column * width, 3) for column in sorted(missed)],
     }
 
 
@@ -124,7 +130,8 @@ def _spans(lane: Lane, failovers: Sequence[Failover]) -> Iterator[tuple[str, Spa
 def _points(lane: Lane, time: _Time) -> dict[str, object]:
     """Columns with a ping: their times, and the lowest and the highest round trip; `break_s`: past which two are not joined."""
     begin = bisect_left(lane.answered_at, time.start)
-    times, values = lane.answered_at[begin:], lane.answered_ms[begin:]
+    end = bisect_right(lane.answered_at, time.length, key=lambda at: at - time.start)
+    times, values = lane.answered_at[begin:end], lane.answered_ms[begin:end]
     number = min(time.columns, max(50, 4 * len(times)))
     width = time.length / number
     columns: dict[int, tuple[float, float]] = {}

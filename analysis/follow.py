@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ BUSY = 10
 """Times the CPU seconds of a look that pass before the next, so that a flood of lines does not take the machine."""
 SILENT_S = 3.0
 """How often silence is looked for."""
+_CHANGES = re.compile(":|;| (?:for|from|after) ")
+"""What begins the part of a sentence that is worded anew once more is known."""
 
 
 class Follower:
@@ -91,8 +94,8 @@ class Follower:
     def _look(self) -> None:
         logs = tuple(log for log in self._logs if not log.is_empty)
         for one in sentences(select(tell(Reading(logs)), self._nodes)):
-            # an event is worded anew once its end is known: when and which node say that it is the same one
-            what = (one.at, one.text.partition(":")[0].partition(" for ")[0].partition(" from ")[0])
+            # when and which node say that it is the same one
+            what = (one.at, _CHANGES.split(one.text)[0])
             if what not in self._told:
                 self._told.add(what)
                 if one.at >= self._since:

@@ -94,8 +94,8 @@ class Outage(Span):
 
 @dataclass(slots=True)
 class Process:
-    """`end`: "stopped" by order, "silent", or "open" where its log ends. `started`: None: not in the log. `run`: its
-    id; empty in version 1.0.
+    """`end`: "stopped" by order, "silent", or "open" where its log ends. `is_over`: nothing more of a stop will come.
+    `started`: None: not in the log. `run`: its id; empty in version 1.0.
     """
 
     first: float
@@ -103,6 +103,7 @@ class Process:
     zone: tzinfo
     started: float | None = None
     end: str = "open"
+    is_over: bool = False
     node: int | None = None
     signal: str = ""
     version: str = ""

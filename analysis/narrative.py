@@ -164,8 +164,9 @@ def caveats(story: Story) -> Iterator[str]:
     strange = [lane.name for lane in story.lanes if not lane.clock_events]
     if strange and len(story.lanes) > 1 and story.failovers:
         yield f"Nothing that several nodes logged shows whether the clock of {listed(strange)} agrees with the others."
+    times = Times(story)
     texts = dict.fromkeys(
-        f"Not known of node {one.node}'s failover at {Times(story).second(one.start)}: {text}."
+        f"Not known of node {one.node}'s failover at {times.second(one.start)}: {text}."
         for one in story.failovers[-CAVEATS:]
         for text in one.caveats
     )

@@ -138,6 +138,7 @@ class NodeLog:
                 self._closes(line.at)
             case "stopping" | "stopped":
                 process.end, process.signal = "stopped", fields.get("signal", process.signal)
+                process.is_over = event == "stopped"
             case "was_frozen":
                 self._froze(process, line)
             case "sent" if process.node is None or not process.mac:
@@ -158,7 +159,9 @@ class NodeLog:
             process.mac = data["mac"][:64]
 
     def finish(self) -> None:
-        """Without a comms.log the keep-alive says, coarsely, when there was a process and when a master."""
+        """No more is read for now. Without a comms.log the keep-alive says, coarsely, when there was a process and when a
+        master.
+        """
         first, lines = self.pings.first, self.pings.lines
         if first and self.is_empty:
             self._seen.has_comms = False
@@ -166,6 +169,8 @@ class NodeLog:
                 self.add(Line(first.at, first.zone, "", "unknown", {}))
             for line in lines:
                 self.add(line)
+        for process in self._seen.processes[-1:]:
+            process.is_over = True
 
     def processes(self) -> list[Process]:
         """Each with its first and its last line in either log."""
@@ -217,6 +222,7 @@ class NodeLog:
             process = self._seen.processes[-1]
             process.last = self._last_sign(process, line.at)
             process.end = "silent" if process.end == "open" else process.end
+            process.is_over = True
             self._seen.outages += self._outage(None, process.last)
         else:
             self._seen.first_zone = line.zone

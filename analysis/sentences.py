@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from .formatting import duration, milliseconds, node_name
 from .model import BAD, CAUSE_WORDS, GOOD, PLAIN, WARN, Attempt, Lane, Outage, Story
 from .parser import Line
 
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}", re.IGNORECASE)
 SOON_S = 1.0
 """An outcome within this needs no sentence about its order."""
 RELEASE_WORDS = {
@@ -63,7 +65,7 @@ def _of_lane(lane: Lane) -> Iterator[tuple[float, str, str]]:
         if process.started is not None:
             version = f" (version {process.version})" if process.version else ""
             yield process.started, PLAIN, f"started{version}"
-        if process.end == "stopped":
+        if process.end == "stopped" and process.is_over:
             how = f" by {process.signal}" if process.signal else ", as it was told"
             yield process.last, PLAIN, f"stopped{how}"
     for silence in lane.silences:
@@ -114,7 +116,7 @@ def _of_attempt(one: Attempt, owner_macs: Collection[str]) -> Iterator[tuple[flo
 
 def _why(reason: str, owner_macs: Collection[str]) -> str:
     """Why an address was given back. What a MAC of the owner claims is its owner's return."""
-    if any(mac in reason for mac in owner_macs):
+    if any(mac in owner_macs for mac in _MAC.findall(reason)):
         return "its owner is back"
     return RELEASE_WORDS.get(reason, reason)
 

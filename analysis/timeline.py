@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -11,6 +11,7 @@ from itertools import pairwise
 from . import causes, clocks
 from .failovers import failovers_of
 from .formatting import listed
+from .intervals import last_before
 from .model import MASTER_EVENTS, Attempt, Lane, Span, Story
 from .narrative import caveats
 from .nodelog import NodeLog
@@ -101,24 +102,23 @@ def _machines(those: Sequence[NodeLog]) -> list[NodeLog]:
 def _at_one_time(one: NodeLog, other: NodeLog) -> bool:
     """Whether two processes that are not the same both wrote for a while."""
     mine, theirs = (sorted(log.processes(), key=lambda process: process.last) for log in (one, other))
+    shared: list[float] | None = None
     while mine and theirs:
         last, their_last = mine[-1], theirs[-1]
         start, end = max(last.first, their_last.first), min(last.last, their_last.last)
         is_same = last.key and last.key == their_last.key
-        if end - start > TWO_MACHINES_S and not is_same and not _share_pings(one, other, start, end):
-            return True
+        if end - start > TWO_MACHINES_S and not is_same:
+            shared = _shared_answers(one, other) if shared is None else shared
+            if (last_before(shared, end) or -math.inf) < start:
+                return True
         (mine if last.first > their_last.first else theirs).pop()
     return False
 
 
-def _share_pings(one: NodeLog, other: NodeLog, start: float, end: float) -> bool:
-    """Whether a copy shows in one line that both hold."""
-
-    def answers(log: NodeLog) -> set[tuple[float, float]]:
-        i, j = bisect_left(log.pings.at, start), bisect_right(log.pings.at, end)
-        return set(zip(log.pings.at[i:j], log.pings.ms[i:j], strict=False))
-
-    return not answers(one).isdisjoint(answers(other))
+def _shared_answers(one: NodeLog, other: NodeLog) -> list[float]:
+    """The times of the lines that both hold, by which a copy shows."""
+    mine, theirs = (set(zip(log.pings.at, log.pings.ms, strict=False)) for log in (one, other))
+    return sorted(at for at, _ in mine & theirs)
 
 
 def tell(reading: Reading, since: float = float("-inf"), until: float = float("inf")) -> Story:

@@ -29,6 +29,8 @@ TEXTS = {
     "One or more namespaces failed to connect: /": "refused",
     "the master speaks Engine.IO v3": "not_a_master",
     f"no Socket.IO master answers at {URL}": "not_a_master",
+    f"HTTP 302 Found from {URL}, a redirect, which is not followed": "not_a_master",
+    f"the proxy did not let through to {URL}: failed CONNECT via proxy status: 403": "not_a_master",
     "42": "",
 }
 

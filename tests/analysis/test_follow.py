@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.follow import Follower
+from analysis.follow import SETTLE_S, Follower
 from logs.format import format_line
 from tests.analysis.logs import LEVELS, PING_LOG, recover
 from tests.lab.processes import PATIENCE_S, Process
@@ -80,6 +80,28 @@ def test_each_event_is_printed_once_as_it_happens(log):
         assert process.stop() == 0
     assert len(process.stdout) == len(set(process.stdout)) == 4
     assert not [line for line in process.stdout if "old" in line or "started" in line]
+
+
+def test_what_becomes_known_bit_by_bit_is_printed_once(log):
+    log.start(ago=10)
+    found = []
+    follower = Follower([log.folder], found.append, time.time() - 5)
+    follower.begin()
+    place = {"node": 2, "address": "10.9.0.2/24", "interface": "eth0"}
+    for line in (
+        lambda: log.say("received", 2.0, order=1, **recover(2, 1)),
+        lambda: log.say("takeover_done", order=1, took_ms=2000.0, **place),
+        lambda: log.say("address_lost", **place),
+        lambda: log.say("release_done", reason="restore", **place),
+        lambda: log.say("stopping", signal="SIGTERM"),
+        lambda: log.say("sent", event="update node", data="{}"),
+        lambda: log.say("stopped", uptime_s=1.0),
+    ):
+        line()
+        end_s = time.monotonic() + 3 * SETTLE_S
+        follower.run(lambda end_s=end_s: time.monotonic() > end_s)
+    said = [re.match(r"node 1 (was ordered|took|lost|gave|stopped)", one.text)[1] for one in found]
+    assert said == ["was ordered", "took", "lost", "gave", "stopped"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

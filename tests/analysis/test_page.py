@@ -17,6 +17,7 @@ from analysis.chart import SPANS, chart
 from analysis.model import Span, as_json, round_trips
 from analysis.page import render
 from analysis.reader import Folder
+from analysis.selection import select
 from analysis.timeline import read, tell
 from tests.analysis.logs import NIGHT, Worker, a_night
 from tests.analysis.pages import Page
@@ -54,6 +55,19 @@ def test_its_title_is_the_answer_and_its_object_that_of_json(night):
     answer = "Node 2 died at 22:47:03; node 1 answered for it 5.3 s later; it came back at 22:47:20."
     assert page.words.count(answer) == 2
     assert page.data("story") == json.loads(json.dumps(as_json(night)))
+
+
+def test_what_lies_outside_of_the_time_is_not_drawn_at_its_edges(tmp_path):
+    log = Worker(1).start(0).ping(1, 99).say(95, "ping", seq=99, rtt_ms=500.0)
+    for second in (10, 50, 90):
+        log.say(second, "ping_missed", seq=1, timeout_ms=2000, missed=1)
+    for second in (20, 40, 80):
+        log.refuse(second, 2, "no interface holds 10.9.0.2")
+    story = tell(read([Folder(log.write(tmp_path / "node1"))]), BASE + 30, BASE + 60)
+    lane, _ = chart(select(story, None))["lanes"]
+    assert lane["missed"] == [pytest.approx(20, abs=0.5)]
+    assert [at for at, *_ in lane["marks"]] == [10]
+    assert max(lane["points"]["high"]) == 1.5
 
 
 def test_its_words_say_what_the_chart_shows(night):
