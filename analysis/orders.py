@@ -128,9 +128,13 @@ class OrderLog:
             if order:
                 order.outcome = REPEATED
             return
-        order, *others = self._settle(line, "taken")
-        for other in others:
-            other.outcome = REPEATED
+        settled = self._settle(line, "taken")
+        order = min(settled, key=lambda one: one.received)  # from whose arrival `took_ms` counts
+        for other in settled:
+            other.outcome = "taken" if other is order else REPEATED
+        order.address = line.address or order.address
+        if line.order:
+            self._by_number[line.order] = order
         order.takeover_ms = decimal(line.fields.get("took_ms"))
         self._hold(order, line)
 

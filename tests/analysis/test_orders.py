@@ -282,6 +282,16 @@ NUMBERED = {
         .say(20, "release_done", order=1, **where(interface="eth0", reason="restore")),
         [attempt(released=stamp(20))],
     ),
+    "two that are carried out together, under the number of the later one": (
+        Worker(1)
+        .start(0)
+        .say(10, "received", order=1, **recover(2, 1))
+        .say(10.1, "received", order=2, **recover(2, 1))
+        .say(10.2, "takeover_done", order=2, **where(interface="eth0", took_ms=200.0))
+        .say(20, "address_lost", order=2, **where(interface="eth0"))
+        .say(20.5, "takeover_failed", order=2, **where(interface="eth0", reason="no carrier")),
+        [attempt(released=stamp(20))],
+    ),
     "withdrawn": (
         Worker(1)
         .start(0)
