@@ -23,6 +23,8 @@ SILENT_S = 3.0
 """How often silence is looked for."""
 _CHANGES = re.compile(":|;| (?:for|from|after) ")
 """What begins the part of a sentence that is worded anew once more is known."""
+_TWIN = re.compile(r"^(node \d+) \(.*?\) ")
+"""A name with its folder, which it gets when another machine comes with its number."""
 
 
 class Follower:
@@ -95,7 +97,7 @@ class Follower:
         logs = tuple(log for log in self._logs if not log.is_empty)
         for one in sentences(select(tell(Reading(logs)), self._nodes)):
             # when and which node say that it is the same one
-            what = (one.at, _CHANGES.split(one.text)[0])
+            what = (one.at, _CHANGES.split(_TWIN.sub(r"\1 ", one.text))[0])
             if what not in self._told:
                 self._told.add(what)
                 if one.at >= self._since:

@@ -104,6 +104,24 @@ def test_what_becomes_known_bit_by_bit_is_printed_once(log):
     assert said == ["was ordered", "took", "lost", "gave", "stopped"]
 
 
+def test_a_machine_that_comes_with_the_same_number_has_nothing_printed_again(tmp_path, log):
+    log.start()
+    twin = Log(tmp_path / "other", 1).make()
+    found = []
+    follower = Follower([log.folder, twin.folder], found.append, time.time() - 5)
+    follower.begin()
+    log.say("address_lost", address="10.9.0.7/24")
+    for _ in range(2):
+        end_s = time.monotonic() + 3 * SETTLE_S
+        follower.run(lambda end_s=end_s: time.monotonic() > end_s)
+        twin.start()
+    assert [one.text for one in found if "10.9.0.7" in one.text or "started" in one.text] == [
+        "node 1 started (version 1.0.0)",
+        "node 1 lost 10.9.0.7/24: it was removed from the interface, or its lease ran out",
+        f"node 1 ({twin.folder}) started (version 1.0.0)",
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_with_0_when_it_is_told_to(log, number):
     log.start()
