@@ -17,8 +17,8 @@ from tests.chaos.play import Play, Result, Violation
 from tests.chaos.stage import Stage
 
 KINDS: tuple[type[Fault], ...] = (Calm, *faults_master.KINDS, *faults_link.KINDS, *faults_machine.KINDS)
-WARM_UP = 50
-"""Faults after which the worker has made what it makes once, such as caches."""
+WARM_UP = 200
+"""Faults after which the worker has met each kind several times, and made what it makes once."""
 GROWTH = 0.10
 """Of its memory."""
 VIOLATIONS = 10
