@@ -123,14 +123,17 @@ def test_a_link_that_is_dead_from_the_start_is_noticed_where_the_master_is_known
 
 def test_answers_that_come_late_are_logged_and_keep_the_connection(work, serve):
     puppet = serve(Puppet())
-    worker = work(puppet, PING_INTERVAL=0.4, PING_TIMEOUT=0.1)
+    worker = work(puppet, PING_INTERVAL=0.4, PING_TIMEOUT=0.1, PING_MAX_MISSED=4)
     worker.wait("ping", 2, log="pings")
     puppet.acks = 0.25
-    late = worker.wait("ping", 3, log="pings", late="true")
+    late = worker.wait("ping", 6, log="pings", late="true")
     assert float(late.fields["rtt_ms"]) >= 250
-    missed = worker.all("ping_missed", log="pings")
-    assert missed
-    assert {entry.fields["missed"] for entry in missed} == {"1"}  # each late answer ends the row
+    assert len(worker.all("ping_missed", log="pings")) > 4
+    in_a_row = 0
+    for entry in worker.pings.read():
+        # each late answer ends the row; on a slow machine it may be later than the next ping is missed
+        in_a_row = in_a_row + 1 if entry.event == "ping_missed" else 0
+        assert entry.event != "ping_missed" or entry.fields["missed"] == str(in_a_row)
     assert not worker.all("disconnected")
 
 
