@@ -83,7 +83,7 @@ class Chop(Fault):
     weight = 3.0
     holds = (0.3, 3.0)
     ends = (1, 2)
-    reasons = rf"(?s){LOST}|{SILENT}|Unexpected .*|.*(frame|opcode|packet).*"
+    reasons = rf"(?s){LOST}|{SILENT}|Unexpected .*|.*(frame|opcode|packet|payload).*"
     failures = CUT
     events = frozenset({"received unreadable"})
     extra_s = stages.NOTICED_S
