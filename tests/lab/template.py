@@ -2,8 +2,8 @@
 
     python tests/lab/template.py DESCRIPTOR MODULE...
 
-Imports take most of a start, so that hundreds of them are what the tests would wait for. What is kept are the libraries
-alone: each process imports the project's own modules itself, and runs its file or module as `python` would.
+Imports take most of a start, so that hundreds of them are what the tests would wait for. Each process runs its file or
+module as `python` would, with what that imports there already: nothing of the project does anything when it is imported.
 Driven by tests/lab/forked.py over a socket, by JSON: {"run": ARGUMENTS, "cwd", "env", "files", "namespace"} with three
 descriptors is answered by a pid, {"poll": PID} by its exit code or null. "files" is the limit of open files, "namespace"
 the name of a network namespace or null.
@@ -25,13 +25,6 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 MESSAGE = 1 << 20
 CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
 MS_REC, MS_SLAVE, MNT_DETACH = 0x4000, 1 << 19, 2
-
-
-def forget_the_project() -> None:
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if name != "__main__" and file.startswith(ROOT + os.sep) and "site-packages" not in file:
-            del sys.modules[name]
 
 
 def enter(namespace: str) -> None:
@@ -97,7 +90,6 @@ if __name__ == "__main__":
     sys.path[0] = ROOT
     for each in sys.argv[2:]:
         importlib.import_module(each)
-    forget_the_project()
     gc.collect()
     gc.freeze()
     main(socket.socket(fileno=int(sys.argv[1])))
