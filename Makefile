@@ -12,9 +12,9 @@ EIO3 := build/eio3
 LOWEST := build/lowest
 COMPILE := uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-header --no-annotate
 
-# most tests wait for processes, so two cores bear ten at a time; a file's tests share what they start, and
+# most tests wait for processes, so two cores bear twelve at a time; a file's tests share what they start, and
 # the order of the files is that of tests/conftest.py
-TEN_AT_ONCE := -n 10 --dist loadfile --no-loadscope-reorder
+TWELVE_AT_ONCE := -n 12 --dist loadfile --no-loadscope-reorder
 # hundreds of processes are started, none of which is to compile the same files again
 test quick coverage lowest masters: export PYTHONDONTWRITEBYTECODE :=
 
@@ -64,14 +64,14 @@ run: $(ENV)/.run
 	@$(BIN)/python client.py
 
 test: $(ENV)/.dev
-	$(BIN)/python -m pytest $(TEN_AT_ONCE) --ignore tests/other_masters
+	$(BIN)/python -m pytest $(TWELVE_AT_ONCE) --ignore tests/other_masters
 
 quick: $(ENV)/.dev
-	$(BIN)/python -m pytest $(TEN_AT_ONCE) -m "not slow" --ignore tests/other_masters
+	$(BIN)/python -m pytest $(TWELVE_AT_ONCE) -m "not slow" --ignore tests/other_masters
 
 # the lines that the quick tests run, those of the processes that they start included
 coverage: $(ENV)/.dev
-	$(BIN)/python -m pytest $(TEN_AT_ONCE) -m "not slow" --ignore tests/other_masters --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(TWELVE_AT_ONCE) -m "not slow" --ignore tests/other_masters --cov --cov-report=term:skip-covered
 
 # with the lowest versions that requirements.in allows, in an environment of its own
 $(LOWEST)/.made: requirements-lowest.txt requirements-dev.txt
@@ -83,7 +83,7 @@ $(LOWEST)/.made: requirements-lowest.txt requirements-dev.txt
 
 .PHONY: lowest
 lowest: $(LOWEST)/.made
-	$(LOWEST)/$(notdir $(BIN))/python -m pytest $(TEN_AT_ONCE) --ignore tests/other_masters
+	$(LOWEST)/$(notdir $(BIN))/python -m pytest $(TWELVE_AT_ONCE) --ignore tests/other_masters
 
 .PHONY: chaos soak coverage
 chaos: $(ENV)/.dev

@@ -12,7 +12,7 @@ from analysis.timeline import read, tell
 from tests.analysis.logs import Worker, recover
 
 WHERE = {"node": 2, "address": "10.9.0.2/24", "interface": "eth0"}
-NUMBER, TIMES = 1000, 4
+NUMBER, TIMES = 400, 4
 
 
 def macs(number):
