@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from .model import CAUSES, UNKNOWN, Lane, Outage
 
 SAME_S = 8.0
 """Within which all nodes notice that their master is gone: three pings at two seconds, and one under way."""
+BEFORE_S = 2.0
+"""By which another node may have lost its master, and be back, before this one notices."""
 MARGIN_S = 0.3
 """By which clocks that agree, and the writing of two logs, may differ."""
 
@@ -59,7 +62,9 @@ class _View:
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self.ahead_s = lane.ahead_s
-        self._losses = [outage.start for outage in lane.outages if not outage.at_start]
+        lost = [outage for outage in lane.outages if not outage.at_start]
+        self._losses = [outage.start for outage in lost]
+        self._returns = [outage.until for outage in lost]
 
     def url(self, at: float) -> str:
         """Of its connection then, or of the last one before; empty: no line says it."""
@@ -78,6 +83,13 @@ class _View:
         """Whether the master answered it between the two."""
         place = bisect_right(self.lane.answered_at, start + self.ahead_s)
         return place < len(self.lane.answered_at) and self.lane.answered_at[place] < end + self.ahead_s
+
+    def lost_from(self, start: float, end: float) -> float:
+        """When it lost the master in that time too, or just before; infinity: it did not."""
+        place = bisect_right(self._returns, start + self.ahead_s - BEFORE_S)
+        if place == len(self._losses) or self._losses[place] > end + self.ahead_s:
+            return math.inf
+        return self._losses[place] - self.ahead_s
 
     def lost_it(self, at: float) -> bool:
         place = bisect_left(self._losses, at + self.ahead_s - SAME_S)
@@ -103,9 +115,9 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View]) -> Outage:
     kept = [
         other.lane.name
         for other in others
-        if other.answered(first + MARGIN_S, last - MARGIN_S)
+        # what it was answered after a loss of its own shows that it was back sooner
+        if other.answered(first + MARGIN_S, min(last, other.lost_from(start, last)) - MARGIN_S)
         and other.was_at(url, last)
-        and not other.lost_it(start)  # else it is back sooner
     ]
     if kept:
         names = listed(kept) if len(kept) < 4 else f"{len(kept)} other nodes"

@@ -198,3 +198,13 @@ def test_who_is_back_sooner_had_lost_the_master_too(story_of):
     first.say(10.5, "connected", master=A).ping(11, 41)
     second.say(20, "connected", master=A).ping(21, 41)
     assert causes(story_of(first, second)) == [[("master_gone", "the others lost it too")]] * 2
+
+
+def test_who_loses_the_master_later_had_it_until_then(story_of):
+    alone = on(1, (0, A), last=9).say(10, "disconnected", reason=CLOSED).say(20, "connected", master=A)
+    others = [on(node, (0, A), last=15).say(16, "disconnected", reason=CLOSED) for node in (2, 3)]
+    for other in others:
+        other.say(16.5, "connected", master=A).ping(17, 41)
+    told = causes(story_of(alone.ping(21, 41), *others))
+    assert told[0] == [("network", "the master answered node 2 and node 3 meanwhile")]
+    assert [one[0][0] for one in told[1:]] == ["master_gone"] * 2
