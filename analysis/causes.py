@@ -13,8 +13,8 @@ from .model import CAUSES, UNKNOWN, Lane, Outage
 
 SAME_S = 8.0
 """Within which all nodes notice that their master is gone: three pings at two seconds, and one under way."""
-BEFORE_S = 2.0
-"""By which another node may have lost its master, and be back, before this one notices."""
+SOON_S = 2.0
+"""Within which of each other two nodes notice that one master is gone; the sooner one may be back by then."""
 MARGIN_S = 0.3
 """By which clocks that agree, and the writing of two logs, may differ."""
 
@@ -86,7 +86,7 @@ class _View:
 
     def lost_from(self, start: float, end: float) -> float:
         """When it lost the master in that time too, or just before; infinity: it did not."""
-        place = bisect_right(self._returns, start + self.ahead_s - BEFORE_S)
+        place = bisect_right(self._returns, start + self.ahead_s - SOON_S)
         if place == len(self._losses) or self._losses[place] > end + self.ahead_s:
             return math.inf
         return self._losses[place] - self.ahead_s
@@ -116,7 +116,7 @@ def _seen(outage: Outage, view: _View, views: Sequence[_View]) -> Outage:
         other.lane.name
         for other in others
         # what it was answered after a loss of its own shows that it was back sooner
-        if other.answered(first + MARGIN_S, min(last, other.lost_from(start, last)) - MARGIN_S)
+        if other.answered(first + MARGIN_S, min(last - MARGIN_S, other.lost_from(start, last) - SOON_S))
         and other.was_at(url, last)
     ]
     if kept:
