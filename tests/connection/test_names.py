@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import math
 import socket
-import subprocess
-import sys
 import threading
 import time
 from unittest.mock import Mock
@@ -15,9 +13,9 @@ import pytest
 
 from connection import resolve
 from connection.resolve import Resolver
+from tests.lab import forked
 from tests.lab.masters import BlackHole, Master, NameServer, Raw, silent
 from tests.lab.waiting import until
-from tests.lab.workers import REPOSITORY
 
 NAME = "master.test"
 
@@ -133,13 +131,9 @@ def test_the_check_says_that_the_name_server_is_slow(serve, named, tmp_path):
         "LOG_DIR": str(tmp_path),
     }
     (tmp_path / "no.env").touch()
-    done = subprocess.run(
-        [*settings["before"], sys.executable, "client.py", "--env-file", str(tmp_path / "no.env"), "--check"],
-        cwd=REPOSITORY,
-        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **environ},
-        capture_output=True,
-        text=True,
-        check=False,
+    environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+    done = forked.run(
+        ["client.py", "--env-file", str(tmp_path / "no.env"), "--check"], environ, settings["before"]
     )
     assert f"FAIL name server for {NAME}: the name server is slow: the look-up of {NAME} took " in done.stdout
     assert "accepts by websocket" in done.stdout

@@ -115,20 +115,22 @@ class Forked:
 
 
 def run(
-    arguments: Sequence[str], env: Mapping[str, str], cwd: Path = ROOT
+    arguments: Sequence[str], env: Mapping[str, str], before: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """What `python ARGUMENTS` says until it ends; `env` is the whole environment."""
-    if not can_be_forked(arguments, env):
+    """What `python ARGUMENTS` says until it ends, in the clone; `env` is the whole environment, `before` a command that
+    starts it, such as `ip netns exec`.
+    """
+    if before or not can_be_forked(arguments, env):
         return subprocess.run(
-            [sys.executable, *arguments],
-            cwd=cwd,
+            [*before, sys.executable, *arguments],
+            cwd=ROOT,
             env=env,
             capture_output=True,
             text=True,
             timeout=2 * PATIENCE_S,
         )
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:
-        child = Forked(arguments, cwd, env, out.fileno(), errors.fileno())
+        child = Forked(arguments, ROOT, env, out.fileno(), errors.fileno())
         try:
             code = child.wait(2 * PATIENCE_S)
         finally:

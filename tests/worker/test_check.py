@@ -30,8 +30,6 @@ from tests.lab.processes import start_master
 from tests.lab.proxy import Proxy
 from tests.lab.relay import Relay
 from tests.lab.users import reachable_tmp_path
-from tests.lab.waiting import PATIENCE_S
-from tests.lab.workers import REPOSITORY
 from worker import check_master
 from worker.check import items as check_items
 from worker.check_machine import disk_item
@@ -56,17 +54,7 @@ def check(tmp_path):
             **{name: str(value) for name, value in settings.items()},
         }
         arguments = ["client.py", "--env-file", os.devnull, "--check", *options]
-        if before:
-            done = subprocess.run(
-                [*before, sys.executable, *arguments],
-                cwd=REPOSITORY,
-                env=environ,
-                capture_output=True,
-                text=True,
-                timeout=2 * PATIENCE_S,
-            )
-        else:
-            done = forked.run(arguments, environ)
+        done = forked.run(arguments, environ, before)
         assert TOKEN not in done.stdout + done.stderr
         return done
 

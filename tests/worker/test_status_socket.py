@@ -14,11 +14,11 @@ import threading
 
 import pytest
 
+from tests.lab import forked
 from tests.lab.masters import Master, Raw, answering, http
 from tests.lab.ports import free_port
 from tests.lab.users import reachable_tmp_path
 from tests.lab.waiting import PATIENCE_S, until
-from tests.lab.workers import REPOSITORY
 from worker.status_socket import SOCKET_NAME, StatusSocket, show_status
 
 TOKEN = "hunter2hunter2"
@@ -35,20 +35,14 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a Unix socket, 
 
 
 def status(log_dir, *options, before=(), **settings):
-    return subprocess.run(
-        [*before, sys.executable, "client.py", "--env-file", os.devnull, "--status", *options],
-        cwd=REPOSITORY,
-        env={
-            "PATH": os.environ["PATH"],
-            "NODE_ID": "3",
-            "VIP_BACKEND": "simulated",
-            "LOG_DIR": str(log_dir),
-            **settings,
-        },
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    environ = {
+        "PATH": os.environ["PATH"],
+        "NODE_ID": "3",
+        "VIP_BACKEND": "simulated",
+        "LOG_DIR": str(log_dir),
+        **settings,
+    }
+    return forked.run(["client.py", "--env-file", os.devnull, "--status", *options], environ, before)
 
 
 def state_of(worker, code=0):
