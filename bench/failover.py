@@ -32,6 +32,8 @@ from pathlib import Path
 from statistics import median
 
 from bench.measure import machine, require_root, rounds, table
+from master.settings import OPTIONS
+from settings.schema import VARIABLES
 from tests.lab.cluster import Bundled, Worker
 from tests.lab.netns import Lab
 from tests.lab.observers import Holders, Pings
@@ -53,7 +55,14 @@ class Settings:
     advert_s: float
 
 
-DEFAULTS = Settings("all defaults", 2.5, 2.0, 0.2, 1.0)
+WORKER = {variable.name: variable.default for variable in VARIABLES}
+DEFAULTS = Settings(
+    "all defaults",
+    float(OPTIONS["dead_after"].default or 0),
+    float(WORKER["PING_INTERVAL"]),
+    float(WORKER["CONFLICT_PROBE"]),
+    1.0,
+)
 QUICK = Settings("as quick as they get", 0.35, 0.1, 0.1, 0.1)
 
 
@@ -78,8 +87,8 @@ class Bench:
             self._folder / str(node),
             PING_INTERVAL=str(self.settings.ping_s),
             CONFLICT_PROBE=str(self.settings.probe_s),
-            PING_TIMEOUT="2",
-            RECONNECT_DELAY_MAX="2",
+            PING_TIMEOUT=WORKER["PING_TIMEOUT"],
+            RECONNECT_DELAY_MAX=WORKER["RECONNECT_DELAY_MAX"],
         )
 
     def _start_keepalived(self, node: int) -> None:
