@@ -213,7 +213,7 @@ def wait_ready(sock: socket.socket, *, write: bool, limit_s: float) -> bool:
 
 
 class WebSocket(websocket.WebSocket):  # type: ignore[misc]
-    """Tells its Stream where a message begins; its one override, by the public option `class_`."""
+    """Notifies its Stream where a message begins; its one override, by the public option `class_`."""
 
     def recv(self) -> Any:
         """The next message. Raises Failure."""

@@ -104,7 +104,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable():
-    """Let a failed test that shows half a surrogate pair be told by a process of pytest-xdist, which sends UTF-8."""
+    """Let a failed test that shows half a surrogate pair be reported by a process of pytest-xdist, which sends UTF-8."""
     return _encodable((yield))
 
 

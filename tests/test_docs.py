@@ -50,7 +50,7 @@ def anchors(page):
 
 
 def code(page):
-    """Its commands: the indented lines, and what stands in backticks."""
+    """Its commands: the indented lines, and what is in backticks."""
     text = text_of(page)
     return [
         *re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE),

@@ -28,7 +28,7 @@ frozen or a machine that was suspended stood still as a whole. No turn that work
 def watch(due_s: Mapping[str, Callable[[], float]], log: EventLogger, flush: Callable[[], None]) -> None:
     """Watch threads by name until the process ends.
 
-    `due_s` tells of each the monotonic time by which its next turn begins, infinity: it waits to be woken. `flush` writes
+    `due_s` gives for each the monotonic time by which its next turn begins, infinity: it waits to be woken. `flush` writes
     the logs out.
     """
     seen = dict.fromkeys(due_s, math.inf)

@@ -1,6 +1,6 @@
 """diagnose.py on a script of faults whose times are known: real workers and master, a real cable to cut.
 
-What the master ordered, and when, is taken from its own log; when a fault began and ended from whoever made it.
+What the master ordered, and when, is taken from its own log; when a fault began and ended from the script that made it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """`python client.py` with a wall clock that can be stepped: python -m tests.chaos.clock OFFSET [its arguments]
 
-OFFSET is a file that holds seconds as a double, shared memory with whoever steps the clock. The monotonic clocks stay
+OFFSET is a file that holds seconds as a double, shared memory with the process that steps the clock. The monotonic clocks stay
 as they are, as they do on a machine whose clock is set.
 """
 

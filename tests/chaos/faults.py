@@ -67,7 +67,7 @@ class Fault:
         return lambda: None
 
     def settled(self, stage: Stage, entries: Sequence[Entry]) -> bool:
-        """Whether all has come about, and stands in comms.log's entries since it was struck, that it is to bring."""
+        """Whether all has come about, and is in comms.log's entries since it was struck, that it is to bring."""
         return True
 
     def complaints(self, entries: Sequence[Entry]) -> Iterable[str]:

@@ -145,7 +145,7 @@ class Play:
         return True
 
     def _answered(self, step: Step, since: int) -> Iterator[str]:
-        """Gives the last order, and tells what is wrong with the answers to all that came."""
+        """Gives the last order, and reports what is wrong with the answers to all that came."""
         stage, fault = self._stage, step.fault
         earlier = [*step.before, *fault.orders, *step.during]
         given = [*earlier, step.after]

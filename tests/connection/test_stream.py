@@ -115,7 +115,7 @@ def _chat(address, trust):
 
 
 def test_a_tls_connection_bears_a_reader_and_a_writer(tmp_path):
-    """What OpenSSL tells the one is not taken for what it told the other, which ended it within a second or two."""
+    """What OpenSSL reports to the one is not taken for what it reported to the other, which ended it within a second or two."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "ca.pem")
     own = authority.issue_cert("localhost")

@@ -51,11 +51,11 @@ class Node:
         return [event for event in list(self.events) if isinstance(event, kind)]
 
     def heard(self, ip):
-        """The MAC that the watch saw last with that address, whoever it is."""
+        """The MAC that the watch saw last with that address."""
         return self.net._watch._sightings.user("eth0", ip, time.monotonic())
 
     def details(self):
-        """What `ip` tells of each address on the card."""
+        """What `ip` says of each address on the card."""
         out = self.host.run("ip", "-4", "-d", "-j", "addr", "show", "dev", self.host.interface).stdout
         return {f"{a['local']}/{a['prefixlen']}": a for a in json.loads(out)[0]["addr_info"]}
 

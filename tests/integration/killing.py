@@ -84,7 +84,7 @@ def one_failover(
 
     until(settled, 15, lambda: (survivor.told(), scene[1].vips, scene[3].vips))
     took_s = time.monotonic() - killed
-    time.sleep(0.5)  # of the wire alone: whoever else held it would answer
+    time.sleep(0.5)  # of the wire alone: another holder would answer
     assert settled()
     holder = survivor.holder(2)
     assert scene.holders.macs(time.monotonic() - 0.4) == {lab.node(holder or 0).mac}

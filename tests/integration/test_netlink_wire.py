@@ -204,7 +204,7 @@ def test_the_link_comes_back(node):
 
 
 def test_leaving_a_bridge_is_no_new_link(node):
-    """The kernel tells of it as of a link that went, in the family of bridges."""
+    """The kernel reports it like a link that went, in the family of bridges."""
     node.host.sh("ip link add br1 type bridge; ip link set eth0 master br1; ip link set eth0 nomaster")
     node.host.sh("ip link set eth0 mtu 1400; ip addr add 10.9.0.77/24 dev eth0")
     until(lambda: node.of(AddressesChanged))

@@ -1,4 +1,4 @@
-"""The owner comes back, in every way that an owner does: the holder lets go, whoever tells it or nobody."""
+"""The owner comes back, in every way that an owner does: the holder lets go, with or without an order."""
 
 from __future__ import annotations
 

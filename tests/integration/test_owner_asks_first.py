@@ -70,7 +70,7 @@ def filtered(host: Host) -> str:
 
 @needs_arping
 def test_an_owner_whose_mac_nobody_knows_comes_up_within_three_tries(scene: Scene) -> None:
-    """Its first try tells the holder nothing that a stranger's would not; at the next one it lets go."""
+    """Its first try shows the holder nothing that a stranger's would not; at the next one it lets go."""
     scene.start(1)
     owner = without_address(scene)
     scene[1].host.run("ip", "neigh", "flush", "all")

@@ -150,6 +150,6 @@ def test_the_rehearsal(image: Path) -> None:
         for node in nodes.values():
             assert node.levels() <= {"INFO", "WARNING"}, node.folder
 
-        # 5. diagnose tells it in one sentence
+        # 5. diagnose says it in one sentence
         told = nodes[1].failover_worker("diagnose", *(str(node.folder) for node in nodes.values()))
         assert re.search(rf"node 2.*node {holder.number}", told.stdout, re.DOTALL), told.stdout

@@ -1,4 +1,4 @@
-"""A master that decides nothing: it orders what comes through its pipe, and tells there what it hears.
+"""A master that decides nothing: it orders what comes through its pipe, and reports there what it hears.
 
 In: (NODE, EVENT, DATA, ACKNOWLEDGED). Out: {"at", "node", "event", "data"}, `at` of time.monotonic(); what it orders is
 the event "ordered", and the acknowledgement that was asked for "ack".

@@ -51,6 +51,6 @@ def at_most(limit_s: float) -> Iterator[None]:
     yield
     took_s = time.monotonic() - began_s
     lateness.close()
-    # whoever is waited for has its turn many times
+    # what is waited for has its turn many times
     allowed_s = limit_s * SCALE + 20 * lateness.worst_of_all_s
     assert took_s < allowed_s, f"it took {took_s:.2f} s, with {lateness.worst_of_all_s:.2f} s of lateness"

@@ -150,7 +150,7 @@ class Capture:
                 self._collect()
 
     def _collect(self) -> None:
-        """What has arrived; whoever asks for frames reads them, since the thread may not have come to it."""
+        """What has arrived; the thread that asks for frames reads them, since the thread may not have come to it."""
         with self._reading, contextlib.suppress(BlockingIOError):
             while True:
                 data, address = self._sock.recvfrom(2048)

@@ -7,7 +7,7 @@ import socket
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody has, below those that the kernel gives to whoever asks for any: nobody gets it meanwhile."""
+    """A port that nobody has, below those that the kernel gives out when none is named: nobody gets it meanwhile."""
     while True:
         port = random.SystemRandom().randrange(10_000, 32_768)
         with socket.socket() as sock:

@@ -77,7 +77,7 @@ class Clock:
 
 @dataclass(eq=False)
 class Host:
-    """Another machine: it answers whoever asks for its address."""
+    """Another machine: it answers everybody who asks for its address."""
 
     mac: str
     ip: IPv4Address

@@ -121,7 +121,7 @@ class SmallMaster:
                             return
                         self._holder, self._tried = None, {self._sids[sid]}
                     self._elect(owner)
-            elif self._has("restores for ever"):
+            elif self._has("restores forever"):
                 self._send(self._sids[sid], "restore", {"restore_node": data["restore_node"]})
 
 
@@ -134,7 +134,7 @@ def differences(url, quiet_s=0.3):
 
 
 FAULTS = {
-    "lets anybody in, restores for ever": {
+    "lets anybody in, restores forever": {
         "token": "wrong token was let in",
         "restored": "though the address was given back",
     },

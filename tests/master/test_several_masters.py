@@ -195,7 +195,7 @@ def test_masters_that_all_restart_have_forgotten_nothing(shared: SHARED, workers
 def test_an_order_that_a_killed_master_did_not_send_is_given_by_another(
     shared: SHARED, workers: MakeWorker
 ) -> None:
-    """It is decided, and stands in the list of a master that is frozen, then killed."""
+    """It is decided, and is in the list of a master that is frozen, then killed."""
     _, (first, second) = shared
     a = join(workers, first, 1, [2])
     b = join(workers, second, 2, [1])

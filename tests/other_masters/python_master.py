@@ -127,7 +127,7 @@ class Master:
                 if self.loop:
                     self.do(self.server.disconnect, sid)
                 else:
-                    # that of 2020 waits for ever, with its own client too, where that polls
+                    # that of 2020 waits forever, with its own client too, where that polls
                     self.server.start_background_task(self.server.disconnect, sid)
             self.sids.clear()
         elif event == "refuse":

@@ -1,4 +1,4 @@
-"""`python client.py` one of whose threads hangs for ever, as in a system call that never returns, once a file is there:
+"""`python client.py` one of whose threads hangs forever, as in a system call that never returns, once a file is there:
 
 python -m tests.worker.hang FILE {owner,ping} [arguments of client.py]
 

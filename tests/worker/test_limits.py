@@ -250,7 +250,7 @@ def garbled(answer):
 
 @pytest.mark.parametrize("answer", [b"d=", b"9" + b"[" * 50_000, b"\xff\xfe", b"2\x1e" * 3], ids=repr)
 def test_a_connection_that_garbage_ends_leaves_no_thread(work, serve, answer):
-    """The library's writer, which had taken the end together with what to send, waited for ever."""
+    """The library's writer, which had taken the end together with what to send, waited forever."""
     worker = work(serve(Raw(garbled(answer))), RECONNECT_DELAY=0.02, RECONNECT_DELAY_MAX=0.05)
     worker.wait("disconnected", 20, limit_s=60)
     until(lambda: worker.status("Threads") <= 8, 5, lambda: worker.status("Threads"))

@@ -131,7 +131,7 @@ def test_an_answer_that_a_hung_master_never_read_is_sent_again_when_it_is_killed
 def test_a_master_that_says_goodbye_on_hearing_the_answer_hears_it_once(work, serve):
     """It had every byte, and was alive to say goodbye."""
     puppet = serve(Puppet())
-    puppet.acks = False  # so that no acknowledgement tells that the answer arrived
+    puppet.acks = False  # so that no acknowledgement says that the answer arrived
     worker = work(puppet)
     assert puppet.up.wait(PATIENCE_S)
     for round_ in range(1, 6):

@@ -1,4 +1,4 @@
-"""The keep-alive of a real worker: what stands in ping.log, when a ping is missed, and when the master is gone."""
+"""The keep-alive of a real worker: what is in ping.log, when a ping is missed, and when the master is gone."""
 
 from __future__ import annotations
 
